@@ -1,0 +1,182 @@
+//! What the operator demands of a plugin's papers: `[policy]` in `portreeve.toml`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::grant::Reason;
+use crate::id::{Alias, NameError};
+use crate::licence::Licensee;
+use crate::text::{quoted, written_as_string};
+
+/// The operator's policies.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Policy {
+    /// Which licences may come in.
+    pub licenses: Option<LicensePolicy>,
+    /// What must be signed, and by whom.
+    pub signatures: Option<SignaturePolicy>,
+    /// What a scan may find.
+    pub scan: Option<ScanPolicy>,
+}
+
+/// Which licences may come in.
+///
+/// ```toml
+/// [policy.licenses]
+/// allow = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "MPL-2.0"]
+/// exceptions = [{ plugin = "charting", allow = ["LGPL-3.0-only"], reason = "approved 2026-10" }]
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LicensePolicy {
+    /// The licences of which a plugin's expression must be satisfiable.
+    pub allow: Vec<Licensee>,
+    /// More licences for single plugins.
+    #[serde(default)]
+    pub exceptions: Vec<LicenseException>,
+}
+
+/// More licences for one plugin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct LicenseException {
+    /// The plugin.
+    pub plugin: Alias,
+    /// The licences that it may have too.
+    pub allow: Vec<Licensee>,
+    /// Why, for those who read it later.
+    pub reason: Reason,
+}
+
+/// What must be signed, and by whom.
+///
+/// ```toml
+/// [policy.signatures]
+/// require = "trusted"
+/// keys = [{ file = "keys/acme.pub", plugins = ["acme-*"], not-after = "2027-12-31" }]
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SignaturePolicy {
+    /// Whether a signature is needed.
+    pub require: Option<RequireSignature>,
+    /// Who may sign.
+    #[serde(default)]
+    pub keys: Vec<SigningKey>,
+}
+
+/// Whether a signature is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequireSignature {
+    /// It is not.
+    None,
+    /// One of the listed keys must have signed.
+    Trusted,
+}
+
+/// A key that may sign.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct SigningKey {
+    /// The file of the public key, relative to the project.
+    pub file: String,
+    /// The plugins that it may sign; all where nothing is said.
+    #[serde(default)]
+    pub plugins: Vec<PluginPattern>,
+    /// The last day on which its signatures count.
+    pub not_after: Option<Date>,
+}
+
+/// What a scan may find.
+///
+/// ```toml
+/// [policy.scan]
+/// deny = "high"
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ScanPolicy {
+    /// The severity from which on a finding refuses the plugin.
+    pub deny: Severity,
+}
+
+/// How bad a finding is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Of little concern.
+    Low,
+    /// To be mended in time.
+    Medium,
+    /// To be mended soon.
+    High,
+    /// To be mended now.
+    Critical,
+}
+
+/// A name of plugins in which `*` stands for any characters: `acme-*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginPattern(String);
+
+impl FromStr for PluginPattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        // With a letter in place of each star it must be a name.
+        Alias::new(text.replace('*', "x"))?;
+        Ok(PluginPattern(text.to_owned()))
+    }
+}
+
+impl fmt::Display for PluginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+written_as_string!(PluginPattern, {
+    "type": "string",
+    "description": "A plugin's name in which `*` stands for any characters.",
+    "pattern": "^[a-z0-9*]+(-[a-z0-9*]+)*$",
+    "maxLength": crate::id::NAME_BYTES_MAX,
+});
+
+/// A day, written as `2027-12-31`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(toml::value::Date);
+
+impl FromStr for Date {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<toml::value::Datetime>() {
+            Ok(toml::value::Datetime {
+                date: Some(date),
+                time: None,
+                offset: None,
+            }) => Ok(Date(date)),
+            _ => Err(format!(
+                "{} is no date; write one such as \"2027-12-31\"",
+                quoted(text)
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+written_as_string!(Date, {
+    "type": "string",
+    "format": "date",
+});

@@ -1,0 +1,376 @@
+//! `portreeve.toml`: which plugins an operator runs, and what they may do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use semver::VersionReq;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+use crate::document::{Document, JsonTable, SchemaVersion};
+use crate::feature::Feature;
+use crate::grant::{Effective, Grants};
+use crate::id::Alias;
+use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, Limits};
+use crate::plugin::PluginManifest;
+use crate::policy::{Policy, RequireSignature};
+use crate::text::quoted;
+
+/// The longest source, in bytes.
+const SOURCE_BYTES_MAX: usize = 4_096;
+
+/// A valid `portreeve.toml`.
+#[derive(Clone, Debug)]
+pub struct ProjectManifest {
+    file: Source,
+    /// The limits over all plugins.
+    pub host: HostLimits,
+    /// The plugins by alias.
+    pub plugins: BTreeMap<Alias, PluginEntry>,
+}
+
+/// One installed plugin: `[plugins.ALIAS]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PluginEntry {
+    /// The operator's name of the plugin.
+    pub alias: Alias,
+    /// Where it comes from.
+    pub source: PluginSource,
+    /// The versions that may run.
+    pub version: Option<VersionReq>,
+    /// The plugin's settings; see [`ProjectManifest::config`].
+    pub config: Map<String, Value>,
+    /// What it may do, as far as it asks for it; see [`ProjectManifest::effective`].
+    pub grants: Grants,
+    /// How much it may use.
+    pub limits: Limits,
+}
+
+/// Where a plugin comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// A file, or a directory that holds one; relative to the project's directory.
+    Local(String),
+    /// An artifact in an OCI registry: `oci://…`.
+    Oci(String),
+    /// A file on a web server: `https://…`.
+    Https(String),
+}
+
+impl PluginSource {
+    /// Reads what stands behind `source`.
+    ///
+    /// # Errors
+    /// A sentence: it is empty, too long, or of an unknown scheme.
+    pub fn parse(text: &str) -> Result<PluginSource, String> {
+        if text.trim().is_empty() {
+            return Err("the source is empty; write the path of a component".into());
+        }
+        if text.len() > SOURCE_BYTES_MAX || text.chars().any(char::is_control) {
+            return Err("the source is too long or has control characters".into());
+        }
+        match text.split_once("://") {
+            None => Ok(PluginSource::Local(text.to_owned())),
+            Some(("oci", _)) => Ok(PluginSource::Oci(text.to_owned())),
+            Some(("https", _)) => Ok(PluginSource::Https(text.to_owned())),
+            Some((scheme, _)) => Err(format!(
+                "{} is no kind of source; write the path of a component",
+                quoted(&format!("{scheme}://"))
+            )),
+        }
+    }
+}
+
+impl fmt::Display for PluginSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (PluginSource::Local(text) | PluginSource::Oci(text) | PluginSource::Https(text)) =
+            self;
+        f.pad(text)
+    }
+}
+
+/// The grammar of `portreeve.toml`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "portreeve.toml", rename = "PortreeveToml")]
+pub(crate) struct RawProject {
+    /// The version of this file's grammar.
+    #[serde(rename = "schema")]
+    _schema: SchemaVersion,
+    /// What holds for all plugins together.
+    #[serde(default)]
+    host: RawHost,
+    /// What is demanded of a plugin's papers.
+    #[serde(default)]
+    policy: Policy,
+    /// The plugins by alias.
+    #[serde(default)]
+    plugins: BTreeMap<Alias, RawEntry>,
+}
+
+/// What holds for all plugins together.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawHost {
+    /// How much all plugins together may use.
+    limits: HostLimitOverrides,
+}
+
+/// One installed plugin.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawEntry {
+    /// Where it comes from: the path of a component or of a directory that holds one.
+    source: String,
+    /// The versions that may run, as in Cargo: `"^1.4"`.
+    #[serde(default, deserialize_with = "crate::text::version_req")]
+    #[schemars(with = "Option<String>")]
+    version: Option<VersionReq>,
+    /// The plugin's settings; its manifest says which there are.
+    #[serde(default)]
+    config: JsonTable,
+    /// What it may do.
+    #[serde(default)]
+    grants: Grants,
+    /// How much it may use.
+    #[serde(default)]
+    limits: LimitOverrides,
+}
+
+impl ProjectManifest {
+    /// Reads a `portreeve.toml`. `file` is the name that diagnostics show.
+    ///
+    /// # Errors
+    /// Every mistake in the text, with its place; what this version of the host doesn't
+    /// enforce is one.
+    pub fn parse(file: &str, text: &str) -> Result<ProjectManifest, Diagnostics> {
+        let source = Source::new(file, text);
+        let mut document = Document::parse(&source)?;
+        let mut errors = Vec::new();
+        let raw: Option<RawProject> = document.read(&mut errors);
+        let Some(raw) = raw else {
+            return Err(document.refuse(errors));
+        };
+        check_policy(&raw.policy, &document, &mut errors);
+        let host = HostLimits::default()
+            .with(&raw.host.limits)
+            .unwrap_or_else(|wrong| {
+                push_limits(wrong, &["host", "limits"], &document, &mut errors);
+                HostLimits::default()
+            });
+        let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
+        if raw.plugins.len() > plugins_max {
+            errors.push(Diagnostic::new(
+                format!(
+                    "the file lists {} plugins, but at most {plugins_max} are allowed",
+                    raw.plugins.len()
+                ),
+                document.span(&["plugins"]),
+            ));
+        }
+        let mut plugins = BTreeMap::new();
+        for (alias, raw) in raw.plugins {
+            let entry = validate_entry(&alias, raw, &document, &mut errors);
+            plugins.insert(alias, entry);
+        }
+        if !errors.is_empty() {
+            return Err(document.refuse(errors));
+        }
+        // An entry is absent only where an error says why.
+        let plugins = plugins
+            .into_iter()
+            .filter_map(|(alias, entry)| Some((alias, entry?)))
+            .collect();
+        Ok(ProjectManifest {
+            file: source,
+            host,
+            plugins,
+        })
+    }
+
+    /// What a plugin may do: what it requests and its entry grants.
+    ///
+    /// # Errors
+    /// What is granted but not requested, each with its place.
+    pub fn effective(
+        &self,
+        entry: &PluginEntry,
+        plugin: &PluginManifest,
+    ) -> Result<Effective, Diagnostics> {
+        entry.grants.effective(plugin).map_err(|excess| {
+            self.refuse(excess.into_iter().map(|feature| {
+                let path = [&["plugins", entry.alias.as_str(), "grants"], &parts(feature)[..]].concat();
+                let message = format!(
+                    "`grants.{feature}` is granted, but the plugin.toml of {} {} does not request it",
+                    plugin.id, plugin.version
+                );
+                let help = format!(
+                    "remove the grant; or its author adds `{feature}` to [requests] of plugin.toml"
+                );
+                (path, Diagnostic::new(message, None).with_help(help))
+            }))
+        })
+    }
+
+    /// A plugin's settings, checked against what its manifest says they are.
+    ///
+    /// # Errors
+    /// Every setting that is wrong or missing, with its place.
+    pub fn config<'a>(
+        &self,
+        entry: &'a PluginEntry,
+        plugin: &PluginManifest,
+    ) -> Result<&'a Map<String, Value>, Diagnostics> {
+        let wrong = match plugin.config.check(&entry.config) {
+            Ok(()) => return Ok(&entry.config),
+            Err(wrong) => wrong,
+        };
+        Err(self.refuse(wrong.iter().map(|error| {
+            let mut path = vec!["plugins", entry.alias.as_str(), "config"];
+            path.extend(error.path.iter().map(String::as_str));
+            let help = format!(
+                "see [config] in the plugin.toml of {} {}",
+                plugin.id, plugin.version
+            );
+            (path, Diagnostic::new(&error.message, None).with_help(help))
+        })))
+    }
+
+    /// The name and text of the file.
+    pub fn file(&self) -> &Source {
+        &self.file
+    }
+
+    /// Says that something in a plugin's entry is wrong which only a look at the plugin
+    /// shows, such as a `version` that it doesn't have. `key` is the key in the entry.
+    pub fn refuse_entry(&self, alias: &Alias, key: &str, message: &str, help: &str) -> Diagnostics {
+        let path = vec!["plugins", alias.as_str(), key];
+        self.refuse([(path, Diagnostic::new(message, None).with_help(help))].into_iter())
+    }
+
+    /// Diagnostics with a path instead of a span each.
+    fn refuse<'a>(&self, errors: impl Iterator<Item = (Vec<&'a str>, Diagnostic)>) -> Diagnostics {
+        // Parsed again: spans are needed on this way only.
+        let document = Document::parse(&self.file).ok();
+        let errors = errors.map(|(path, error)| Diagnostic {
+            span: document
+                .as_ref()
+                .and_then(|document| document.key_span(&path)),
+            ..error
+        });
+        Diagnostics::new(self.file.clone(), errors.collect())
+    }
+}
+
+/// The keys of a capability below `grants`.
+fn parts(feature: Feature) -> Vec<&'static str> {
+    feature.name().split('.').collect()
+}
+
+/// Says that something is part of the grammar but not of this version.
+fn unenforced(what: &str, span: Option<std::ops::Range<usize>>) -> Diagnostic {
+    Diagnostic::new(
+        format!("not enforced by this version of Portreeve yet: `{what}`; remove it"),
+        span,
+    )
+}
+
+fn check_policy(policy: &Policy, document: &Document<'_>, errors: &mut Vec<Diagnostic>) {
+    let signatures = policy.signatures.as_ref();
+    let require = signatures.and_then(|signatures| signatures.require);
+    let written = [
+        (
+            Feature::PolicyLicenses,
+            policy.licenses.is_some(),
+            &["policy", "licenses"][..],
+        ),
+        (
+            Feature::PolicySignatures,
+            require == Some(RequireSignature::Trusted),
+            &["policy", "signatures", "require"],
+        ),
+        (
+            Feature::PolicySignatures,
+            signatures.is_some_and(|signatures| !signatures.keys.is_empty()),
+            &["policy", "signatures", "keys"],
+        ),
+        (
+            Feature::PolicyScan,
+            policy.scan.is_some(),
+            &["policy", "scan"],
+        ),
+    ];
+    for (feature, written, path) in written {
+        if written && !feature.enforced() {
+            errors.push(unenforced(&path.join("."), document.key_span(path)));
+        }
+    }
+}
+
+/// Checks one plugin's entry; none where its source cannot be used.
+fn validate_entry(
+    alias: &Alias,
+    raw: RawEntry,
+    document: &Document<'_>,
+    errors: &mut Vec<Diagnostic>,
+) -> Option<PluginEntry> {
+    let at = |path: &[&'static str]| -> Vec<&str> {
+        ["plugins", alias.as_str()]
+            .into_iter()
+            .chain(path.iter().copied())
+            .collect()
+    };
+    for feature in raw.grants.features() {
+        if !feature.enforced() {
+            let path = [at(&["grants"]), parts(feature)].concat();
+            errors.push(unenforced(
+                &format!("grants.{feature}"),
+                document.key_span(&path),
+            ));
+        }
+    }
+    let limits = Limits::default().with(&raw.limits).unwrap_or_else(|wrong| {
+        push_limits(wrong, &at(&["limits"]), document, errors);
+        Limits::default()
+    });
+    let span = document.span(&at(&["source"]));
+    let source = match PluginSource::parse(&raw.source) {
+        Ok(PluginSource::Oci(_) | PluginSource::Https(_)) if !Feature::SourceRemote.enforced() => {
+            errors.push(
+                Diagnostic::new(
+                    "remote sources are not supported by this version of Portreeve yet",
+                    span,
+                )
+                .with_help("fetch the component and write its path"),
+            );
+            return None;
+        }
+        Ok(source) => source,
+        Err(why) => {
+            errors.push(Diagnostic::new(why, span));
+            return None;
+        }
+    };
+    Some(PluginEntry {
+        alias: alias.clone(),
+        source,
+        version: raw.version,
+        config: raw.config.0,
+        grants: raw.grants,
+        limits,
+    })
+}
+
+fn push_limits(
+    wrong: Vec<LimitError>,
+    table: &[&str],
+    document: &Document<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    for error in wrong {
+        let path = [table, &[error.setting]].concat();
+        errors.push(Diagnostic::new(error.to_string(), document.span(&path)));
+    }
+}

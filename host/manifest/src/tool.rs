@@ -1,0 +1,457 @@
+//! Tool documents, as plugins hand them over and packages record them, and the names under
+//! which clients see tools.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::json::{self, JsonError, JsonLimits};
+
+/// The longest tool document, in bytes of JSON text: its schemas are all sent to models,
+/// and 64 KiB is already more than a whole list should cost.
+pub const DOCUMENT_BYTES_MAX: usize = 64 << 10;
+/// How deep a tool document may nest.
+pub const DOCUMENT_DEPTH_MAX: usize = 32;
+/// Tools that one plugin may offer.
+pub const TOOLS_MAX: usize = 512;
+/// The longest name of a tool, as a plugin gives it and as clients see it.
+pub const NAME_BYTES_MAX: usize = 64;
+/// The longest title, in bytes.
+pub const TITLE_BYTES_MAX: usize = 256;
+/// The longest description, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 16 << 10;
+
+/// One tool: what `list-tools` returns and what MCP clients see.
+///
+/// Members that this version doesn't know are dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tool {
+    /// The plugin's name of the tool: 1 to 64 of `[A-Za-z0-9_.-]`.
+    pub name: String,
+    /// The name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// What the tool does and when to use it, for models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The JSON Schema of the arguments, of type `object`.
+    pub input_schema: Map<String, Value>,
+    /// The JSON Schema of the structured answer, of type `object`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Map<String, Value>>,
+    /// Hints about what the tool does, as in MCP. They come from the plugin's author and
+    /// nothing may be decided on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotations: Option<ToolAnnotations>,
+}
+
+/// What the author says about a tool's behaviour, as in MCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolAnnotations {
+    /// The name for people; [`Tool::title`] goes first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// It changes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only_hint: Option<bool>,
+    /// It may delete or overwrite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destructive_hint: Option<bool>,
+    /// Calling it twice is as calling it once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotent_hint: Option<bool>,
+    /// It deals with the world outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_world_hint: Option<bool>,
+}
+
+/// Why a tool document is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ToolError {
+    /// The text is not strict JSON, too long or too deep.
+    #[error("the tool document is refused: {0}")]
+    Json(#[from] JsonError),
+    /// A member is missing or has the wrong type.
+    #[error("the tool document is refused: {0}")]
+    Shape(String),
+    /// A member has a value that isn't allowed.
+    #[error("the tool {tool:?} is refused: {why}")]
+    Value {
+        /// The name of the tool, cut off where it is long.
+        tool: String,
+        /// What is wrong and what would be right.
+        why: String,
+    },
+    /// Two tools of one plugin have the same name.
+    #[error("two tools are named {0:?}; give each a name of its own")]
+    Duplicate(String),
+    /// There are more tools than one plugin may offer.
+    #[error("the plugin offers {0} tools, but at most {TOOLS_MAX} are allowed")]
+    TooMany(usize),
+}
+
+impl Tool {
+    /// Reads one tool document and checks all of it.
+    ///
+    /// # Errors
+    /// Not strict JSON, longer than [`DOCUMENT_BYTES_MAX`], deeper than
+    /// [`DOCUMENT_DEPTH_MAX`], or one of the faults that [`Tool::check`] finds.
+    pub fn parse(json_text: &str) -> Result<Tool, ToolError> {
+        let limits = JsonLimits {
+            bytes_max: DOCUMENT_BYTES_MAX,
+            depth_max: DOCUMENT_DEPTH_MAX,
+        };
+        let document = json::parse(json_text, &limits)?;
+        if !document.is_object() {
+            return Err(ToolError::Shape("it must be a JSON object".into()));
+        }
+        let tool: Tool = serde_json::from_value(document)
+            .map_err(|error| ToolError::Shape(error.to_string()))?;
+        tool.check()?;
+        Ok(tool)
+    }
+
+    /// Reads the documents of a plugin's whole list.
+    ///
+    /// # Errors
+    /// More than [`TOOLS_MAX`] documents, two tools of one name, or a document that
+    /// [`Tool::parse`] refuses.
+    pub fn parse_list(documents: &[String]) -> Result<Vec<Tool>, ToolError> {
+        if documents.len() > TOOLS_MAX {
+            return Err(ToolError::TooMany(documents.len()));
+        }
+        let mut names = BTreeSet::new();
+        documents
+            .iter()
+            .map(|document| {
+                let tool = Tool::parse(document)?;
+                if !names.insert(tool.name.clone()) {
+                    return Err(ToolError::Duplicate(tool.name));
+                }
+                Ok(tool)
+            })
+            .collect()
+    }
+
+    /// Checks the name, the texts and the schemas.
+    ///
+    /// # Errors
+    /// The first fault, with what would be right.
+    pub fn check(&self) -> Result<(), ToolError> {
+        let refuse = |why: String| {
+            Err(ToolError::Value {
+                tool: self.name.chars().take(NAME_BYTES_MAX).collect(),
+                why,
+            })
+        };
+        if !is_tool_name(&self.name) {
+            return refuse(format!(
+                "a name has 1 to {NAME_BYTES_MAX} characters of A-Z, a-z, 0-9, `_`, `.` and `-`"
+            ));
+        }
+        let annotated = self.annotations.as_ref().and_then(|a| a.title.as_ref());
+        let texts = [
+            ("title", self.title.as_ref(), TITLE_BYTES_MAX, false),
+            (
+                "description",
+                self.description.as_ref(),
+                DESCRIPTION_BYTES_MAX,
+                true,
+            ),
+            ("annotations.title", annotated, TITLE_BYTES_MAX, false),
+        ];
+        for (member, text, bytes_max, lines) in texts {
+            let Some(text) = text else { continue };
+            if text.len() > bytes_max {
+                return refuse(format!(
+                    "its {member} has {} bytes, but at most {bytes_max} are allowed",
+                    text.len()
+                ));
+            }
+            // Clients print these: an escape sequence could rewrite a terminal.
+            let control = |c: &char| c.is_control() && !(lines && matches!(c, '\n' | '\t'));
+            if let Some(c) = text.chars().find(control) {
+                return refuse(format!(
+                    "its {member} contains the control character {c:?}; remove it"
+                ));
+            }
+        }
+        let schemas = [
+            ("inputSchema", Some(&self.input_schema)),
+            ("outputSchema", self.output_schema.as_ref()),
+        ];
+        for (member, schema) in schemas {
+            let Some(schema) = schema else { continue };
+            if schema.get("type").and_then(Value::as_str) != Some("object") {
+                return refuse(format!("its {member} must have \"type\": \"object\""));
+            }
+            if let Err(why) = crate::schema::compile(&Value::Object(schema.clone())) {
+                return refuse(format!("its {member} is no usable JSON Schema: {why}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text may be a plugin's name of a tool.
+pub fn is_tool_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+}
+
+/// Hexadecimal digits of the hash that ends a changed name: 64 bits.
+const HASH_DIGITS: usize = 16;
+
+/// The name under which clients see a plugin's tool: `ALIAS__TOOL` in
+/// `[A-Za-z0-9_-]{1,64}`.
+///
+/// Where that needs other characters or more room, the name is changed to fit and ends with
+/// a hash of the original, which never changes. So different tools have different names:
+/// a name that only looks as if it ended with such a hash gets one of its own.
+pub fn exposed_name(alias: &str, tool: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let plain = format!("{alias}__{tool}");
+    let kept = plain.len() <= NAME_BYTES_MAX
+        && plain.chars().all(allowed)
+        // The first `_` ends the alias, so that `a` + `b__c` is not `a__b` + `c`.
+        && !alias.contains('_')
+        && !looks_hashed(&plain);
+    if kept {
+        return plain;
+    }
+    let digest = Sha256::new()
+        .chain_update(alias)
+        .chain_update([0])
+        .chain_update(tool)
+        .finalize();
+    let mut name: String = plain
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .take(NAME_BYTES_MAX - HASH_DIGITS - 1)
+        .collect();
+    name.push('_');
+    for byte in digest.iter().take(HASH_DIGITS / 2) {
+        name.push_str(&format!("{byte:02x}"));
+    }
+    name
+}
+
+/// Whether a name ends as a hashed one does.
+fn looks_hashed(name: &str) -> bool {
+    name.rsplit_once('_').is_some_and(|(_, end)| {
+        end.len() == HASH_DIGITS
+            && end
+                .bytes()
+                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn check(document: &Value, expected: Expect) {
+        let shown = match Tool::parse(&document.to_string()) {
+            Ok(tool) => serde_json::to_string(&tool).unwrap(),
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn documents_are_read_and_unknown_members_dropped() {
+        check(
+            &json!({
+                "name": "search.all", "title": "Search", "description": "Find\nissues",
+                "inputSchema": { "type": "object", "properties": { "q": { "type": "string" } } },
+                "outputSchema": { "type": "object" },
+                "annotations": { "readOnlyHint": true, "later": 1 },
+                "icons": [],
+            }),
+            expect![[
+                r#"{"name":"search.all","title":"Search","description":"Find\nissues","inputSchema":{"properties":{"q":{"type":"string"}},"type":"object"},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn faulty_documents_are_refused() {
+        let with = |members: Value| {
+            let mut tool = json!({ "name": "t", "inputSchema": { "type": "object" } });
+            tool.as_object_mut()
+                .unwrap()
+                .extend(members.as_object().unwrap().clone());
+            tool
+        };
+        check(
+            &json!([]),
+            expect!["the tool document is refused: it must be a JSON object"],
+        );
+        check(
+            &json!({ "inputSchema": { "type": "object" } }),
+            expect!["the tool document is refused: missing field `name`"],
+        );
+        check(
+            &json!({ "name": "t" }),
+            expect!["the tool document is refused: missing field `inputSchema`"],
+        );
+        check(
+            &with(json!({ "name": "" })),
+            expect![[
+                r#"the tool "" is refused: a name has 1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and `-`"#
+            ]],
+        );
+        check(
+            &with(json!({ "name": "a b" })),
+            expect![[
+                r#"the tool "a b" is refused: a name has 1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and `-`"#
+            ]],
+        );
+        check(
+            &with(json!({ "name": "é" })),
+            expect![[
+                r#"the tool "é" is refused: a name has 1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and `-`"#
+            ]],
+        );
+        check(
+            &with(json!({ "name": "x".repeat(65) })),
+            expect![[
+                r#"the tool "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" is refused: a name has 1 to 64 characters of A-Z, a-z, 0-9, `_`, `.` and `-`"#
+            ]],
+        );
+        check(
+            &with(json!({ "name": 1 })),
+            expect!["the tool document is refused: invalid type: integer `1`, expected a string"],
+        );
+        check(
+            &with(json!({ "description": "a\u{1b}[2Jb" })),
+            expect![[
+                r#"the tool "t" is refused: its description contains the control character '\u{1b}'; remove it"#
+            ]],
+        );
+        check(
+            &with(json!({ "title": "two\nlines" })),
+            expect![[
+                r#"the tool "t" is refused: its title contains the control character '\n'; remove it"#
+            ]],
+        );
+        check(
+            &with(json!({ "description": "x".repeat(16385) })),
+            expect![[
+                r#"the tool "t" is refused: its description has 16385 bytes, but at most 16384 are allowed"#
+            ]],
+        );
+        check(
+            &with(json!({ "inputSchema": { "type": "string" } })),
+            expect![[r#"the tool "t" is refused: its inputSchema must have "type": "object""#]],
+        );
+        check(
+            &with(json!({ "inputSchema": true })),
+            expect!["the tool document is refused: invalid type: boolean `true`, expected a map"],
+        );
+        check(
+            &with(
+                json!({ "inputSchema": { "type": "object", "properties": { "a": { "type": "strin" } } } }),
+            ),
+            expect![[
+                r#"the tool "t" is refused: its inputSchema is no usable JSON Schema: at /properties/a/type: "strin" is not valid under any of the schemas listed in the 'anyOf' keyword"#
+            ]],
+        );
+        check(
+            &with(json!({ "outputSchema": { "type": "object", "$ref": "https://example.com/x" } })),
+            expect![[
+                r#"the tool "t" is refused: its outputSchema is no usable JSON Schema: Resource 'https://example.com/x' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch https://example.com/x"#
+            ]],
+        );
+        check(
+            &with(json!({ "annotations": { "readOnlyHint": "yes" } })),
+            expect![[
+                r#"the tool document is refused: invalid type: string "yes", expected a boolean"#
+            ]],
+        );
+        check(
+            &with(json!({ "padding": "x".repeat(70_000) })),
+            expect![
+                "the tool document is refused: the JSON text has 70057 bytes, but at most 65536 are allowed"
+            ],
+        );
+    }
+
+    #[test]
+    fn lists_are_bounded_and_names_unique() {
+        let document =
+            |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } }).to_string();
+        let list = Tool::parse_list(&[document("a"), document("b")]).unwrap();
+        assert_eq!(list.len(), 2);
+        let error = Tool::parse_list(&[document("a"), document("a")]).unwrap_err();
+        assert_eq!(error, ToolError::Duplicate("a".into()));
+        let error = Tool::parse_list(&vec![String::new(); TOOLS_MAX + 1]).unwrap_err();
+        assert_eq!(error, ToolError::TooMany(TOOLS_MAX + 1));
+    }
+
+    #[test]
+    fn exposed_names() {
+        let long = "x".repeat(64);
+        let shown: String = [
+            ("markdown", "render"),
+            ("a", "b__c"),
+            ("a__b", "c"),
+            ("github", "issues.search"),
+            ("github", "issues_search"),
+            ("a", &long),
+            (&long, "a"),
+            ("a", "b_0123456789abcdef"),
+        ]
+        .iter()
+        .map(|(alias, tool)| format!("{}\n", exposed_name(alias, tool)))
+        .collect();
+        expect![[r#"
+            markdown__render
+            a__b__c
+            a__b__c_a92700ced282f8ea
+            github__issues_search_cf5c556464dc2069
+            github__issues_search
+            a__xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_6be4a121b10f8335
+            xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_7a7e4308972b5334
+            a__b_0123456789abcdef_9f4bb98e98f260af
+        "#]]
+        .assert_eq(&shown);
+    }
+
+    #[test]
+    fn no_tool_can_take_the_name_of_another() {
+        // A tool that is named as the changed name of another one.
+        let changed = exposed_name("a", "x.y");
+        let imitation = changed.strip_prefix("a__").unwrap();
+        assert_ne!(exposed_name("a", imitation), changed);
+    }
+
+    proptest! {
+        #[test]
+        fn exposed_names_are_valid(alias in "\\PC{0,80}", tool in "\\PC{0,80}") {
+            let name = exposed_name(&alias, &tool);
+            prop_assert!((1..=NAME_BYTES_MAX).contains(&name.len()));
+            prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{}", name);
+        }
+
+        #[test]
+        fn exposed_names_are_distinct(a in ("[ab_.]{1,3}", "[ab_.]{1,3}"), b in ("[ab_.]{1,3}", "[ab_.]{1,3}"), tail in "x{0,60}") {
+            let name = |(alias, tool): &(String, String)| exposed_name(alias, &format!("{tail}{tool}"));
+            prop_assert_eq!(name(&a) == name(&b), a == b);
+        }
+
+        #[test]
+        fn any_text_is_answered(text in "\\PC*") {
+            let _ = Tool::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,540 @@
+//! `portreeve.toml`: what is read, and how every kind of mistake is shown.
+
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use portreeve_manifest::grant::Effective;
+use portreeve_manifest::id::Alias;
+use portreeve_manifest::plugin::PluginManifest;
+use portreeve_manifest::project::{PluginSource, ProjectManifest};
+use portreeve_manifest::size::ByteSize;
+
+fn parse(text: &str) -> Result<ProjectManifest, String> {
+    let text = format!("schema = 1\n{text}");
+    ProjectManifest::parse("portreeve.toml", &text).map_err(|errors| errors.to_string())
+}
+
+fn check(text: &str, expected: Expect) {
+    let shown = match parse(text) {
+        Ok(project) => format!("{} plugins", project.plugins.len()),
+        Err(errors) => errors,
+    };
+    expected.assert_eq(&shown);
+}
+
+#[test]
+fn a_project_is_read() {
+    let project = parse(
+        r#"
+[host]
+limits = { concurrent-calls = 8, queue = 10 }
+[policy.signatures]
+require = "none"
+[plugins.issues]
+source = "plugins/issues"
+version = "^1.4"
+config = { owner = "acme", list = [1, 2.5, true] }
+grants.ui = { progress = true, notify = false }
+grants.network = []
+limits = { memory = "128 MiB", timeout = "20s" }
+[plugins.other]
+source = "other.wasm"
+"#,
+    )
+    .unwrap();
+    assert_eq!((project.host.concurrent_calls, project.host.queue), (8, 10));
+    let issues = &project.plugins["issues"];
+    assert_eq!(issues.source, PluginSource::Local("plugins/issues".into()));
+    assert!(
+        issues
+            .version
+            .as_ref()
+            .unwrap()
+            .matches(&"1.5.0".parse().unwrap())
+    );
+    assert_eq!(issues.limits.memory, ByteSize::mib(128));
+    assert_eq!(issues.limits.timeout, Duration::from_secs(20));
+    assert!(issues.grants.ui.progress);
+    assert_eq!(
+        serde_json::Value::Object(issues.config.clone()),
+        serde_json::json!({ "owner": "acme", "list": [1, 2.5, true] })
+    );
+    assert_eq!(parse("").unwrap().plugins.len(), 0);
+}
+
+#[test]
+fn what_is_not_enforced_is_refused() {
+    // The example of the design, all of which parses.
+    check(
+        r#"[policy.licenses]
+allow = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "MPL-2.0"]
+exceptions = [{ plugin = "charting", allow = ["LGPL-3.0-only"], reason = "approved 2026-10" }]
+[policy.signatures]
+require = "trusted"               # "none" | "trusted"
+keys = [{ file = "keys/acme.pub", plugins = ["acme-*"], not-after = "2027-12-31" }]
+[policy.scan]
+deny = "high"
+
+[plugins.github-issues]           # an alias: one plugin may be installed twice
+source = "oci://registry.example.com/acme/github-issues"
+version = "^1.4"
+config = { owner = "acme" }
+grants.network = ["GET https://api.github.com/repos/acme/**"]
+grants.credentials = { github = "vault:github-bot" }
+grants.storage = { kv = "5 MiB" }
+grants.messages = { publish = ["issues.opened"] }
+limits = { memory = "128 MiB", timeout = "20s" }
+"#,
+        expect![[r#"
+            portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
+              |
+            2 | [policy.licenses]
+              |         ^^^^^^^^
+
+            portreeve.toml:6:1: error: not enforced by this version of Portreeve yet: `policy.signatures.require`; remove it
+              |
+            6 | require = "trusted"               # "none" | "trusted"
+              | ^^^^^^^
+
+            portreeve.toml:7:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
+              |
+            7 | keys = [{ file = "keys/acme.pub", plugins = ["acme-*"], not-after = "2027-12-31" }]
+              | ^^^^
+
+            portreeve.toml:8:9: error: not enforced by this version of Portreeve yet: `policy.scan`; remove it
+              |
+            8 | [policy.scan]
+              |         ^^^^
+
+            portreeve.toml:12:10: error: remote sources are not supported by this version of Portreeve yet
+               |
+            12 | source = "oci://registry.example.com/acme/github-issues"
+               |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+               = help: fetch the component and write its path
+
+            portreeve.toml:15:8: error: not enforced by this version of Portreeve yet: `grants.network`; remove it
+               |
+            15 | grants.network = ["GET https://api.github.com/repos/acme/**"]
+               |        ^^^^^^^
+
+            portreeve.toml:16:8: error: not enforced by this version of Portreeve yet: `grants.credentials`; remove it
+               |
+            16 | grants.credentials = { github = "vault:github-bot" }
+               |        ^^^^^^^^^^^
+
+            portreeve.toml:17:20: error: not enforced by this version of Portreeve yet: `grants.storage.kv`; remove it
+               |
+            17 | grants.storage = { kv = "5 MiB" }
+               |                    ^^
+
+            portreeve.toml:18:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
+               |
+            18 | grants.messages = { publish = ["issues.opened"] }
+               |                     ^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.client]\nsampling = true\n",
+        expect![[r#"
+            portreeve.toml:4:15: error: not enforced by this version of Portreeve yet: `grants.ui.notify`; remove it
+              |
+            4 | grants.ui = { notify = true, ask = true, panels = true }
+              |               ^^^^^^
+
+            portreeve.toml:4:30: error: not enforced by this version of Portreeve yet: `grants.ui.ask`; remove it
+              |
+            4 | grants.ui = { notify = true, ask = true, panels = true }
+              |                              ^^^
+
+            portreeve.toml:4:42: error: not enforced by this version of Portreeve yet: `grants.ui.panels`; remove it
+              |
+            4 | grants.ui = { notify = true, ask = true, panels = true }
+              |                                          ^^^^^^
+
+            portreeve.toml:6:1: error: not enforced by this version of Portreeve yet: `grants.client.sampling`; remove it
+              |
+            6 | sampling = true
+              | ^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'https://example.com/a.wasm'\n",
+        expect![[r#"
+        portreeve.toml:3:10: error: remote sources are not supported by this version of Portreeve yet
+          |
+        3 | source = 'https://example.com/a.wasm'
+          |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: fetch the component and write its path"#]],
+    );
+}
+
+#[test]
+fn unknown_keys_are_refused_all_at_once() {
+    check(
+        "[plugin.a]\nsource = 'a'\n[plugins.a]\nsource = 'a'\nsauce = 'b'\ngrant.ui = {}\ngrants.nettwork = []\nlimits = { memroy = '1 MiB' }\n[plugins.b]\nsource = 'b'\ntools = []\n",
+        expect![[r#"
+            portreeve.toml:2:2: error: unknown key `plugin`
+              |
+            2 | [plugin.a]
+              |  ^^^^^^
+              = help: did you mean `plugins`?
+
+            portreeve.toml:6:1: error: unknown key `sauce`
+              |
+            6 | sauce = 'b'
+              | ^^^^^
+              = help: did you mean `source`?
+
+            portreeve.toml:7:1: error: unknown key `grant`
+              |
+            7 | grant.ui = {}
+              | ^^^^^
+              = help: did you mean `grants`?
+
+            portreeve.toml:8:8: error: unknown key `nettwork`
+              |
+            8 | grants.nettwork = []
+              |        ^^^^^^^^
+              = help: did you mean `network`?
+
+            portreeve.toml:9:12: error: unknown key `memroy`
+              |
+            9 | limits = { memroy = '1 MiB' }
+              |            ^^^^^^
+              = help: did you mean `memory`?
+
+            portreeve.toml:12:1: error: unknown key `tools`
+               |
+            12 | tools = []
+               | ^^^^^
+               = help: the keys here are `source`, `version`, `config`, `grants`, `limits`"#]],
+    );
+}
+
+#[test]
+fn values_are_checked_all_at_once() {
+    check(
+        "[host]\nlimits = { concurrent-calls = 0, queue = -1 }\n[plugins.a]\nsource = 7\n[plugins.b]\nversion = '1.x.y'\nsource = 'b'\nlimits = { memory = '64 Mb', timeout = '20', stack = '1 TiB', fuel = 'much' }\n[plugins.c]\nsource = ''\nlimits = { memory = '5 GiB', timeout = '0s', stack = '65 KiB' }\n",
+        expect![[r#"
+            portreeve.toml:3:31: error: `concurrent-calls` is 0, but must be between 1 and 10,000
+              |
+            3 | limits = { concurrent-calls = 0, queue = -1 }
+              |                               ^
+
+            portreeve.toml:3:42: error: expected a whole number from 0 to 4294967295, found `-1`
+              |
+            3 | limits = { concurrent-calls = 0, queue = -1 }
+              |                                          ^^
+
+            portreeve.toml:5:10: error: expected a string, found `7`
+              |
+            5 | source = 7
+              |          ^
+
+            portreeve.toml:7:11: error: `1.x.y` names no versions: unexpected character after wildcard in version req; write it as Cargo does, as in "^1.4" or ">=1.2, <3"
+              |
+            7 | version = '1.x.y'
+              |           ^^^^^^^
+
+            portreeve.toml:9:21: error: `Mb` is no unit of size; use B, KiB, MiB, GiB, TiB (or KB, MB, GB, TB)
+              |
+            9 | limits = { memory = '64 Mb', timeout = '20', stack = '1 TiB', fuel = 'much' }
+              |                     ^^^^^^^
+
+            portreeve.toml:9:40: error: `20` needs units of time after its numbers: d, h, m, s, ms, us or ns, as in "20s"
+              |
+            9 | limits = { memory = '64 Mb', timeout = '20', stack = '1 TiB', fuel = 'much' }
+              |                                        ^^^^
+
+            portreeve.toml:9:54: error: `stack` is 1 TiB, but must be between 64 KiB and 4 MiB
+              |
+            9 | limits = { memory = '64 Mb', timeout = '20', stack = '1 TiB', fuel = 'much' }
+              |                                                      ^^^^^^^
+
+            portreeve.toml:9:70: error: expected a whole number that is not negative, found string "much"
+              |
+            9 | limits = { memory = '64 Mb', timeout = '20', stack = '1 TiB', fuel = 'much' }
+              |                                                                      ^^^^^^
+
+            portreeve.toml:11:10: error: the source is empty; write the path of a component
+               |
+            11 | source = ''
+               |          ^^
+
+            portreeve.toml:12:21: error: `memory` is 5 GiB, but must be between 64 KiB and 4 GiB
+               |
+            12 | limits = { memory = '5 GiB', timeout = '0s', stack = '65 KiB' }
+               |                     ^^^^^^^
+
+            portreeve.toml:12:40: error: `timeout` is 0s, but must be between 1ms and 1d
+               |
+            12 | limits = { memory = '5 GiB', timeout = '0s', stack = '65 KiB' }
+               |                                        ^^^^
+
+            portreeve.toml:12:54: error: `stack` is 65 KiB, but must be a power of two, such as 256 KiB or 1 MiB
+               |
+            12 | limits = { memory = '5 GiB', timeout = '0s', stack = '65 KiB' }
+               |                                                      ^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.Bad_Name]\nsource = 'a'\n[plugins.\"\\u001b[2J\"]\nsource = 'a'\n",
+        expect![[r#"
+        portreeve.toml:2:10: error: `Bad_Name` is no valid name: it has other characters; use a-z, 0-9 and single hyphens between them, at most 64 characters, as in "github-issues"
+          |
+        2 | [plugins.Bad_Name]
+          |          ^^^^^^^^
+
+        portreeve.toml:4:10: error: `\u{1b}[2J` is no valid name: it has other characters; use a-z, 0-9 and single hyphens between them, at most 64 characters, as in "github-issues"
+          |
+        4 | [plugins."\u001b[2J"]
+          |          ^^^^^^^^^^^"#]],
+    );
+    check(
+        "host = [[1, 2]]\n[plugins.a]\nsource = 'a'\ngrants.ui = [true, true, true]\nlimits = 3\n",
+        expect![[r#"
+            portreeve.toml:2:8: error: expected a table, found an array
+              |
+            2 | host = [[1, 2]]
+              |        ^^^^^^^^
+
+            portreeve.toml:5:13: error: expected a table, found an array
+              |
+            5 | grants.ui = [true, true, true]
+              |             ^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:6:10: error: expected a table, found a number
+              |
+            6 | limits = 3
+              |          ^"#]],
+    );
+    check(
+        "[plugins.a]\nversion = '^1'\n",
+        expect![[r#"
+        portreeve.toml:2:1: error: the key `source` is missing
+          |
+        2 | [plugins.a]
+          | ^^^^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'git://x'\n",
+        expect![[r#"
+        portreeve.toml:3:10: error: `git://` is no kind of source; write the path of a component
+          |
+        3 | source = 'git://x'
+          |          ^^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\nconfig = { when = 2026-01-01 }\n",
+        expect![[r#"
+        portreeve.toml:4:19: error: dates and times of TOML are not used here; write a string
+          |
+        4 | config = { when = 2026-01-01 }
+          |                   ^^^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\nconfig = { x = inf }\n",
+        expect![[r#"
+        portreeve.toml:4:16: error: `nan` and `inf` have no form in JSON; leave the key out or write a string
+          |
+        4 | config = { x = inf }
+          |                ^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\ngrants.credentials = { github = 'hunter2' }\n",
+        expect![[r#"
+        portreeve.toml:4:33: error: this is no reference to a secret; write "vault:NAME", never the secret itself
+          |
+        4 | grants.credentials = { github = 'hunter2' }
+          |                                 ^^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\ngrants.ui = ['progress']\n",
+        expect![[r#"
+        portreeve.toml:4:13: error: expected a table, found an array
+          |
+        4 | grants.ui = ['progress']
+          |             ^^^^^^^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\ngrants.schedules = { n = { every = '1h', reason = 'r' } }\n",
+        expect![[r#"
+        portreeve.toml:4:26: error: a grant has no `reason`; write a comment
+          |
+        4 | grants.schedules = { n = { every = '1h', reason = 'r' } }
+          |                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
+    check(
+        "[policy.licenses]\nallow = ['MITT']\n[policy.scan]\ndeny = 'awful'\n[policy.signatures]\nkeys = [{ file = 'k', not-after = 'soon' }]\n",
+        expect![[r#"
+        portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
+          |
+        2 | [policy.licenses]
+          |         ^^^^^^^^
+
+        portreeve.toml:3:10: error: `MITT` is no SPDX licence expression: unknown term; write one such as "MIT OR Apache-2.0" (identifiers: spdx.org/licenses)
+          |
+        3 | allow = ['MITT']
+          |          ^^^^^^
+
+        portreeve.toml:5:8: error: `awful` is none of the choices
+          |
+        5 | deny = 'awful'
+          |        ^^^^^^^
+          = help: write one of `low`, `medium`, `high`, `critical`
+
+        portreeve.toml:7:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
+          |
+        7 | keys = [{ file = 'k', not-after = 'soon' }]
+          | ^^^^
+
+        portreeve.toml:7:35: error: `soon` is no date; write one such as "2027-12-31"
+          |
+        7 | keys = [{ file = 'k', not-after = 'soon' }]
+          |                                   ^^^^^^"#]],
+    );
+    check(
+        "[plugins.a]\nsource = 'a'\n[plugins.a]\nsource = 'b'\n",
+        expect![[r#"
+        portreeve.toml:4:10: error: this is not TOML: duplicate key
+          |
+        4 | [plugins.a]
+          |          ^
+          = help: each key and table may stand once; merge them
+
+        portreeve.toml:5:1: error: this is not TOML: duplicate key
+          |
+        5 | source = 'b'
+          | ^^^^^^
+          = help: each key and table may stand once; merge them"#]],
+    );
+}
+
+#[test]
+fn plugins_are_bounded() {
+    let list = |count: usize| {
+        (0..count)
+            .map(|i| format!("[plugins.p{i}]\nsource = 'p'\n"))
+            .collect::<String>()
+    };
+    assert_eq!(parse(&list(1_000)).unwrap().plugins.len(), 1_000);
+    assert!(parse(&list(1_001)).unwrap_err().contains("at most 1000"));
+}
+
+/// A plugin that requests progress and has settings.
+const PLUGIN: &str = r#"schema = 1
+[plugin]
+id = "markdown"
+version = "1.0.0"
+license = "MIT"
+[requests.ui]
+progress = "show how far it is"
+[config]
+required = ["theme"]
+[config.properties]
+theme = { enum = ["plain", "rich"] }
+width = { type = "integer", minimum = 1 }
+"#;
+
+#[test]
+fn a_plugin_may_do_what_is_requested_and_granted() {
+    let project = parse("[plugins.granted]\nsource = 'a'\ngrants.ui = { progress = true }\n[plugins.none]\nsource = 'a'\n").unwrap();
+    let asks = PluginManifest::parse("plugin.toml", PLUGIN).unwrap();
+    let asks_nothing =
+        PluginManifest::parse("plugin.toml", &PLUGIN.replace("progress = ", "ask = ")).unwrap();
+    let inferred = PluginManifest::inferred("markdown".parse().unwrap(), None, None, None);
+    let effective = |alias: &str, plugin| {
+        let effective = project.effective(&project.plugins[alias], plugin);
+        effective.map_err(|errors| errors.to_string())
+    };
+    assert_eq!(
+        effective("granted", &asks),
+        Ok(Effective { progress: true })
+    );
+    assert_eq!(
+        effective("granted", &inferred),
+        Ok(Effective { progress: true })
+    );
+    assert_eq!(effective("none", &asks), Ok(Effective { progress: false }));
+    assert_eq!(
+        effective("none", &inferred),
+        Ok(Effective { progress: false })
+    );
+    expect![[r#"
+        portreeve.toml:4:15: error: `grants.ui.progress` is granted, but the plugin.toml of markdown 1.0.0 does not request it
+          |
+        4 | grants.ui = { progress = true }
+          |               ^^^^^^^^
+          = help: remove the grant; or its author adds `ui.progress` to [requests] of plugin.toml"#]].assert_eq(&effective("granted", &asks_nothing).unwrap_err());
+}
+
+#[test]
+fn settings_are_checked_against_the_plugin() {
+    let project = parse(
+        "[plugins.good]\nsource = 'a'\nconfig = { theme = 'plain', width = 3 }\n[plugins.bad]\nsource = 'a'\n[plugins.bad.config]\ntheme = 'loud'\nwidth = 0\nheight = 3\n[plugins.missing]\nsource = 'a'\n",
+    )
+    .unwrap();
+    let plugin = PluginManifest::parse("plugin.toml", PLUGIN).unwrap();
+    assert!(project.config(&project.plugins["good"], &plugin).is_ok());
+    let shown = |alias: &str, plugin| {
+        project
+            .config(&project.plugins[alias], plugin)
+            .unwrap_err()
+            .to_string()
+    };
+    expect![[r#"
+        portreeve.toml:8:1: error: "loud" is not one of "plain" or "rich"
+          |
+        8 | theme = 'loud'
+          | ^^^^^
+          = help: see [config] in the plugin.toml of markdown 1.0.0
+
+        portreeve.toml:9:1: error: 0 is less than the minimum of 1
+          |
+        9 | width = 0
+          | ^^^^^
+          = help: see [config] in the plugin.toml of markdown 1.0.0
+
+        portreeve.toml:10:1: error: the plugin has no setting `height`
+           |
+        10 | height = 3
+           | ^^^^^^
+           = help: see [config] in the plugin.toml of markdown 1.0.0"#]]
+    .assert_eq(&shown("bad", &plugin));
+    expect![[r#"
+        portreeve.toml:11:1: error: the setting "theme" is missing
+           |
+        11 | [plugins.missing]
+           | ^^^^^^^^^^^^^^^^^
+           = help: see [config] in the plugin.toml of markdown 1.0.0"#]]
+    .assert_eq(&shown("missing", &plugin));
+    let inferred = PluginManifest::inferred("markdown".parse().unwrap(), None, None, None);
+    expect![[r#"
+        portreeve.toml:4:12: error: the plugin has no settings
+          |
+        4 | config = { theme = 'plain', width = 3 }
+          |            ^^^^^
+          = help: see [config] in the plugin.toml of markdown 0.0.0
+
+        portreeve.toml:4:29: error: the plugin has no settings
+          |
+        4 | config = { theme = 'plain', width = 3 }
+          |                             ^^^^^
+          = help: see [config] in the plugin.toml of markdown 0.0.0"#]]
+    .assert_eq(&shown("good", &inferred));
+}
+
+#[test]
+fn the_host_can_point_at_an_entry() {
+    let project = parse("[plugins.a]\nsource = 'a'\nversion = '^2'\n").unwrap();
+    let errors = project.refuse_entry(
+        &Alias::new("a").unwrap(),
+        "version",
+        "version 1.0.0 is there, but ^2 is wanted",
+        "change one of them",
+    );
+    expect![[r#"
+        portreeve.toml:4:1: error: version 1.0.0 is there, but ^2 is wanted
+          |
+        4 | version = '^2'
+          | ^^^^^^^
+          = help: change one of them"#]]
+    .assert_eq(&errors.to_string());
+}
