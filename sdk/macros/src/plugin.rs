@@ -1,0 +1,186 @@
+//! `plugin!`: from a list of tools to the exports of a component.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, Ident, Path, Result, Token};
+
+/// `a, b::c, start = setup, health = check`
+struct Input {
+    tools: Vec<Path>,
+    hooks: Hooks,
+}
+
+/// The functions that take part in the life of an instance.
+#[derive(Default)]
+struct Hooks {
+    start: Option<Path>,
+    stop: Option<Path>,
+    health: Option<Path>,
+    migrate: Option<Path>,
+}
+
+impl Hooks {
+    fn is_empty(&self) -> bool {
+        self.start.is_none()
+            && self.stop.is_none()
+            && self.health.is_none()
+            && self.migrate.is_none()
+    }
+}
+
+impl Parse for Input {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut tools = Vec::new();
+        let mut hooks = Hooks::default();
+        while !input.is_empty() {
+            if input.peek(Ident) && input.peek2(Token![=]) {
+                let key: Ident = input.parse()?;
+                input.parse::<Token![=]>()?;
+                let value: Path = input.parse()?;
+                let slot = match key.to_string().as_str() {
+                    "start" => &mut hooks.start,
+                    "stop" => &mut hooks.stop,
+                    "health" => &mut hooks.health,
+                    "migrate" => &mut hooks.migrate,
+                    _ => {
+                        return Err(Error::new(
+                            key.span(),
+                            "unknown hook; there are `start`, `stop`, `health` and `migrate`",
+                        ));
+                    }
+                };
+                if slot.replace(value).is_some() {
+                    return Err(Error::new(key.span(), format!("`{key}` is given twice")));
+                }
+            } else {
+                let tool: Path = input.parse()?;
+                let text = tool.to_token_stream().to_string();
+                if tools
+                    .iter()
+                    .any(|known: &Path| known.to_token_stream().to_string() == text)
+                {
+                    return Err(Error::new_spanned(tool, "this tool is listed twice"));
+                }
+                tools.push(tool);
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        if tools.is_empty() {
+            return Err(input.error(
+                "a plugin lists its tools: `plugin!(greet, wave)`, each a function with #[tool]",
+            ));
+        }
+        Ok(Self { tools, hooks })
+    }
+}
+
+pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
+    let Input { tools, hooks } = syn::parse2(input)?;
+    let private = quote!(::portreeve_sdk::__private);
+
+    let start = hooks.start.as_ref().map(|hook| {
+        quote! {
+            fn start(config: &str) -> ::core::result::Result<(), ::portreeve_sdk::Error> {
+                #private::start(config, #hook)
+            }
+        }
+    });
+    let stop = hooks.stop.as_ref().map(|hook| {
+        quote! {
+            fn stop(deadline: ::core::time::Duration) {
+                #hook(deadline)
+            }
+        }
+    });
+    let health = hooks.health.as_ref().map(|hook| {
+        quote! {
+            fn health() -> ::core::result::Result<(), ::portreeve_sdk::Error> {
+                #hook().map_err(::core::convert::Into::into)
+            }
+        }
+    });
+    let migrate = hooks.migrate.as_ref().map(|hook| {
+        quote! {
+            fn migrate(from_version: &str) -> ::core::result::Result<(), ::portreeve_sdk::Error> {
+                #hook(from_version).map_err(::core::convert::Into::into)
+            }
+        }
+    });
+    let export_lifecycle = (!hooks.is_empty()).then(|| {
+        quote! {
+            #[cfg(target_family = "wasm")]
+            #private::bindings::lifecycle::export_lifecycle!(
+                Component with_types_in #private::bindings::lifecycle
+            );
+        }
+    });
+
+    Ok(quote! {
+        const _: () = {
+            enum Component {}
+
+            impl #private::Plugin for Component {
+                const TOOLS: &'static [#private::Entry] = &[#(#private::Entry::of::<#tools>()),*];
+                #start
+                #stop
+                #health
+                #migrate
+            }
+
+            const _: () = #private::assert_unique(<Component as #private::Plugin>::TOOLS);
+
+            #[cfg(target_family = "wasm")]
+            #private::bindings::tools::export_tools!(
+                Component with_types_in #private::bindings::tools
+            );
+            #export_lifecycle
+        };
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    fn check(input: &str, expected: Expect) {
+        let text = match input.parse().map(super::expand) {
+            Ok(Ok(_)) => "fine".to_owned(),
+            Ok(Err(error)) => {
+                let start = error.span().start();
+                format!("{}:{}: {error}", start.line, start.column + 1)
+            }
+            Err(error) => error.to_string(),
+        };
+        expected.assert_eq(&text);
+    }
+
+    #[test]
+    fn what_is_exported() {
+        check(
+            "greet, tools::wave, start = setup, stop = bye,",
+            expect![[r#"fine"#]],
+        );
+        check(
+            "",
+            expect![
+                "1:1: unexpected end of input, a plugin lists its tools: `plugin!(greet, wave)`, each a function with #[tool]"
+            ],
+        );
+        check(
+            "greet, greet",
+            expect![[r#"1:8: this tool is listed twice"#]],
+        );
+        check(
+            "greet, begin = setup",
+            expect![[r#"1:8: unknown hook; there are `start`, `stop`, `health` and `migrate`"#]],
+        );
+        check(
+            "greet, start = a, start = b",
+            expect![[r#"1:19: `start` is given twice"#]],
+        );
+        check("greet wave", expect![[r#"1:7: expected `,`"#]]);
+    }
+}

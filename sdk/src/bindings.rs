@@ -1,0 +1,51 @@
+//! Bindings generated from the `portreeve:*` packages in `wit/`.
+//!
+//! Two worlds, because a component must export all of the world it was built for, and
+//! lifecycle is optional. Each world's exports are written out only where `plugin!` asks for
+//! them; imports that a plugin doesn't use are left out when the component is made.
+#![allow(
+    missing_docs,
+    unsafe_code,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated code"
+)]
+
+/// The world of a plugin that offers tools.
+pub mod tools {
+    wit_bindgen::generate!({
+        path: [
+            "../wit/types",
+            "../wit/tools",
+            "../wit/host",
+            "../wit/lifecycle",
+            "../wit/ui",
+            "../wit/plugin",
+        ],
+        world: "portreeve:plugin/tool-plugin",
+        generate_all,
+        generate_unused_types: true,
+        pub_export_macro: true,
+        export_macro_name: "export_tools",
+    });
+}
+
+/// The lifecycle alone, to be exported beside the tools.
+pub mod lifecycle {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/lifecycle"],
+        inline: "
+            package portreeve:guest;
+
+            world lifecycle-only {
+                export portreeve:lifecycle/lifecycle@0.1.0;
+            }
+        ",
+        with: {
+            "portreeve:types/types@0.1.0": super::tools::portreeve::types::types,
+            "portreeve:lifecycle/lifecycle@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_lifecycle",
+    });
+}

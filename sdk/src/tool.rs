@@ -1,0 +1,138 @@
+//! A tool: its description for hosts and models, and how it is called.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{Answer, Error, Outcome, schema};
+
+/// A tool. [`#[tool]`](macro@crate::tool) writes the implementation, under the name of the
+/// function; by hand it is only needed for what a function's signature can't say.
+pub trait Tool {
+    /// The name, unique in its plugin: 1 to 64 of `A-Z a-z 0-9 _ . -`.
+    const NAME: &'static str;
+    /// The name for people.
+    const TITLE: Option<&'static str> = None;
+    /// What it does and when to use it, for models.
+    const DESCRIPTION: &'static str;
+    /// Hints about its effects.
+    const ANNOTATIONS: Annotations = Annotations::NONE;
+    /// The arguments: a struct whose members are the parameters.
+    type Arguments: DeserializeOwned + JsonSchema;
+    /// What it returns.
+    type Answer: Answer;
+
+    /// Runs it.
+    fn run(arguments: Self::Arguments) -> Self::Answer;
+}
+
+/// Hints about a tool's effects, as in MCP. A client may show them or ask before a call; they
+/// are the author's word, no limit that anything enforces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Annotations {
+    /// It changes nothing.
+    #[serde(rename = "readOnlyHint", skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// What it changes may be lost: it overwrites or deletes.
+    #[serde(rename = "destructiveHint", skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+    /// The same call again changes nothing more.
+    #[serde(rename = "idempotentHint", skip_serializing_if = "Option::is_none")]
+    pub idempotent: Option<bool>,
+    /// It deals with things outside, such as the web, rather than with a closed set.
+    #[serde(rename = "openWorldHint", skip_serializing_if = "Option::is_none")]
+    pub open_world: Option<bool>,
+}
+
+impl Annotations {
+    /// No hints.
+    pub const NONE: Self = Self {
+        read_only: None,
+        destructive: None,
+        idempotent: None,
+        open_world: None,
+    };
+}
+
+/// The JSON document of `portreeve:tools/provider.list-tools`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'static str>,
+    description: &'static str,
+    input_schema: Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_schema: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "is_none")]
+    annotations: Annotations,
+}
+
+fn is_none(annotations: &Annotations) -> bool {
+    *annotations == Annotations::NONE
+}
+
+/// The tool as a host sees it: a JSON document with its name, description and schemas.
+///
+/// # Errors
+/// Where the arguments or the structured answer are not objects.
+pub fn describe<T: Tool>() -> Result<Value, Error> {
+    let input_schema = schema::input::<T::Arguments>();
+    if !schema::is_object(&input_schema) {
+        return Err(Error::internal(format_args!(
+            "the arguments of the tool `{}` are not an object; make them a struct with named \
+             fields",
+            T::NAME
+        )));
+    }
+    let output_schema = T::Answer::output_schema();
+    if output_schema
+        .as_ref()
+        .is_some_and(|schema| !schema::is_object(schema))
+    {
+        return Err(Error::internal(format_args!(
+            "the structured answer of the tool `{}` is not an object; put it into a field of a \
+             struct",
+            T::NAME
+        )));
+    }
+    Ok(serde_json::to_value(Document {
+        name: T::NAME,
+        title: T::TITLE,
+        description: T::DESCRIPTION,
+        input_schema,
+        output_schema,
+        annotations: T::ANNOTATIONS,
+    })?)
+}
+
+/// Calls a tool as a host does, with its arguments as JSON text. For a plugin's own tests.
+///
+/// ```
+/// use portreeve_sdk::{Content, call, tool};
+///
+/// /// Adds two numbers.
+/// #[tool]
+/// fn add(a: i32, b: i32) -> String {
+///     i64::from(a).wrapping_add(i64::from(b)).to_string()
+/// }
+///
+/// let outcome = call::<add>(r#"{"a": 2, "b": 3}"#)?;
+/// assert_eq!(outcome.content, [Content::text("5")]);
+/// assert!(call::<add>(r#"{"a": 2, "c": 3}"#).is_err());
+/// # Ok::<(), portreeve_sdk::Error>(())
+/// ```
+///
+/// # Errors
+/// `invalid-argument` where the arguments don't fit, else what the tool returns.
+pub fn call<T: Tool>(arguments: &str) -> Result<Outcome, Error> {
+    let arguments = serde_json::from_str(arguments).map_err(|error| {
+        Error::invalid_argument(format_args!(
+            "the arguments of `{}` don't fit its input schema: {error}",
+            T::NAME
+        ))
+    })?;
+    T::run(arguments).into_outcome()
+}
