@@ -1,0 +1,34 @@
+//! The papers of what comes in: a component file is read, measured, digested and
+//! described before anything else in Portreeve touches it.
+//!
+//! - [`source`] finds the file and reads it, within a bound;
+//! - [`Package::read`] checks that it is a component which this host can run, and says who
+//!   it is ([`manifest`](Package::manifest)), what it offers ([`Tools`]) and what it asks
+//!   of and gives to its host ([`Surface`]);
+//! - [`pack`] puts a plugin's papers into its component: one file, one digest.
+//!
+//! **Architecture invariant:** nothing here compiles or runs a component, and nothing here
+//! knows the runtime. What this crate says about a component it has read from the bytes.
+
+#![deny(missing_docs)]
+
+mod bare;
+mod digest;
+mod docs;
+mod error;
+mod intake;
+mod limits;
+mod nesting;
+mod pack;
+mod package;
+mod sections;
+pub mod source;
+mod surface;
+mod types;
+
+pub use digest::{Digest, ParseDigestError};
+pub use error::Error;
+pub use limits::IntakeLimits;
+pub use pack::{PackParts, pack};
+pub use package::{Package, Tools};
+pub use surface::Surface;

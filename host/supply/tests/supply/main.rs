@@ -1,0 +1,13 @@
+//! What the crate promises about component files: good ones, bad ones, hostile ones.
+
+// `cfg(test)` tells clippy that these are tests, their helpers included.
+#[cfg(test)]
+mod bare;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod intake;
+#[cfg(test)]
+mod pack;
