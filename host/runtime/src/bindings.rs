@@ -1,0 +1,27 @@
+//! What wasmtime generates from `wit/`: the host's side of each interface.
+//!
+//! The world below exists for the generator only. At run time each export is looked for
+//! by itself, since every one of them is optional for the host.
+#![allow(missing_docs, clippy::all, clippy::restriction, reason = "generated")]
+
+wasmtime::component::bindgen!({
+    path: [
+        "../../wit/types",
+        "../../wit/host",
+        "../../wit/tools",
+        "../../wit/lifecycle",
+        "../../wit/ui",
+    ],
+    inline: "
+        package portreeve:host-side;
+        world everything {
+            import portreeve:host/context@0.1.0;
+            import portreeve:host/config@0.1.0;
+            import portreeve:ui/progress@0.1.0;
+            export portreeve:tools/provider@0.1.0;
+            export portreeve:lifecycle/lifecycle@0.1.0;
+        }
+    ",
+    world: "portreeve:host-side/everything",
+    exports: { default: async },
+});

@@ -1,0 +1,197 @@
+//! A guest: the data of one store, what it imports, and the hook that meters its calls
+//! into the host.
+
+use std::sync::Arc;
+
+use portreeve_manifest::limits::Limits;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime::{CallHook, Engine, Store, StoreContextMut};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::bindings::portreeve::{host, ui};
+use crate::capability::config::Config;
+use crate::capability::network::Closed;
+use crate::capability::progress::ProgressSink;
+use crate::error::LimitHit;
+use crate::limiter::Limiter;
+use crate::output::{Output, OutputSink, Stream};
+
+/// Fuel that a call from the guest into the host costs, on top of the instructions around
+/// it. One unit of fuel is about 0.08 ns of a loop and a host call 31–104 ns (measured,
+/// 48.0.8), so that a flood of host calls uses up fuel about as fast as a loop.
+const HOST_CALL_FUEL: u64 = 1_000;
+
+/// How much fuel a guest uses before it gives way to others; costs less than 1.2× on
+/// compute kernels (measured, 48.0.8).
+const YIELD_FUEL: u64 = 1_000_000;
+
+/// Most random bytes of one request.
+const RANDOM_BYTES_MAX: u64 = 64 * 1024;
+
+/// What a call knows about itself and may reach outside of the runtime.
+#[derive(Clone)]
+pub struct CallContext {
+    /// The id of the call; empty while tools are listed.
+    pub call_id: String,
+    /// Who is calling.
+    pub caller: String,
+    /// What the operator has set.
+    pub config: Config,
+    /// Takes the guest's progress reports.
+    pub progress: Arc<dyn ProgressSink>,
+    /// Takes what the guest writes to stdout and stderr.
+    pub output: Arc<dyn OutputSink>,
+    /// Ends the call when it is cancelled.
+    pub cancel: CancellationToken,
+}
+
+/// The data of a store.
+pub(crate) struct Guest {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    http_hooks: Closed,
+    table: ResourceTable,
+    pub(crate) limiter: Limiter,
+    pub(crate) context: CallContext,
+    pub(crate) output: Output,
+    pub(crate) deadline: Instant,
+    /// Fuel left when the guest last called the host.
+    pub(crate) fuel_left: u64,
+    pub(crate) progress_next: Option<Instant>,
+    /// Bytes that the host may copy out of the guest in one host call, and as its result.
+    copy_max: usize,
+    result_max: usize,
+    /// Fuel at the end of the last call into the host.
+    fuel_after_host: Option<u64>,
+    /// Whether the guest's export has returned, so that what is copied is its result.
+    pub(crate) returned: bool,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.http_hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+/// Everything that a guest may import.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    host::context::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    host::config::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    ui::progress::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    Ok(linker)
+}
+
+/// A new store with every limit set: instances, memories and tables are read from the
+/// limiter at the moment it is attached.
+pub(crate) fn store(
+    engine: &Engine,
+    limits: &Limits,
+    context: CallContext,
+    deadline: Instant,
+) -> wasmtime::Result<Store<Guest>> {
+    let output = Output::new(context.output.clone(), limits.output.as_usize());
+    // Environment, arguments, stdin and directories stay empty; sockets and name look-ups
+    // are off by default and said so once more.
+    let mut wasi = WasiCtx::builder();
+    wasi.stdout(output.stream(Stream::Stdout))
+        .stderr(output.stream(Stream::Stderr))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .allow_blocking_current_thread(false);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(limits.handles as usize);
+    let mut store = Store::new(
+        engine,
+        Guest {
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            http_hooks: Closed,
+            table,
+            limiter: Limiter::new(limits),
+            context,
+            output,
+            deadline,
+            fuel_left: limits.fuel,
+            progress_next: None,
+            copy_max: limits.host_call.as_usize(),
+            result_max: limits.result.as_usize(),
+            fuel_after_host: None,
+            returned: false,
+        },
+    );
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_fuel(limits.fuel)?;
+    store.fuel_async_yield_interval(Some(YIELD_FUEL))?;
+    store.set_epoch_deadline(1);
+    store.epoch_deadline_async_yield_and_update(1);
+    store.set_max_component_handles(limits.handles as usize);
+    store.call_hook(meter);
+    Ok(store)
+}
+
+/// Runs at each change between guest and host: counts and charges host calls, and keeps
+/// apart what is copied out of the guest during a host call and what as its result.
+fn meter(mut store: StoreContextMut<'_, Guest>, hook: CallHook) -> wasmtime::Result<()> {
+    match hook {
+        CallHook::CallingHost => {
+            let fuel = store.get_fuel()?;
+            let left = fuel.saturating_sub(HOST_CALL_FUEL);
+            store.set_fuel(left)?;
+            let guest = store.data_mut();
+            guest.fuel_left = left;
+            guest.limiter.host_call()?;
+            if left == 0 {
+                return Err(guest.limiter.stop(out_of_fuel(None)));
+            }
+            let copy_max = guest.copy_max;
+            store.set_hostcall_fuel(copy_max);
+        }
+        CallHook::ReturningFromHost => {
+            store.data_mut().fuel_after_host = Some(store.get_fuel()?);
+        }
+        CallHook::ReturningFromWasm => {
+            // A guest that ran on after its last call into the host comes from its own
+            // end; one that did not was stopped by that call.
+            let fuel = store.get_fuel()?;
+            let guest = store.data_mut();
+            guest.returned = guest.fuel_after_host != Some(fuel);
+            let result_max = guest.result_max;
+            store.set_hostcall_fuel(result_max);
+        }
+        CallHook::CallingWasm => {}
+    }
+    Ok(())
+}
+
+/// The limit of fuel, where `allowed` is known.
+pub(crate) fn out_of_fuel(allowed: Option<u64>) -> LimitHit {
+    LimitHit {
+        setting: "fuel",
+        allowed: allowed.map_or_else(
+            || "the fuel it has".to_owned(),
+            |fuel| format!("{fuel} units of fuel"),
+        ),
+        used: "all of it is used".to_owned(),
+    }
+}

@@ -1,0 +1,37 @@
+//! Portreeve's runtime: makes components ready, runs them in fresh instances, and stops
+//! them at their limits.
+//!
+//! A component is compiled once, in a process of its own, and kept on disk under the digest
+//! of the component; a [`Template`] holds what does not depend on a call; a call gets a new
+//! instance, and whatever it did is gone with it.
+//!
+//! **Architecture invariant:** this crate knows nothing of MCP, servers or configuration
+//! files. What a guest reaches outside of it goes through one small trait per need
+//! ([`ProgressSink`], [`OutputSink`]) that the caller fills in for each call.
+#![deny(missing_docs)]
+
+mod answer;
+mod bindings;
+mod cache;
+mod capability;
+mod compile;
+mod compiler;
+mod engine;
+mod error;
+mod guest;
+mod limiter;
+mod output;
+mod runtime;
+mod stopped;
+mod template;
+pub mod values;
+
+pub use answer::{Content, Outcome};
+pub use capability::config::Config;
+pub use capability::progress::{ProgressReport, ProgressSink};
+pub use compile::{CompileLimits, compiler_process};
+pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
+pub use guest::CallContext;
+pub use output::{OutputSink, Stream};
+pub use runtime::{Runtime, RuntimeConfig, Step};
+pub use template::{Finished, Target, Template, Usage};

@@ -1,0 +1,375 @@
+//! A component made ready: everything that does not depend on the call is done once, and
+//! each call gets a fresh instance of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portreeve_manifest::json::{self, JsonLimits};
+use portreeve_manifest::limits::Limits;
+use portreeve_manifest::tool::Tool;
+use portreeve_manifest::wit_type::BareFunction;
+use serde_json::Value;
+use tokio::time::Instant;
+use wasmtime::Store;
+use wasmtime::component::{Component, Instance, InstancePre, Val};
+
+use crate::answer::{self, Outcome};
+use crate::bindings::exports::portreeve::{lifecycle, tools};
+use crate::engine::EngineRoom;
+use crate::error::{CallError, Error, ErrorCode, LimitHit};
+use crate::guest::{CallContext, Guest};
+use crate::{guest, stopped, values};
+
+/// Deepest nesting of the JSON that a plugin answers with.
+const ANSWER_DEPTH_MAX: usize = 64;
+
+/// A component, compiled, linked and examined. Cheap to clone.
+#[derive(Clone)]
+pub struct Template {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    room: Arc<EngineRoom>,
+    instance: InstancePre<Guest>,
+    component: Component,
+    provider: Option<tools::provider::GuestIndices>,
+    lifecycle: Option<lifecycle::lifecycle::GuestIndices>,
+}
+
+/// What is called.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// A tool of a component that exports `portreeve:tools/provider`.
+    Tool(&'a str),
+    /// A plain exported function.
+    Function(&'a BareFunction),
+}
+
+/// What a call used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Wall-clock time, from the making of the instance to the answer.
+    pub duration: Duration,
+    /// Fuel, in wasmtime's units.
+    pub fuel: u64,
+    /// Most bytes of linear memory at once.
+    pub memory_peak: u64,
+    /// Calls from the guest into the host.
+    pub host_calls: u64,
+    /// Bytes written to stdout and stderr, dropped ones included.
+    pub output_bytes: u64,
+}
+
+/// The end of a call.
+#[derive(Clone, Debug)]
+pub struct Finished<T> {
+    /// The answer.
+    pub result: Result<T, CallError>,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl<T> Finished<T> {
+    /// The end of a call that no guest ran for.
+    pub fn refused(error: CallError) -> Finished<T> {
+        Finished {
+            result: Err(error),
+            usage: Usage::default(),
+        }
+    }
+}
+
+enum Work<'a> {
+    ListTools,
+    Call(Target<'a>, &'a Value),
+}
+
+enum Done {
+    Tools(Vec<Tool>),
+    Outcome(Outcome),
+}
+
+impl Template {
+    /// Links `component` and looks for the interfaces that the host knows.
+    pub(crate) fn new(room: Arc<EngineRoom>, component: Component) -> Result<Template, Error> {
+        let instance = room
+            .linker
+            .instantiate_pre(&component)
+            .map_err(|error| Error::Mismatch(format!("{error:#}")))?;
+        let exports = |name: &str| component.get_export_index(None, name).is_some();
+        let mismatch = |error: wasmtime::Error| Error::Mismatch(format!("{error:#}"));
+        let provider = exports(PROVIDER)
+            .then(|| tools::provider::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
+        let lifecycle = exports(LIFECYCLE)
+            .then(|| lifecycle::lifecycle::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
+        Ok(Template {
+            inner: Arc::new(Inner {
+                room,
+                instance,
+                component,
+                provider,
+                lifecycle,
+            }),
+        })
+    }
+
+    /// Whether the component exports `portreeve:tools/provider`.
+    pub fn is_provider(&self) -> bool {
+        self.inner.provider.is_some()
+    }
+
+    /// Asks a provider for its tools. `context` carries no grants and no configuration.
+    pub async fn list_tools(&self, limits: &Limits, context: CallContext) -> Finished<Vec<Tool>> {
+        let finished = self.run(Work::ListTools, limits, context).await;
+        Finished {
+            usage: finished.usage,
+            result: finished.result.and_then(|done| match done {
+                Done::Tools(tools) => Ok(tools),
+                Done::Outcome(_) => Err(CallError::internal("a call answered for list-tools")),
+            }),
+        }
+    }
+
+    /// Calls `target` in a fresh instance.
+    ///
+    /// Dropping the future stops the guest and gives back everything it held.
+    pub async fn call(
+        &self,
+        target: Target<'_>,
+        arguments: &Value,
+        limits: &Limits,
+        context: CallContext,
+    ) -> Finished<Outcome> {
+        let finished = self
+            .run(Work::Call(target, arguments), limits, context)
+            .await;
+        Finished {
+            usage: finished.usage,
+            result: finished.result.and_then(|done| match done {
+                Done::Outcome(outcome) => Ok(outcome),
+                Done::Tools(_) => Err(CallError::internal("list-tools answered for a call")),
+            }),
+        }
+    }
+
+    async fn run(&self, work: Work<'_>, limits: &Limits, context: CallContext) -> Finished<Done> {
+        let started = Instant::now();
+        let deadline = started + limits.timeout;
+        let cancel = context.cancel.clone();
+        let mut store = match guest::store(&self.inner.room.engine, limits, context, deadline) {
+            Ok(store) => store,
+            Err(error) => {
+                return Finished::refused(CallError::internal(format!("{error:#}")));
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(CallError::cancelled()),
+            done = self.enter(&mut store, work, limits) => done,
+            () = tokio::time::sleep_until(deadline) => Err(CallError::limit(LimitHit {
+                setting: "timeout",
+                allowed: portreeve_manifest::duration::HumanDuration(limits.timeout).to_string(),
+                used: "it was stopped".to_owned(),
+            })),
+        };
+        let guest = store.data();
+        let usage = Usage {
+            duration: started.elapsed(),
+            fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
+            memory_peak: guest.limiter.memory_peak as u64,
+            host_calls: guest.limiter.host_calls,
+            output_bytes: guest.output.finish(&limits.output.to_string()),
+        };
+        Finished { result, usage }
+    }
+
+    /// Makes the instance, starts it, and runs `work` in it.
+    async fn enter(
+        &self,
+        store: &mut Store<Guest>,
+        work: Work<'_>,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        // What can be refused without an instance is refused before there is one.
+        let prepared = match &work {
+            Work::ListTools => Prepared::ListTools,
+            Work::Call(Target::Tool(name), arguments) => {
+                let text = arguments.to_string();
+                within_arguments(text.len(), limits)?;
+                Prepared::Tool(name, text)
+            }
+            Work::Call(Target::Function(function), arguments) => {
+                within_arguments(arguments.to_string().len(), limits)?;
+                Prepared::Function(function, values::arguments(&function.params, arguments)?)
+            }
+        };
+        let instance = match self.inner.instance.instantiate_async(&mut *store).await {
+            Ok(instance) => instance,
+            Err(error) => return Err(stopped::explain(error, store, limits)),
+        };
+        if !matches!(work, Work::ListTools) {
+            self.start(store, &instance, limits).await?;
+        }
+        match prepared {
+            Prepared::ListTools => self.list(store, &instance, limits).await,
+            Prepared::Tool(name, text) => {
+                self.call_tool(store, &instance, name, &text, limits).await
+            }
+            Prepared::Function(function, params) => {
+                self.call_function(store, &instance, function, &params, limits)
+                    .await
+            }
+        }
+    }
+
+    /// Calls `lifecycle.start` where the component has it.
+    async fn start(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        limits: &Limits,
+    ) -> Result<(), CallError> {
+        let Some(indices) = &self.inner.lifecycle else {
+            return Ok(());
+        };
+        let lifecycle = indices
+            .load(&mut *store, instance)
+            .map_err(|error| CallError::internal(format!("{error:#}")))?;
+        let config = store.data().context.config.text().to_owned();
+        match lifecycle.call_start(&mut *store, &config).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(failure)) => Err(CallError::plugin(answer::failure(failure))),
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+
+    fn provider(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+    ) -> Result<tools::provider::Guest, CallError> {
+        let Some(indices) = &self.inner.provider else {
+            return Err(CallError::host(
+                ErrorCode::Unsupported,
+                "no-provider",
+                "the component does not export portreeve:tools/provider",
+            ));
+        };
+        indices
+            .load(&mut *store, instance)
+            .map_err(|error| CallError::internal(format!("{error:#}")))
+    }
+
+    async fn list(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let provider = self.provider(store, instance)?;
+        match provider.call_list_tools(&mut *store).await {
+            Ok(Ok(documents)) => match Tool::parse_list(&documents) {
+                Ok(tools) => Ok(Done::Tools(tools)),
+                Err(error) => Err(CallError::broken(
+                    "invalid-tools",
+                    format!("the plugin's list of tools is not usable: {error}"),
+                )),
+            },
+            Ok(Err(failure)) => Err(CallError::plugin(answer::failure(failure))),
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+
+    async fn call_tool(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        name: &str,
+        arguments: &String,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let provider = self.provider(store, instance)?;
+        match provider.call_call_tool(&mut *store, name, arguments).await {
+            Ok(Ok(outcome)) => answer::outcome(outcome, limits).map(Done::Outcome),
+            Ok(Err(failure)) => Err(CallError::plugin(answer::failure(failure))),
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+
+    async fn call_function(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        function: &BareFunction,
+        params: &[Val],
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let component = &self.inner.component;
+        let export = &function.export;
+        let interface = match &export.interface {
+            Some(name) => match component.get_export_index(None, name) {
+                Some(index) => Some(index),
+                None => return Err(missing(name)),
+            },
+            None => None,
+        };
+        let func = component
+            .get_export_index(interface.as_ref(), &export.function)
+            .and_then(|index| instance.get_func(&mut *store, index))
+            .ok_or_else(|| missing(&export.function))?;
+        let mut results = vec![Val::Bool(false); usize::from(function.result.is_some())];
+        match func.call_async(&mut *store, params, &mut results).await {
+            Ok(()) => {
+                answer::bare(function.result.as_ref(), results.first(), limits).map(Done::Outcome)
+            }
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+}
+
+enum Prepared<'a> {
+    ListTools,
+    Tool(&'a str, String),
+    Function(&'a BareFunction, Vec<Val>),
+}
+
+const PROVIDER: &str = "portreeve:tools/provider@0.1.0";
+const LIFECYCLE: &str = "portreeve:lifecycle/lifecycle@0.1.0";
+
+fn missing(name: &str) -> CallError {
+    CallError::internal(format!("the component has no export `{name}`"))
+}
+
+fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> {
+    if bytes <= limits.arguments.as_usize() {
+        return Ok(());
+    }
+    Err(CallError::limit(LimitHit {
+        setting: "arguments",
+        allowed: format!("{} of arguments", limits.arguments),
+        used: format!("they have {bytes} bytes as JSON"),
+    }))
+}
+
+/// What a plugin's answer in JSON must keep to.
+pub(crate) fn answer_limits(limits: &Limits) -> JsonLimits {
+    JsonLimits {
+        bytes_max: limits.result.as_usize(),
+        depth_max: ANSWER_DEPTH_MAX,
+    }
+}
+
+/// Reads JSON of a plugin.
+pub(crate) fn plugin_json(text: &str, limits: &Limits) -> Result<Value, CallError> {
+    json::parse(text, &answer_limits(limits)).map_err(|error| {
+        CallError::broken(
+            "invalid-json",
+            format!("the plugin answered with JSON that can't be used: {error}"),
+        )
+    })
+}
