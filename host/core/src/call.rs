@@ -1,0 +1,59 @@
+//! What goes into a call and what comes out of it.
+
+use std::sync::Arc;
+
+use portreeve_runtime::{CallError, Outcome, ProgressReport, Usage};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
+
+/// Who calls, as the gateway found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// What plugins and logs see: `local` for the person at this machine.
+    pub name: Arc<str>,
+    /// What turns are taken by: one connection, so that several clients of one person get
+    /// their share each.
+    pub connection: Arc<str>,
+}
+
+impl Caller {
+    /// The person at this machine, through the connection with this name.
+    pub fn local(connection: &str) -> Caller {
+        Caller {
+            name: "local".into(),
+            connection: connection.into(),
+        }
+    }
+}
+
+/// Hears how far a call has come. Called while the call waits: it must not block.
+pub trait ProgressListener: Send + Sync {
+    /// One report, from the plugin or, while it is made ready, from the host.
+    fn progress(&self, report: ProgressReport);
+}
+
+/// A call to a tool.
+#[derive(Clone)]
+pub struct CallRequest {
+    /// Who calls.
+    pub caller: Caller,
+    /// The tool's name in the registry (`ALIAS__TOOL`).
+    pub tool: String,
+    /// The arguments.
+    pub arguments: Map<String, Value>,
+    /// Who wants to hear of progress.
+    pub progress: Option<Arc<dyn ProgressListener>>,
+    /// Ends the call.
+    pub cancel: CancellationToken,
+}
+
+/// The end of a call.
+#[derive(Clone, Debug)]
+pub struct CallResponse {
+    /// The call's id: in the log, and for the caller.
+    pub call_id: String,
+    /// The answer.
+    pub result: Result<Outcome, CallError>,
+    /// What it took; nothing where no guest ran.
+    pub usage: Usage,
+}

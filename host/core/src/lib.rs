@@ -1,0 +1,32 @@
+//! Portreeve's host: what a project installs, who may call what, and the way of a call.
+//!
+//! [`Host::open`] reads a project and makes an immutable [`Registry`] of its plugins and
+//! tools; a changed `portreeve.toml` makes a new one, and calls in flight finish on the
+//! old. [`Host::call`] is the one way of a call: look-up, admission, arguments, a fresh
+//! instance, the answer.
+//!
+//! **Architecture invariant:** this is the one place where the floors meet. It knows
+//! manifests, packages and the runtime; it does not know MCP or the command line.
+#![deny(missing_docs)]
+
+mod admission;
+mod call;
+mod guests;
+mod host;
+mod install;
+pub mod log;
+mod plugin;
+mod project;
+mod registry;
+mod watch;
+mod workshop;
+
+pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use host::{Host, HostConfig, HostError};
+pub use plugin::{Plugin, PluginStatus};
+pub use portreeve_runtime::{
+    CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
+};
+pub use project::{MANIFEST, OwnerLock, Ownership, Project, ProjectError};
+pub use registry::{RegisteredTool, Registry};
+pub use watch::Watch;

@@ -1,0 +1,153 @@
+//! One installed plugin: what it is, what it may do, and its component, made ready on first
+//! use.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portreeve_manifest::grant::Effective;
+use portreeve_manifest::limits::Limits;
+use portreeve_manifest::tool::Tool;
+use portreeve_runtime::{CallError, Config, ErrorCode, Step, Template};
+use portreeve_supply::{Digest, IntakeLimits, source};
+use semver::Version;
+use tokio::sync::OnceCell;
+
+use crate::install::FileStamp;
+use crate::workshop::Workshop;
+
+/// A plugin of the project, under the name that the operator gave it.
+#[derive(Debug)]
+pub struct Plugin {
+    /// The operator's name for it.
+    pub alias: String,
+    /// Its component file, or what was given for one that could not be found.
+    pub path: PathBuf,
+    /// Whether its tools are offered.
+    pub status: PluginStatus,
+    pub(crate) facts: Option<Facts>,
+}
+
+/// Whether a plugin's tools are offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginStatus {
+    /// They are.
+    Ready,
+    /// They are not, and why.
+    Failed(String),
+}
+
+/// What is known of a plugin whose package was read.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) id: String,
+    pub(crate) version: Version,
+    pub(crate) limits: Limits,
+    pub(crate) config: Config,
+    pub(crate) grants: Effective,
+    pub(crate) component: Arc<Component>,
+    pub(crate) stamp: Option<FileStamp>,
+}
+
+impl Plugin {
+    /// The author's id; none for a plugin whose package could not be read.
+    pub fn id(&self) -> Option<&str> {
+        self.facts.as_ref().map(|facts| facts.id.as_str())
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Option<&Version> {
+        self.facts.as_ref().map(|facts| &facts.version)
+    }
+
+    /// The digest of its component file.
+    pub fn digest(&self) -> Option<Digest> {
+        self.facts.as_ref().map(|facts| facts.component.digest)
+    }
+
+    /// What one call of it may use.
+    pub fn limits(&self) -> Option<&Limits> {
+        self.facts.as_ref().map(|facts| &facts.limits)
+    }
+}
+
+/// A component file by its digest, compiled and linked on first use. Outlives the plugins
+/// that use it when a manifest changes.
+pub(crate) struct Component {
+    pub(crate) digest: Digest,
+    path: PathBuf,
+    /// The list that was recorded when the plugin was built, for a provider that has one.
+    recorded: Option<Arc<[Tool]>>,
+    template: OnceCell<Template>,
+}
+
+impl std::fmt::Debug for Component {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Component")
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Component {
+    pub(crate) fn new(digest: Digest, path: PathBuf, recorded: Option<Arc<[Tool]>>) -> Component {
+        Component {
+            digest,
+            path,
+            recorded,
+            template: OnceCell::new(),
+        }
+    }
+
+    /// The template; made when there is none yet.
+    pub(crate) async fn template(
+        &self,
+        workshop: &Workshop,
+        alias: &str,
+        limits: &Limits,
+        on_step: &(dyn Fn(Step) + Sync),
+    ) -> Result<&Template, CallError> {
+        self.template
+            .get_or_try_init(|| self.make(workshop, alias, limits, on_step))
+            .await
+    }
+
+    async fn make(
+        &self,
+        workshop: &Workshop,
+        alias: &str,
+        limits: &Limits,
+        on_step: &(dyn Fn(Step) + Sync),
+    ) -> Result<Template, CallError> {
+        let (path, digest) = (self.path.clone(), self.digest);
+        let read = move || read_checked(&path, digest);
+        let template = workshop
+            .runtime
+            .load(self.digest.as_bytes(), limits.stack, read, on_step)
+            .await
+            .map_err(|error| {
+                CallError::host(ErrorCode::Unavailable, "not-ready", error.to_string())
+            })?;
+        if let Some(recorded) = &self.recorded
+            && workshop.list_tools(alias, &template, limits).await? != **recorded
+        {
+            return Err(CallError::host(
+                ErrorCode::PermissionDenied,
+                "tools-differ",
+                "the component offers other tools than the list in its package says; it is not run. Build it again with `portreeve build`, and don't install it if it is not yours",
+            ));
+        }
+        Ok(template)
+    }
+}
+
+/// The bytes of a component, if they are still those that were examined.
+fn read_checked(path: &std::path::Path, digest: Digest) -> Result<Vec<u8>, String> {
+    let read = source::read(path, &IntakeLimits::default()).map_err(|error| error.to_string())?;
+    if Digest::of(&read.bytes) != digest {
+        return Err(format!(
+            "{} has changed since this host read it ({digest}); the change is taken up in a moment, or at the next start",
+            path.display()
+        ));
+    }
+    Ok(read.bytes)
+}

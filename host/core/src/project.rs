@@ -1,0 +1,302 @@
+//! The project: the directory of `portreeve.toml`, and the one process that owns it.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The operator's file.
+pub const MANIFEST: &str = "portreeve.toml";
+
+/// Longest path that a Unix socket can have on every system that we know (104 bytes on
+/// BSD and macOS, with its end).
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Largest manifest that is read, in bytes.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a project can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProjectError {
+    /// There is none.
+    #[error(
+        "no {MANIFEST} in {} or above it; run `portreeve init` where the project shall be, or name it with --project", .0.display()
+    )]
+    NotFound(PathBuf),
+    /// The named directory has none.
+    #[error("no {MANIFEST} in {}; run `portreeve init` there, or name another directory", .0.display())]
+    NotAProject(PathBuf),
+    /// A file of it can't be used.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// The manifest is larger than any real one.
+    #[error("{}: it has more than {MANIFEST_BYTES_MAX} bytes", .0.display())]
+    TooLarge(PathBuf),
+}
+
+/// The directory of a `portreeve.toml`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    dir: PathBuf,
+}
+
+impl Project {
+    /// The project in `dir`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn at(dir: &Path) -> Result<Project, ProjectError> {
+        if !dir.join(MANIFEST).is_file() {
+            return Err(ProjectError::NotAProject(dir.to_owned()));
+        }
+        let dir = dir.canonicalize().map_err(|error| ProjectError::File {
+            path: dir.to_owned(),
+            error,
+        })?;
+        Ok(Project { dir })
+    }
+
+    /// The project that `start` lies in.
+    ///
+    /// # Errors
+    /// When neither it nor a directory above has one.
+    pub fn search(start: &Path) -> Result<Project, ProjectError> {
+        start
+            .ancestors()
+            .find(|dir| dir.join(MANIFEST).is_file())
+            .map_or_else(
+                || Err(ProjectError::NotFound(start.to_owned())),
+                Project::at,
+            )
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its `portreeve.toml`.
+    pub fn manifest_path(&self) -> PathBuf {
+        self.dir.join(MANIFEST)
+    }
+
+    /// Where its state lies.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join(".portreeve")
+    }
+
+    /// Where its logs lie.
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state_dir().join("logs")
+    }
+
+    /// The text of its `portreeve.toml`.
+    ///
+    /// # Errors
+    /// When it can't be read or is too large.
+    pub fn read_manifest(&self) -> Result<String, ProjectError> {
+        let path = self.manifest_path();
+        let read = || {
+            let mut text = String::new();
+            File::open(&path)?
+                .take(MANIFEST_BYTES_MAX.saturating_add(1))
+                .read_to_string(&mut text)?;
+            Ok(text)
+        };
+        let text = read().map_err(|error| ProjectError::File {
+            path: path.clone(),
+            error,
+        })?;
+        if text.len() as u64 > MANIFEST_BYTES_MAX {
+            return Err(ProjectError::TooLarge(path));
+        }
+        Ok(text)
+    }
+
+    /// Replaces its `portreeve.toml`: written beside, on disk, then renamed.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_manifest(&self, text: &str) -> Result<(), ProjectError> {
+        let path = self.manifest_path();
+        let write = || {
+            let mode = std::fs::metadata(&path)?.permissions();
+            let mut file = tempfile::Builder::new()
+                .prefix(".portreeve-")
+                .permissions(mode)
+                .tempfile_in(&self.dir)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map_err(|error| error.error)?;
+            File::open(&self.dir)?.sync_all()
+        };
+        write().map_err(|error| ProjectError::File {
+            path: path.clone(),
+            error,
+        })
+    }
+
+    /// Becomes the owner of the project, unless another process is.
+    ///
+    /// The lock is the system's: it ends with its process, however that ends.
+    ///
+    /// # Errors
+    /// When the lock file can't be used.
+    pub fn own(&self) -> Result<Ownership, ProjectError> {
+        let dir = self.state_dir();
+        let path = dir.join("owner.lock");
+        let own = || {
+            DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {
+                    let socket = self.socket_path();
+                    file.set_len(0)?;
+                    file.write_all(socket.as_os_str().as_bytes())?;
+                    // Whoever left it is gone: the lock says so.
+                    match std::fs::remove_file(&socket) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(error);
+                        }
+                        _ => {}
+                    }
+                    Ok(Ownership::Mine(OwnerLock {
+                        socket,
+                        _file: file,
+                    }))
+                }
+                Err(std::fs::TryLockError::WouldBlock) => {
+                    let mut socket = Vec::new();
+                    file.rewind()?;
+                    file.take(SOCKET_PATH_BYTES_MAX as u64 + 1)
+                        .read_to_end(&mut socket)?;
+                    Ok(Ownership::Other {
+                        socket: PathBuf::from(std::ffi::OsStr::from_bytes(&socket)),
+                    })
+                }
+                Err(std::fs::TryLockError::Error(error)) => Err(error),
+            }
+        };
+        own().map_err(|error| ProjectError::File {
+            path: path.clone(),
+            error,
+        })
+    }
+
+    /// In the state's directory; beside other temporary files where that path is too long
+    /// for a socket.
+    fn socket_path(&self) -> PathBuf {
+        let path = self.state_dir().join("host.sock");
+        if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+            return path;
+        }
+        let mut name = [0; 8];
+        // Without randomness the process id still makes the name ours.
+        if getrandom::fill(&mut name).is_err() {
+            name = u64::from(std::process::id()).to_be_bytes();
+        }
+        std::env::temp_dir().join(format!("portreeve-{:016x}.sock", u64::from_be_bytes(name)))
+    }
+}
+
+/// Who owns a project.
+#[derive(Debug)]
+pub enum Ownership {
+    /// This process, while it keeps the lock.
+    Mine(OwnerLock),
+    /// Another process, which listens on `socket`.
+    Other {
+        /// Its socket.
+        socket: PathBuf,
+    },
+}
+
+/// Keeps a project; dropping it gives it up.
+#[derive(Debug)]
+pub struct OwnerLock {
+    socket: PathBuf,
+    _file: File,
+}
+
+impl OwnerLock {
+    /// Where the owner listens.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for OwnerLock {
+    fn drop(&mut self) {
+        // Left behind, it would be removed by the next owner.
+        let _ = std::fs::remove_file(&self.socket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn project() -> (tempfile::TempDir, Project) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(MANIFEST), "schema = 1\n").unwrap();
+        let project = Project::at(dir.path()).unwrap();
+        (dir, project)
+    }
+
+    #[test]
+    fn it_is_found_from_below() {
+        let (_dir, project) = project();
+        let below = project.dir().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        assert_eq!(Project::search(&below).unwrap(), project);
+        let error = Project::at(&below).unwrap_err().to_string();
+        assert!(error.contains("portreeve init"), "{error}");
+    }
+
+    #[test]
+    fn one_owner_at_a_time() {
+        let (_dir, project) = project();
+        let Ownership::Mine(lock) = project.own().unwrap() else {
+            panic!("nobody else owns it");
+        };
+        let Ownership::Other { socket } = project.own().unwrap() else {
+            panic!("it is owned");
+        };
+        assert_eq!(socket, lock.socket());
+        drop(lock);
+        assert!(matches!(project.own().unwrap(), Ownership::Mine(_)));
+    }
+
+    #[test]
+    fn a_socket_path_fits_even_in_a_deep_project() {
+        let (_dir, project) = project();
+        let deep = project.dir().join("x".repeat(120));
+        std::fs::create_dir(&deep).unwrap();
+        std::fs::write(deep.join(MANIFEST), "schema = 1\n").unwrap();
+        let Ownership::Mine(lock) = Project::at(&deep).unwrap().own().unwrap() else {
+            panic!("nobody else owns it");
+        };
+        assert!(lock.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_manifest_is_replaced_whole() {
+        let (_dir, project) = project();
+        project.write_manifest("schema = 1\n# new\n").unwrap();
+        assert_eq!(project.read_manifest().unwrap(), "schema = 1\n# new\n");
+        let left: Vec<_> = std::fs::read_dir(project.dir()).unwrap().collect();
+        assert_eq!(left.len(), 1);
+    }
+}

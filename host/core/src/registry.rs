@@ -1,0 +1,193 @@
+//! The registry: an immutable picture of all plugins and the tools they offer.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use jsonschema::Validator;
+use portreeve_manifest::schema;
+use portreeve_manifest::tool::{Tool, exposed_name};
+use portreeve_manifest::wit_type::BareFunction;
+use serde_json::{Map, Value};
+
+use crate::plugin::Plugin;
+
+/// All plugins and tools of a project at one moment. A change makes a new one.
+#[derive(Debug, Default)]
+pub struct Registry {
+    plugins: BTreeMap<String, Arc<Plugin>>,
+    tools: BTreeMap<String, Arc<RegisteredTool>>,
+}
+
+/// A tool under the name that callers use.
+#[derive(Debug)]
+pub struct RegisteredTool {
+    /// `ALIAS__TOOL`, unique in the registry.
+    pub name: String,
+    /// The plugin that offers it.
+    pub plugin: Arc<Plugin>,
+    offered: Offered,
+    input: OnceLock<Result<Validator, String>>,
+    output: OnceLock<Result<Validator, String>>,
+}
+
+/// What stands behind a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Offered {
+    /// A tool of a provider.
+    Tool(Tool),
+    /// An exported function of a bare component.
+    Function(Box<BareFunction>),
+}
+
+impl RegisteredTool {
+    fn new(plugin: Arc<Plugin>, offered: Offered) -> RegisteredTool {
+        let name = exposed_name(&plugin.alias, &offered.tool().name);
+        RegisteredTool {
+            name,
+            plugin,
+            offered,
+            input: OnceLock::new(),
+            output: OnceLock::new(),
+        }
+    }
+
+    /// The tool as the plugin describes it.
+    pub fn tool(&self) -> &Tool {
+        self.offered.tool()
+    }
+
+    /// What people see: the plugin's title for it, else its own name for it.
+    pub fn title(&self) -> &str {
+        let tool = self.tool();
+        tool.title.as_deref().unwrap_or(&tool.name)
+    }
+
+    pub(crate) fn offered(&self) -> &Offered {
+        &self.offered
+    }
+
+    /// Holds arguments against the input schema.
+    ///
+    /// # Errors
+    /// What is wrong with them, by place.
+    pub(crate) fn check_arguments(&self, arguments: &Value) -> Result<(), String> {
+        let validator = compiled(&self.input, &self.tool().input_schema);
+        check(validator, arguments, "the arguments")
+    }
+
+    /// Holds a structured answer against the output schema.
+    ///
+    /// # Errors
+    /// What is wrong with it, by place.
+    pub(crate) fn check_answer(&self, answer: Option<&Map<String, Value>>) -> Result<(), String> {
+        let Some(schema) = &self.tool().output_schema else {
+            return Ok(());
+        };
+        let Some(answer) = answer else {
+            return Err("it has an output schema, but gave no structured answer".to_owned());
+        };
+        let validator = compiled(&self.output, schema);
+        check(validator, &Value::Object(answer.clone()), "the answer")
+    }
+}
+
+impl Offered {
+    fn tool(&self) -> &Tool {
+        match self {
+            Offered::Tool(tool) => tool,
+            Offered::Function(function) => &function.tool,
+        }
+    }
+}
+
+fn compiled<'a>(
+    cell: &'a OnceLock<Result<Validator, String>>,
+    schema: &Map<String, Value>,
+) -> &'a Result<Validator, String> {
+    cell.get_or_init(|| schema::compile(&Value::Object(schema.clone())))
+}
+
+fn check(validator: &Result<Validator, String>, value: &Value, what: &str) -> Result<(), String> {
+    /// Mistakes that are told at once.
+    const TOLD_MAX: usize = 5;
+    /// Longest part of a message, in characters: it quotes the value.
+    const CHARS_MAX: usize = 200;
+    let validator = validator
+        .as_ref()
+        .map_err(|error| format!("the tool's schema can't be used: {error}"))?;
+    let told: Vec<String> = validator
+        .iter_errors(value)
+        .take(TOLD_MAX)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            let place = if place.is_empty() { what } else { &place };
+            let text = error.to_string();
+            let mut short: String = text.chars().take(CHARS_MAX).collect();
+            if short.len() < text.len() {
+                short.push('…');
+            }
+            format!("{place}: {short}")
+        })
+        .collect();
+    if told.is_empty() {
+        Ok(())
+    } else {
+        Err(told.join("; "))
+    }
+}
+
+impl Registry {
+    /// A registry of these plugins, each with what it offers.
+    pub(crate) fn new(plugins: Vec<(Arc<Plugin>, Vec<Offered>)>) -> Registry {
+        let mut registry = Registry::default();
+        for (plugin, offered) in plugins {
+            for offered in offered {
+                let tool = RegisteredTool::new(plugin.clone(), offered);
+                // Names are made to be distinct; a clash would need a collision of their
+                // hashes. The first by alias stays.
+                if let Some(first) = registry.tools.get(&tool.name) {
+                    tracing::error!(
+                        name = tool.name,
+                        first = first.plugin.alias,
+                        second = plugin.alias,
+                        "two tools have one name; the second is not offered"
+                    );
+                    continue;
+                }
+                registry.tools.insert(tool.name.clone(), Arc::new(tool));
+            }
+            registry.plugins.insert(plugin.alias.clone(), plugin);
+        }
+        registry
+    }
+
+    /// All tools, by name.
+    pub fn tools(&self) -> impl ExactSizeIterator<Item = &Arc<RegisteredTool>> {
+        self.tools.values()
+    }
+
+    /// One tool by its name.
+    pub fn tool(&self, name: &str) -> Option<&Arc<RegisteredTool>> {
+        self.tools.get(name)
+    }
+
+    /// All plugins, by alias.
+    pub fn plugins(&self) -> impl ExactSizeIterator<Item = &Arc<Plugin>> {
+        self.plugins.values()
+    }
+
+    /// One plugin by its alias.
+    pub fn plugin(&self, alias: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.get(alias)
+    }
+
+    /// Whether both offer the same tools in the same words.
+    pub(crate) fn offers_the_same(&self, other: &Registry) -> bool {
+        self.tools.len() == other.tools.len()
+            && self
+                .tools
+                .iter()
+                .zip(&other.tools)
+                .all(|((a, tool), (b, same))| a == b && tool.tool() == same.tool())
+    }
+}

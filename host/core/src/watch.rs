@@ -1,0 +1,111 @@
+//! Reloads the project when its files change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::host::{Host, HostError};
+use crate::install::FileStamp;
+
+/// How long nothing must have changed before the project is read again: editors and builds
+/// write in several steps.
+const QUIET: Duration = Duration::from_millis(150);
+
+/// Watches until it is dropped.
+pub struct Watch {
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Watch {
+    pub(crate) async fn start(host: &Arc<Host>) -> Result<Watch, HostError> {
+        // One that waits is enough: what changed is found by looking.
+        let (changed, changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |_| {
+            let _ = changed.try_send(());
+        })
+        .map_err(|error| system(&error))?;
+        let mut files = Files {
+            watcher,
+            dirs: BTreeSet::new(),
+            stamps: BTreeMap::new(),
+        };
+        files.follow(host).await;
+        Ok(Watch {
+            _task: AbortOnDropHandle::new(tokio::spawn(watch(host.clone(), files, changes))),
+        })
+    }
+}
+
+async fn watch(host: Arc<Host>, mut files: Files, mut changes: mpsc::Receiver<()>) {
+    while changes.recv().await.is_some() {
+        // Directories tell of all their files; only ours matter.
+        if !files.changed() {
+            continue;
+        }
+        while tokio::time::timeout(QUIET, changes.recv())
+            .await
+            .is_ok_and(|more| more.is_some())
+        {}
+        match host.reload().await {
+            Ok(()) => tracing::info!("the project was read again"),
+            Err(error) => tracing::error!("the project is used as it was before: {error}"),
+        }
+        files.follow(&host).await;
+    }
+}
+
+/// The files of a project. Their directories are watched rather than they themselves, since
+/// a file that is replaced by rename is another one.
+struct Files {
+    watcher: RecommendedWatcher,
+    dirs: BTreeSet<PathBuf>,
+    stamps: BTreeMap<PathBuf, Option<FileStamp>>,
+}
+
+impl Files {
+    /// Watches the files that the project has now.
+    async fn follow(&mut self, host: &Host) {
+        self.stamps = host.files().await.into_iter().collect();
+        let files = self.stamps.keys();
+        let dirs: BTreeSet<PathBuf> = files
+            .filter_map(|file| {
+                if file.is_dir() {
+                    Some(file.as_path())
+                } else {
+                    file.parent()
+                }
+            })
+            .map(Path::to_owned)
+            .collect();
+        for dir in self.dirs.difference(&dirs) {
+            // It may be gone already.
+            let _ = self.watcher.unwatch(dir);
+        }
+        for dir in dirs.difference(&self.dirs) {
+            // A plugin's directory that does not exist yet can't be watched; the manifest's
+            // exists.
+            if let Err(error) = self.watcher.watch(dir, RecursiveMode::NonRecursive) {
+                tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed");
+            }
+        }
+        self.dirs = dirs;
+    }
+
+    fn changed(&self) -> bool {
+        self.stamps
+            .iter()
+            .any(|(file, stamp)| FileStamp::of(file) != *stamp)
+    }
+}
+
+fn system(error: &notify::Error) -> HostError {
+    HostError::System {
+        what: "files can't be watched",
+        error: std::io::Error::other(error.to_string()),
+    }
+}
