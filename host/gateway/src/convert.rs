@@ -1,0 +1,415 @@
+//! From the host's tools and answers to the protocol's.
+//!
+//! What a plugin says, what the host refuses and what broke inside the host arrive as three
+//! different things: an error result with `origin` `plugin`, one with `origin` `host`, and
+//! an error of the protocol.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use portreeve_core::{
+    CallError, CallResponse, Content, ErrorCode as CallErrorCode, Failure, LimitHit, Origin,
+    Outcome, RegisteredTool,
+};
+use rmcp::model::{
+    CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject, Resource, ResourceContents,
+    Tool, ToolAnnotations,
+};
+use serde_json::{Map, Value, json};
+
+/// The call was cancelled, and not by the client that made it, which wants no answer.
+const CANCELLED: ErrorCode = ErrorCode(-32011);
+
+/// Keys of `_meta` that are the host's.
+const META_CALL_ID: &str = "portreeve/call-id";
+const META_ERROR: &str = "portreeve/error";
+
+/// What stands before the names of a plugin's own pairs in `_meta`, so that they can't be
+/// taken for the host's or the protocol's.
+const META_PLUGIN: &str = "plugin/";
+
+/// A tool of the registry as clients see it.
+pub(crate) fn tool(registered: &RegisteredTool) -> Tool {
+    let source = registered.tool();
+    let mut tool = Tool::new_with_raw(
+        registered.name.clone(),
+        source.description.clone().map(Into::into),
+        source.input_schema.clone(),
+    )
+    .with_title(registered.title());
+    tool.output_schema = source.output_schema.clone().map(Into::into);
+    tool.annotations = source.annotations.as_ref().map(|hints| {
+        ToolAnnotations::from_raw(
+            hints.title.clone(),
+            hints.read_only_hint,
+            hints.destructive_hint,
+            hints.idempotent_hint,
+            hints.open_world_hint,
+        )
+    });
+    tool
+}
+
+/// The answer to a call.
+///
+/// # Errors
+/// When it broke inside the host, or was cancelled: what it came to is not known then.
+pub(crate) fn answer(response: CallResponse) -> Result<CallToolResult, ErrorData> {
+    let CallResponse {
+        call_id, result, ..
+    } = response;
+    match result {
+        Ok(outcome) => Ok(success(outcome, &call_id)),
+        Err(error) => failure(error, &call_id),
+    }
+}
+
+fn success(outcome: Outcome, call_id: &str) -> CallToolResult {
+    let mut content: Vec<ContentBlock> = outcome
+        .content
+        .into_iter()
+        .enumerate()
+        .map(|(index, piece)| block(piece, call_id, index))
+        .collect();
+    // Clients of older versions know text only.
+    if let (true, Some(structured)) = (content.is_empty(), &outcome.structured)
+        && let Ok(text) = serde_json::to_string(structured)
+    {
+        content.push(ContentBlock::text(text));
+    }
+    let mut meta = call_meta(call_id);
+    meta.extend(
+        outcome
+            .meta
+            .into_iter()
+            .map(|(name, value)| (format!("{META_PLUGIN}{name}"), value.into())),
+    );
+    let mut result = CallToolResult::success(content).with_meta(Some(MetaObject(meta)));
+    result.structured_content = outcome.structured.map(Value::Object);
+    result.is_error = Some(outcome.is_error);
+    result
+}
+
+fn block(piece: Content, call_id: &str, index: usize) -> ContentBlock {
+    match piece {
+        Content::Text(text) => ContentBlock::text(text),
+        Content::Blob { data, mime_type } => {
+            let data = BASE64_STANDARD.encode(data);
+            match mime_type.split('/').next() {
+                Some("image") => ContentBlock::image(data, mime_type),
+                Some("audio") => ContentBlock::audio(data, mime_type),
+                _ => {
+                    // The protocol wants an address; there is none to read it from again.
+                    let uri = format!("blob:{call_id}/{index}");
+                    let blob = ResourceContents::blob(data, uri);
+                    ContentBlock::resource(blob.with_mime_type(mime_type))
+                }
+            }
+        }
+        Content::Link {
+            uri,
+            name,
+            mime_type,
+        } => {
+            let mut link = Resource::new(uri, name);
+            link.mime_type = mime_type;
+            ContentBlock::resource_link(link)
+        }
+    }
+}
+
+fn failure(error: CallError, call_id: &str) -> Result<CallToolResult, ErrorData> {
+    let message = error.failure.message.clone();
+    let who = match error.origin {
+        Origin::Internal => {
+            let data = details(error, call_id);
+            return Err(ErrorData::internal_error(message, Some(data)));
+        }
+        Origin::Host if error.failure.code == CallErrorCode::Cancelled => {
+            return Err(ErrorData::new(
+                CANCELLED,
+                message,
+                Some(details(error, call_id)),
+            ));
+        }
+        Origin::Host => "Refused or stopped by the host",
+        Origin::Plugin => "Error of the plugin",
+    };
+    let code = error.failure.code;
+    let reason = match error.failure.reason.as_str() {
+        "" => String::new(),
+        reason => format!(", {reason}"),
+    };
+    let text = format!("{who} ({code}{reason}): {message}");
+    let mut meta = call_meta(call_id);
+    meta.insert(META_ERROR.to_owned(), details(error, call_id));
+    let content = vec![ContentBlock::text(text)];
+    Ok(CallToolResult::error(content).with_meta(Some(MetaObject(meta))))
+}
+
+/// An error for programs. What only the host's log may know is not in it.
+fn details(error: CallError, call_id: &str) -> Value {
+    let CallError {
+        origin,
+        failure,
+        limit,
+        log: _,
+    } = error;
+    let Failure {
+        code,
+        reason,
+        message: _,
+        retry_after,
+        detail,
+    } = failure;
+    let mut details = Map::new();
+    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    set("origin", json!(origin));
+    set("code", json!(code));
+    set("callId", json!(call_id));
+    if !reason.is_empty() {
+        set("reason", reason.into());
+    }
+    if let Some(after) = retry_after {
+        let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        set("retryAfterMs", millis.into());
+    }
+    if let Some(LimitHit {
+        setting,
+        allowed,
+        used,
+    }) = limit
+    {
+        set(
+            "limit",
+            json!({"setting": setting, "allowed": allowed, "used": used}),
+        );
+    }
+    if let Some(detail) = detail {
+        set("detail", detail);
+    }
+    Value::Object(details)
+}
+
+fn call_meta(call_id: &str) -> Map<String, Value> {
+    Map::from_iter([(META_CALL_ID.to_owned(), call_id.into())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use expect_test::{Expect, expect};
+    use portreeve_core::Usage;
+
+    fn check(result: Result<Outcome, CallError>, expected: Expect) {
+        let response = CallResponse {
+            call_id: "c-1".to_owned(),
+            result,
+            usage: Usage::default(),
+        };
+        let shown = match answer(response) {
+            Ok(result) => format!("result {}", serde_json::to_value(&result).unwrap()),
+            Err(error) => format!("error {}", serde_json::to_value(&error).unwrap()),
+        };
+        expected.assert_eq(&shown);
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn answers() {
+        check(
+            Ok(Outcome {
+                content: vec![Content::Text("hi".to_owned())],
+                ..Outcome::default()
+            }),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1"},"content":[{"text":"hi","type":"text"}],"isError":false,"resultType":"complete"}"#
+            ]],
+        );
+        check(
+            Ok(Outcome {
+                structured: Some(object(json!({"a": 1}))),
+                ..Outcome::default()
+            }),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1"},"content":[{"text":"{\"a\":1}","type":"text"}],"isError":false,"resultType":"complete","structuredContent":{"a":1}}"#
+            ]],
+        );
+        check(
+            Ok(Outcome {
+                content: vec![Content::Text("one".to_owned())],
+                structured: Some(object(json!({"a": 1}))),
+                is_error: true,
+                ..Outcome::default()
+            }),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1"},"content":[{"text":"one","type":"text"}],"isError":true,"resultType":"complete","structuredContent":{"a":1}}"#
+            ]],
+        );
+        check(
+            Ok(Outcome::default()),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1"},"content":[],"isError":false,"resultType":"complete"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn pieces() {
+        let blob = |mime_type: &str| Content::Blob {
+            data: vec![0, 255],
+            mime_type: mime_type.to_owned(),
+        };
+        check(
+            Ok(Outcome {
+                content: vec![
+                    blob("image/png"),
+                    blob("audio/ogg"),
+                    blob("application/pdf"),
+                    blob(""),
+                    Content::Link {
+                        uri: "https://example.com/a".to_owned(),
+                        name: "a".to_owned(),
+                        mime_type: None,
+                    },
+                ],
+                ..Outcome::default()
+            }),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1"},"content":[{"data":"AP8=","mimeType":"image/png","type":"image"},{"data":"AP8=","mimeType":"audio/ogg","type":"audio"},{"resource":{"blob":"AP8=","mimeType":"application/pdf","uri":"blob:c-1/2"},"type":"resource"},{"resource":{"blob":"AP8=","mimeType":"","uri":"blob:c-1/3"},"type":"resource"},{"name":"a","type":"resource_link","uri":"https://example.com/a"}],"isError":false,"resultType":"complete"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn a_plugin_can_not_write_the_hosts_meta() {
+        check(
+            Ok(Outcome {
+                meta: vec![
+                    ("portreeve/call-id".to_owned(), "forged".to_owned()),
+                    (
+                        "io.modelcontextprotocol/serverInfo".to_owned(),
+                        "forged".to_owned(),
+                    ),
+                ],
+                ..Outcome::default()
+            }),
+            expect![[
+                r#"result {"_meta":{"plugin/io.modelcontextprotocol/serverInfo":"forged","plugin/portreeve/call-id":"forged","portreeve/call-id":"c-1"},"content":[],"isError":false,"resultType":"complete"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn the_three_kinds_of_error_never_look_alike() {
+        let full = Failure {
+            code: CallErrorCode::NotFound,
+            reason: "no-such-issue".to_owned(),
+            message: "there is no issue 7".to_owned(),
+            retry_after: Some(Duration::from_millis(1_500)),
+            detail: Some(json!({"issue": 7})),
+        };
+        check(
+            Err(CallError::plugin(full.clone())),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1","portreeve/error":{"callId":"c-1","code":"not-found","detail":{"issue":7},"origin":"plugin","reason":"no-such-issue","retryAfterMs":1500}},"content":[{"text":"Error of the plugin (not-found, no-such-issue): there is no issue 7","type":"text"}],"isError":true,"resultType":"complete"}"#
+            ]],
+        );
+        check(
+            Err(CallError {
+                origin: Origin::Host,
+                ..CallError::plugin(full.clone())
+            }),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1","portreeve/error":{"callId":"c-1","code":"not-found","detail":{"issue":7},"origin":"host","reason":"no-such-issue","retryAfterMs":1500}},"content":[{"text":"Refused or stopped by the host (not-found, no-such-issue): there is no issue 7","type":"text"}],"isError":true,"resultType":"complete"}"#
+            ]],
+        );
+        check(
+            Err(CallError {
+                origin: Origin::Internal,
+                ..CallError::plugin(full)
+            }),
+            expect![[
+                r#"error {"code":-32603,"data":{"callId":"c-1","code":"not-found","detail":{"issue":7},"origin":"internal","reason":"no-such-issue","retryAfterMs":1500},"message":"there is no issue 7"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn refusals_of_the_host() {
+        check(
+            Err(CallError::limit(LimitHit {
+                setting: "fuel",
+                allowed: "10 units of fuel".to_owned(),
+                used: "it wants more".to_owned(),
+            })),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1","portreeve/error":{"callId":"c-1","code":"quota-exceeded","limit":{"allowed":"10 units of fuel","setting":"fuel","used":"it wants more"},"origin":"host","reason":"limit-fuel"}},"content":[{"text":"Refused or stopped by the host (quota-exceeded, limit-fuel): the call went over its limit of 10 units of fuel (it wants more); the setting `fuel` in the plugin's `limits` raises it","type":"text"}],"isError":true,"resultType":"complete"}"#
+            ]],
+        );
+        check(
+            Err(CallError::host(
+                CallErrorCode::InvalidArgument,
+                "",
+                "/x: not a number",
+            )),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1","portreeve/error":{"callId":"c-1","code":"invalid-argument","origin":"host"}},"content":[{"text":"Refused or stopped by the host (invalid-argument): /x: not a number","type":"text"}],"isError":true,"resultType":"complete"}"#
+            ]],
+        );
+        check(
+            Err(CallError::host(
+                CallErrorCode::Cancelled,
+                "cancelled",
+                "the call was cancelled",
+            )),
+            expect![[
+                r#"error {"code":-32011,"data":{"callId":"c-1","code":"cancelled","origin":"host","reason":"cancelled"},"message":"the call was cancelled"}"#
+            ]],
+        );
+        // A plugin may say the same word; it stays the plugin's.
+        check(
+            Err(CallError::plugin(Failure::new(
+                CallErrorCode::Cancelled,
+                "cancelled",
+                "no",
+            ))),
+            expect![[
+                r#"result {"_meta":{"portreeve/call-id":"c-1","portreeve/error":{"callId":"c-1","code":"cancelled","origin":"plugin","reason":"cancelled"}},"content":[{"text":"Error of the plugin (cancelled, cancelled): no","type":"text"}],"isError":true,"resultType":"complete"}"#
+            ]],
+        );
+    }
+
+    #[test]
+    fn the_log_stays_inside() {
+        for error in [
+            CallError::internal("secret"),
+            CallError {
+                log: Some("secret".to_owned()),
+                ..CallError::plugin(Failure::new(CallErrorCode::Internal, "", "it broke"))
+            },
+            CallError {
+                log: Some("secret".to_owned()),
+                ..CallError::host(CallErrorCode::Timeout, "", "too slow")
+            },
+        ] {
+            let response = CallResponse {
+                call_id: "c-1".to_owned(),
+                result: Err(error),
+                usage: Usage::default(),
+            };
+            let shown = match answer(response) {
+                Ok(result) => serde_json::to_string(&result).unwrap(),
+                Err(error) => serde_json::to_string(&error).unwrap(),
+            };
+            assert!(
+                !shown.contains("secret") && shown.contains("c-1"),
+                "{shown}"
+            );
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! From one line of a client to one message of the protocol.
+//!
+//! What two readers could take for two things is refused before the protocol's machinery
+//! sees it, and every refusal says what is wrong, under the request's id where that can be
+//! read.
+
+use portreeve_manifest::json::{self, JsonLimits};
+use rmcp::model::{
+    CallToolRequest, CallToolRequestParams, CancelledNotification, ClientJsonRpcMessage,
+    ClientNotification, ClientRequest, CustomRequest, DiscoverRequest, ErrorCode, ErrorData,
+    GetMeta, InitializeRequest, InitializedNotification, JsonRpcMessage, ListToolsRequest,
+    PaginatedRequestParams, PingRequest, RequestId, RequestMetaObject, SubscriptionsListenRequest,
+};
+use serde_json::{Map, Value};
+
+/// Deepest nesting of a message. Arguments lie two levels within it.
+const DEPTH_MAX: usize = 100;
+
+/// Longest part of a client's own words in a refusal, in characters.
+const QUOTED_CHARS_MAX: usize = 64;
+
+/// Too much is asked for at once.
+pub(crate) const BUSY: ErrorCode = ErrorCode(-32010);
+
+/// Why a message is refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) id: Option<RequestId>,
+    pub(crate) error: ErrorData,
+}
+
+impl Refusal {
+    pub(crate) fn invalid(id: Option<RequestId>, why: impl Into<String>) -> Refusal {
+        Refusal {
+            id,
+            error: ErrorData::invalid_request(why.into(), None),
+        }
+    }
+
+    pub(crate) fn too_long(bytes_max: usize) -> Refusal {
+        let why = format!(
+            "the message is longer than {bytes_max} bytes and was dropped; send less at once"
+        );
+        Refusal::invalid(None, why)
+    }
+
+    fn unreadable(id: Option<RequestId>, why: impl Into<String>) -> Refusal {
+        Refusal {
+            id,
+            error: ErrorData::parse_error(why.into(), None),
+        }
+    }
+}
+
+/// Reads one line. Nothing comes of one that this server has no use for.
+pub(crate) fn read(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Refusal> {
+    let text = std::str::from_utf8(line).map_err(|error| {
+        let at = error.valid_up_to().saturating_add(1);
+        Refusal::unreadable(
+            None,
+            format!("byte {at} of the line is not UTF-8; messages are JSON in UTF-8"),
+        )
+    })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let limits = JsonLimits {
+        // The length of a line is bounded where it is read.
+        bytes_max: usize::MAX,
+        depth_max: DEPTH_MAX,
+    };
+    let value = json::parse(text, &limits)
+        .map_err(|error| Refusal::unreadable(id_in(text), error.to_string()))?;
+    match value {
+        Value::Object(message) => object(message),
+        Value::Array(_) => Err(Refusal::invalid(
+            None,
+            "batches are not served; send each message on a line of its own",
+        )),
+        _ => Err(Refusal::invalid(None, "a message is a JSON object")),
+    }
+}
+
+/// The id of a request that is not strict JSON, so that its sender need not wait for ever.
+fn id_in(text: &str) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    struct Identified {
+        id: RequestId,
+        #[serde(rename = "method")]
+        _method: serde::de::IgnoredAny,
+    }
+    serde_json::from_str(text)
+        .ok()
+        .map(|message: Identified| message.id)
+}
+
+fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage>, Refusal> {
+    let id = message.remove("id");
+    let known_id = id.as_ref().and_then(request_id);
+    if message.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Err(Refusal::invalid(known_id, "`jsonrpc` must be \"2.0\""));
+    }
+    let answers = message.contains_key("result") || message.contains_key("error");
+    let method = match message.remove("method") {
+        Some(Value::String(method)) if !answers => method,
+        // This server asks clients for nothing: there is nothing to answer.
+        None if answers => return Ok(None),
+        Some(Value::String(_)) => {
+            return Err(Refusal::invalid(
+                known_id,
+                "a message with a `method` has no `result` and no `error`",
+            ));
+        }
+        Some(_) => return Err(Refusal::invalid(known_id, "`method` must be a string")),
+        None => return Err(Refusal::invalid(known_id, "there is no `method`")),
+    };
+    let params = match message.remove("params") {
+        Some(Value::Object(params)) => Some(params),
+        None => None,
+        Some(_) => return Err(Refusal::invalid(known_id, "`params` must be an object")),
+    };
+    match (id, known_id) {
+        (None, _) => Ok(notification(&method, params).map(JsonRpcMessage::notification)),
+        (Some(_), None) => Err(Refusal::invalid(
+            None,
+            "`id` must be a string or a whole number",
+        )),
+        (Some(_), Some(id)) => match request(&method, params) {
+            Ok(request) => Ok(Some(JsonRpcMessage::request(request, id))),
+            Err(why) => Err(Refusal {
+                id: Some(id),
+                error: ErrorData::invalid_params(format!("{method}: {why}"), None),
+            }),
+        },
+    }
+}
+
+fn request_id(id: &Value) -> Option<RequestId> {
+    serde::Deserialize::deserialize(id).ok()
+}
+
+/// Reads a request of a method that the server has; others are kept by name.
+fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientRequest, String> {
+    let mut params = params.unwrap_or_default();
+    let meta = match params.remove("_meta") {
+        None => None,
+        Some(Value::Object(meta)) => Some(RequestMetaObject::from(meta)),
+        Some(_) => return Err("`_meta` must be an object".to_owned()),
+    };
+    let mut request = match method {
+        "tools/call" => CallToolRequest::new(call_params(params)?).into(),
+        "tools/list" => {
+            let params: PaginatedRequestParams = typed(params)?;
+            ListToolsRequest::with_param(params).into()
+        }
+        "ping" => ClientRequest::from(PingRequest::default()),
+        "initialize" => InitializeRequest::new(typed(params)?).into(),
+        "server/discover" => DiscoverRequest::new(typed(params)?).into(),
+        "subscriptions/listen" => SubscriptionsListenRequest::new(typed(params)?).into(),
+        _ => CustomRequest::new(quoted(method), None).into(),
+    };
+    if let Some(meta) = meta {
+        *request.get_meta_mut() = meta;
+    }
+    Ok(request)
+}
+
+fn typed<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(params)).map_err(|error| quoted(&error.to_string()))
+}
+
+/// The parameters of a call. They are by far the most frequent and the largest, and are
+/// taken apart without being copied.
+fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, String> {
+    let Some(Value::String(name)) = params.remove("name") else {
+        return Err("`name` must be there, and a string".to_owned());
+    };
+    let call = CallToolRequestParams::new(name);
+    match params.remove("arguments") {
+        None => Ok(call),
+        Some(Value::Object(arguments)) => Ok(call.with_arguments(arguments)),
+        Some(_) => Err("`arguments` must be an object".to_owned()),
+    }
+}
+
+fn notification(method: &str, params: Option<Map<String, Value>>) -> Option<ClientNotification> {
+    match method {
+        "notifications/cancelled" => match typed(params.unwrap_or_default()) {
+            Ok(params) => Some(CancelledNotification::new(params).into()),
+            Err(why) => {
+                tracing::debug!(why, "a cancellation can't be read");
+                None
+            }
+        },
+        "notifications/initialized" => Some(InitializedNotification::default().into()),
+        _ => None,
+    }
+}
+
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use proptest::prelude::*;
+
+    fn check(line: impl AsRef<[u8]>, expected: Expect) {
+        let shown = match read(line.as_ref()) {
+            Ok(Some(message)) => serde_json::to_string(&message).unwrap(),
+            Ok(None) => "nothing".to_owned(),
+            Err(refusal) => {
+                let id = refusal.id.map(|id| format!("{id:?} ")).unwrap_or_default();
+                format!("{id}{}: {}", refusal.error.code.0, refusal.error.message)
+            }
+        };
+        expected.assert_eq(&shown);
+    }
+
+    #[test]
+    fn messages_are_read() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a__b","arguments":{"x":[1,{"y":null}]},"_meta":{"progressToken":"t"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"},"arguments":{"x":[1,{"y":null}]},"name":"a__b"}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"c"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"c"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"capabilities":{},"clientInfo":{"name":"c","version":"1"},"protocolVersion":"2025-11-25"}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"a":1}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"a":1}}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":{"x":1}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":null}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+            expect![[r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#]],
+        );
+    }
+
+    #[test]
+    fn what_is_of_no_use_is_passed_over() {
+        check("", expect!["nothing"]);
+        check(" \t\r", expect!["nothing"]);
+        check("\u{feff}", expect!["nothing"]);
+        check(
+            r#"{"jsonrpc":"2.0","method":"notifications/other","params":{}}"#,
+            expect!["nothing"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            expect!["nothing"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+            expect!["nothing"],
+        );
+    }
+
+    #[test]
+    fn line_ends_and_marks_of_other_systems_are_accepted() {
+        check(
+            "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\r",
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#]],
+        );
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        check(
+            b"{\"a\": \"\xff\"}",
+            expect!["-32700: byte 8 of the line is not UTF-8; messages are JSON in UTF-8"],
+        );
+        check(
+            "{",
+            expect![
+                "-32700: line 1, column 1: the text ends in the middle of a value; send all of it"
+            ],
+        );
+        check(
+            "tools/list",
+            expect!["-32700: line 1, column 2: this is not JSON: expected ident"],
+        );
+        check(
+            "[]",
+            expect!["-32600: batches are not served; send each message on a line of its own"],
+        );
+        check("1", expect!["-32600: a message is a JSON object"]);
+        check(
+            r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+            expect!["-32600: batches are not served; send each message on a line of its own"],
+        );
+        check(
+            r#"{"id":1,"method":"ping"}"#,
+            expect![[r#"Number(1) -32600: `jsonrpc` must be "2.0""#]],
+        );
+        check(
+            r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+            expect![[r#"Number(1) -32600: `jsonrpc` must be "2.0""#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            expect!["Number(1) -32600: there is no `method`"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
+            expect!["Number(1) -32600: `method` must be a string"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#,
+            expect!["Number(1) -32600: a message with a `method` has no `result` and no `error`"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+            expect!["-32600: `id` must be a string or a whole number"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+            expect!["-32600: `id` must be a string or a whole number"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#,
+            expect!["Number(1) -32600: `params` must be an object"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":1}}"#,
+            expect!["Number(1) -32602: ping: `_meta` must be an object"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,
+            expect!["Number(1) -32602: tools/call: `name` must be there, and a string"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":1}}"#,
+            expect!["Number(1) -32602: tools/call: `name` must be there, and a string"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":"{}"}}"#,
+            expect!["Number(1) -32602: tools/call: `arguments` must be an object"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{}}"#,
+            expect!["Number(1) -32602: initialize: missing field `protocolVersion`"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1}}"#,
+            expect!["Number(1) -32602: tools/list: invalid type: integer `1`, expected a string"],
+        );
+    }
+
+    #[test]
+    fn strictness_names_the_request() {
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"a","arguments":{"path":"x","path":"y"}}}"#,
+            expect![[
+                r#"Number(7) -32700: line 1, column 97: the key "path" stands twice in one object; keep one of them"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"ping"}"#,
+            expect![[
+                r#"-32700: line 1, column 28: the key "id" stands twice in one object; keep one of them"#
+            ]],
+        );
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"a","arguments":{{"x":{}{}}}}}}}"#,
+            "[".repeat(100),
+            "]".repeat(100),
+        );
+        check(
+            deep,
+            expect![
+                "Number(7) -32700: line 1, column 182: more than 100 arrays and objects lie within each other; send flatter JSON"
+            ],
+        );
+        let deeper = format!(r#"{{"id":7,"method":{}"#, "[".repeat(100_000));
+        check(
+            deeper,
+            expect![
+                "-32700: line 1, column 117: more than 100 arrays and objects lie within each other; send flatter JSON"
+            ],
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in proptest::collection::vec(any::<u8>(), 0..256)) {
+            let _ = read(&line);
+        }
+
+        #[test]
+        fn no_json_panics(
+            method in "tools/call|tools/list|initialize|notifications/cancelled|subscriptions/listen|[a-z/]{0,8}",
+            id in "1|\"a\"|null|1\\.5|\\{\\}|18446744073709551615",
+            params in "\\{\\}|\\[\\]|null|\\{\"name\":1\\}|\\{\"_meta\":\\[\\]\\}|\\{\"cursor\":null\\}|\\{\"requestId\":\\{\\}\\}",
+        ) {
+            let _ = read(format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#).as_bytes());
+            let _ = read(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{params}}}"#).as_bytes());
+        }
+    }
+}

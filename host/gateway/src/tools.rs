@@ -1,0 +1,245 @@
+//! The list of tools, as the protocol wants it, and the look-up of names.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use portreeve_core::Registry;
+use portreeve_manifest::tool::NAME_BYTES_MAX;
+use rmcp::model::{ErrorData, ListToolsResult, PaginatedRequestParams, Tool};
+
+use crate::convert;
+
+/// Tools on one page. Few clients ask for a second one, so that it shall be rare.
+const PAGE_TOOLS: usize = 1_000;
+
+/// Names that are suggested for one that is unknown.
+const SUGGESTIONS_MAX: usize = 3;
+
+/// How alike a name must be to be suggested, from 0 to 1.
+const SUGGESTED_SIMILARITY_MIN: f64 = 0.6;
+
+/// All tools of one registry.
+pub(crate) struct ToolList {
+    registry: Arc<Registry>,
+    /// By name.
+    tools: Vec<Tool>,
+}
+
+impl ToolList {
+    fn new(registry: Arc<Registry>) -> ToolList {
+        let tools = registry.tools().map(|tool| convert::tool(tool)).collect();
+        ToolList { registry, tools }
+    }
+
+    /// The page that the client asks for.
+    ///
+    /// # Errors
+    /// When its cursor is none of ours.
+    pub(crate) fn page(
+        &self,
+        request: Option<&PaginatedRequestParams>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        page(&self.tools, request, PAGE_TOOLS)
+    }
+}
+
+/// The list of the newest registry that was asked for.
+#[derive(Default)]
+pub(crate) struct ToolLists {
+    last: Mutex<Option<Arc<ToolList>>>,
+}
+
+impl ToolLists {
+    /// The list of `registry`, made when it is not the same as the last time.
+    pub(crate) fn of(&self, registry: &Arc<Registry>) -> Arc<ToolList> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(list) if Arc::ptr_eq(&list.registry, registry) => list.clone(),
+            _ => last
+                .insert(Arc::new(ToolList::new(registry.clone())))
+                .clone(),
+        }
+    }
+}
+
+fn page(
+    tools: &[Tool],
+    request: Option<&PaginatedRequestParams>,
+    page_tools: usize,
+) -> Result<ListToolsResult, ErrorData> {
+    let rest = match request.and_then(|request| request.cursor.as_deref()) {
+        None => tools,
+        Some(cursor) => {
+            let after = read_cursor(cursor).ok_or_else(|| {
+                ErrorData::invalid_params(
+                    "the cursor is none that this server gave; begin again without one",
+                    None,
+                )
+            })?;
+            let begun = tools.partition_point(|tool| *tool.name <= *after);
+            tools.get(begun..).unwrap_or_default()
+        }
+    };
+    let shown = rest.get(..page_tools).unwrap_or(rest);
+    let mut result = ListToolsResult::with_all_items(shown.to_vec());
+    if shown.len() < rest.len() {
+        result.next_cursor = shown.last().map(|tool| write_cursor(&tool.name));
+    }
+    Ok(result)
+}
+
+/// A cursor is the name that the page ended with: it stays right when the list changes.
+fn write_cursor(name: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(name)
+}
+
+fn read_cursor(cursor: &str) -> Option<String> {
+    let name = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let valid = (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    valid.then_some(name)
+}
+
+/// The answer for a tool that is not there.
+pub(crate) fn unknown(registry: &Registry, name: &str) -> ErrorData {
+    let names = registry.tools().map(|tool| tool.name.as_str());
+    ErrorData::invalid_params(not_found(names, name), None)
+}
+
+fn not_found<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> String {
+    // Longer than any name: neither quoted nor compared.
+    if name.len() > NAME_BYTES_MAX.saturating_mul(2) {
+        return "there is no tool with so long a name; `tools/list` names them all".to_owned();
+    }
+    let mut near: Vec<(f64, &str)> = names
+        .map(|known| (likeness(known, name), known))
+        .filter(|(likeness, _)| *likeness >= SUGGESTED_SIMILARITY_MIN)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    let near: Vec<String> = near
+        .iter()
+        .take(SUGGESTIONS_MAX)
+        .map(|(_, known)| format!("`{known}`"))
+        .collect();
+    if near.is_empty() {
+        format!("there is no tool {name:?}; `tools/list` names them all")
+    } else {
+        format!(
+            "there is no tool {name:?}; do you mean {}?",
+            near.join(" or ")
+        )
+    }
+}
+
+/// How alike two names are. The plugin's own name of a tool counts as almost the whole.
+fn likeness(known: &str, name: &str) -> f64 {
+    let whole = strsim::normalized_damerau_levenshtein(known, name);
+    match known.split_once("__") {
+        Some((_, own)) if own == name => 0.95,
+        _ => whole,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+
+    fn tools(names: &[&str]) -> Vec<Tool> {
+        names
+            .iter()
+            .map(|name| Tool::new((*name).to_owned(), "", serde_json::Map::new()))
+            .collect()
+    }
+
+    fn names(result: &ListToolsResult) -> Vec<&str> {
+        result.tools.iter().map(|tool| &*tool.name).collect()
+    }
+
+    fn after(cursor: &str) -> PaginatedRequestParams {
+        let mut request = PaginatedRequestParams::default();
+        request.cursor = Some(cursor.to_owned());
+        request
+    }
+
+    #[test]
+    fn pages_join_to_the_whole_list() {
+        let tools = tools(&["a", "b", "c", "d", "e"]);
+        for size in 1..7 {
+            let mut seen = Vec::new();
+            let mut request = None;
+            loop {
+                let page = page(&tools, request.as_ref(), size).unwrap();
+                assert!(page.tools.len() <= size);
+                seen.extend(names(&page).into_iter().map(str::to_owned));
+                match page.next_cursor {
+                    Some(cursor) => request = Some(after(&cursor)),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, ["a", "b", "c", "d", "e"], "{size}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_outlives_a_change_of_the_list() {
+        let first = page(&tools(&["a", "b", "c", "d"]), None, 2).unwrap();
+        let cursor = first.next_cursor.unwrap();
+        let changed = tools(&["a", "aa", "c", "e"]);
+        let second = page(&changed, Some(&after(&cursor)), 2).unwrap();
+        assert_eq!(names(&second), ["c", "e"]);
+        assert_eq!(second.next_cursor, None);
+    }
+
+    #[test]
+    fn foreign_cursors_are_refused() {
+        let tools = tools(&["a"]);
+        for cursor in ["", "?", "0", "YSBi", "=", &write_cursor(&"x".repeat(65))] {
+            let error = page(&tools, Some(&after(cursor)), 1).unwrap_err();
+            assert!(error.message.contains("cursor"), "{cursor}");
+        }
+    }
+
+    #[test]
+    fn near_names_are_suggested() {
+        fn check(name: &str, expected: Expect) {
+            let names = [
+                "github__create_issue",
+                "github__list_issues",
+                "markdown__render",
+            ];
+            expected.assert_eq(&not_found(names.into_iter(), name));
+        }
+        check(
+            "github__create_isue",
+            expect![[
+                r#"there is no tool "github__create_isue"; do you mean `github__create_issue` or `github__list_issues`?"#
+            ]],
+        );
+        check(
+            "render",
+            expect![[r#"there is no tool "render"; do you mean `markdown__render`?"#]],
+        );
+        check(
+            "github__issues",
+            expect![[
+                r#"there is no tool "github__issues"; do you mean `github__list_issues` or `github__create_issue`?"#
+            ]],
+        );
+        check(
+            "weather",
+            expect![[r#"there is no tool "weather"; `tools/list` names them all"#]],
+        );
+        check(
+            "a\u{1b}[31m\"",
+            expect![[r#"there is no tool "a\u{1b}[31m\""; `tools/list` names them all"#]],
+        );
+        check(
+            &"x".repeat(1_000_000),
+            expect!["there is no tool with so long a name; `tools/list` names them all"],
+        );
+    }
+}
