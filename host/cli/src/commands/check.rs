@@ -1,0 +1,182 @@
+//! `portreeve check`: an author's directory, without building it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use portreeve_manifest::grant::RequestItem;
+use portreeve_manifest::limits::Limits;
+use portreeve_runtime::Runtime;
+use portreeve_supply::{IntakeLimits, Package, source};
+use serde::Serialize;
+use serde_json::json;
+
+use super::papers::{AuthorFile, request};
+use crate::cargo::Crate;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::progress::Progress;
+use crate::{error, places};
+
+/// Check a plugin's files without building it.
+///
+/// Checks a plugin's directory without building it: plugin.toml, Cargo.toml, and the package
+/// in dist/ if there is one.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  portreeve check
+  portreeve check plugins/markdown --json")]
+pub(crate) struct Check {
+    /// The plugin's directory, with plugin.toml.
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+}
+
+/// One thing that was looked at.
+#[derive(Serialize)]
+struct Finding {
+    level: Level,
+    message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Level {
+    Fine,
+    Warning,
+    Error,
+}
+
+impl Check {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
+        let author = AuthorFile::read(&self.dir)?;
+        let manifest = &author.manifest;
+        let mut findings = vec![Finding {
+            level: Level::Fine,
+            message: format!(
+                "{} describes {} {}",
+                author.name, manifest.id, manifest.version
+            ),
+        }];
+        findings.push(self.check_crate(&author));
+        findings.extend(self.check_package(context, &author));
+        let requests = manifest.requests.items();
+        let result = json!({
+            "id": manifest.id,
+            "version": manifest.version,
+            "findings": findings,
+            "requests": requests,
+        });
+        context
+            .output
+            .result(&result, || show(&findings, &requests))?;
+        if findings.iter().any(|finding| finding.level == Level::Error) {
+            return Err(error::shown(Exit::Failed));
+        }
+        Ok(())
+    }
+
+    fn check_crate(&self, author: &AuthorFile) -> Finding {
+        let checked = match Crate::read(&self.dir) {
+            Ok(Some(found)) => found.check(&author.manifest, &author.name, &author.text),
+            Ok(None) => {
+                return Finding {
+                    level: Level::Fine,
+                    message: "no Cargo.toml: the component comes from another tool (`portreeve build --component FILE`)".to_owned(),
+                };
+            }
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(()) => Finding {
+                level: Level::Fine,
+                message: "Cargo.toml makes a component of the same version".to_owned(),
+            },
+            Err(error) => Finding {
+                level: Level::Error,
+                message: format!("{error:#}"),
+            },
+        }
+    }
+
+    /// What is in dist/, if anything is.
+    fn check_package(&self, context: &Context, author: &AuthorFile) -> Vec<Finding> {
+        let finding = |level, message: String| vec![Finding { level, message }];
+        let limits = IntakeLimits::default();
+        let read = match source::read(&self.dir.join("dist"), &limits) {
+            Ok(read) => read,
+            Err(
+                portreeve_supply::Error::NotFound(_) | portreeve_supply::Error::NothingBuilt(_),
+            ) => {
+                return finding(
+                    Level::Fine,
+                    "not built yet: `portreeve build` makes the package".to_owned(),
+                );
+            }
+            Err(error) => return finding(Level::Error, error.to_string()),
+        };
+        let file = read.path.display().to_string();
+        let package = match Package::read(&read.bytes, &read.name(), &limits) {
+            Ok(package) => package,
+            Err(error) => return finding(Level::Error, format!("{file}: {error}")),
+        };
+        let mut findings = Vec::new();
+        let said = |manifest| serde_json::to_value(manifest).ok();
+        if said(&package.manifest) == said(&author.manifest) {
+            findings.extend(finding(
+                Level::Fine,
+                format!("{file} was packed with this plugin.toml"),
+            ));
+        } else {
+            findings.extend(finding(
+                Level::Warning,
+                format!("{file} was packed with another plugin.toml: run `portreeve build`"),
+            ));
+        }
+        // Whether every import is there can only be said by linking.
+        let loaded = context.block_on(async {
+            let progress = Progress::new();
+            let runtime = Runtime::new(places::runtime()?)?;
+            let bytes = read.bytes;
+            runtime
+                .load(
+                    package.digest.as_bytes(),
+                    Limits::default().stack,
+                    move || Ok(bytes),
+                    &|_| progress.step("compiling the package"),
+                )
+                .await?;
+            Ok(())
+        });
+        findings.extend(match loaded {
+            Ok(()) => finding(
+                Level::Fine,
+                format!("{file} fits this version of Portreeve"),
+            ),
+            Err(error) => finding(Level::Error, format!("{file}: {error:#}")),
+        });
+        findings
+    }
+}
+
+fn show(findings: &[Finding], requests: &[RequestItem]) -> String {
+    let mut shown = String::new();
+    for finding in findings {
+        let level = match finding.level {
+            Level::Fine => "fine",
+            Level::Warning => "warning",
+            Level::Error => "error",
+        };
+        shown.push_str(&format!("{level}: {}\n", finding.message));
+    }
+    if requests.is_empty() {
+        shown.push_str("it asks for nothing");
+    } else {
+        shown.push_str("it asks for\n");
+        for item in requests {
+            shown.push_str(&format!("  {}\n", request(item)));
+        }
+    }
+    shown
+}

@@ -1,0 +1,49 @@
+//! The commands, a file for each.
+
+mod add;
+mod build;
+mod call;
+mod check;
+mod doctor;
+mod init;
+mod inspect;
+mod list;
+mod logs;
+mod papers;
+mod serve;
+
+use clap::Subcommand;
+
+use crate::context::Context;
+
+/// What to do; each command says so itself.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    Build(build::Build),
+    Check(check::Check),
+    Inspect(inspect::Inspect),
+    Init(init::Init),
+    Add(add::Add),
+    List(list::List),
+    Call(call::Call),
+    Serve(serve::Serve),
+    Logs(logs::Logs),
+    Doctor(doctor::Doctor),
+}
+
+impl Command {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        match self {
+            Command::Build(command) => command.run(context),
+            Command::Check(command) => command.run(context),
+            Command::Inspect(command) => command.run(context),
+            Command::Init(command) => command.run(context),
+            Command::Add(command) => command.run(context),
+            Command::List(command) => command.run(context),
+            Command::Call(command) => command.run(context),
+            Command::Serve(command) => command.run(context),
+            Command::Logs(command) => command.run(context),
+            Command::Doctor(command) => command.run(context),
+        }
+    }
+}

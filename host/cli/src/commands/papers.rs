@@ -1,0 +1,102 @@
+//! A plugin's papers as several commands read and show them.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use portreeve_manifest::grant::RequestItem;
+use portreeve_manifest::plugin::PluginManifest;
+use portreeve_supply::{IntakeLimits, Package, source};
+
+use crate::text;
+
+/// The author's file.
+pub(crate) const PLUGIN_MANIFEST: &str = "plugin.toml";
+
+/// `plugin.toml`, read.
+pub(crate) struct AuthorFile {
+    /// Its name, as diagnostics show it.
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) text: String,
+    /// What it says.
+    pub(crate) manifest: PluginManifest,
+}
+
+impl AuthorFile {
+    /// Reads the `plugin.toml` in `dir`.
+    pub(crate) fn read(dir: &Path) -> anyhow::Result<AuthorFile> {
+        let path = dir.join(PLUGIN_MANIFEST);
+        if !path.is_file() {
+            anyhow::bail!(
+                "there is no {PLUGIN_MANIFEST} in {}: give the directory of a plugin, or write one",
+                dir.display()
+            );
+        }
+        let name = path.display().to_string();
+        let text = read_text(&path, IntakeLimits::default().manifest.0)?;
+        let manifest = PluginManifest::parse(&name, &text)?;
+        Ok(AuthorFile {
+            name,
+            text,
+            manifest,
+        })
+    }
+}
+
+/// A text file of at most `bytes_max` bytes.
+pub(crate) fn read_text(path: &Path, bytes_max: u64) -> anyhow::Result<String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(bytes_max.saturating_add(1))
+                .read_to_string(&mut text)
+        })
+        .with_context(|| format!("{} can't be read", path.display()))?;
+    if text.len() as u64 > bytes_max {
+        anyhow::bail!(
+            "{} has more than {bytes_max} bytes, which is all that is read",
+            path.display()
+        );
+    }
+    Ok(text)
+}
+
+/// Finds the component that `path` stands for and reads it, code included.
+pub(crate) fn read_package(path: &Path) -> anyhow::Result<(PathBuf, Package)> {
+    let limits = IntakeLimits::default();
+    let read = source::read(path, &limits)?;
+    let package = Package::read(&read.bytes, &read.name(), &limits)
+        .with_context(|| read.path.display().to_string())?;
+    Ok((read.path, package))
+}
+
+/// One request as a line.
+pub(crate) fn request(item: &RequestItem) -> String {
+    let mut line = item.feature.to_string();
+    for part in [Some(&item.what), item.reason.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        if !part.is_empty() {
+            line.push_str(": ");
+            line.push_str(&text::line(part).to_string());
+        }
+    }
+    if !item.grantable {
+        line.push_str(" [cannot be granted by this version]");
+    }
+    line
+}
+
+/// A number of bytes for people.
+pub(crate) fn bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}
+
+/// `3 tools`, `1 tool`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}

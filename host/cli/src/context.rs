@@ -1,0 +1,81 @@
+//! What every command has: the project, the output, and the means to wait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use portreeve_core::{Host, HostConfig, Project};
+use portreeve_manifest::project::ProjectManifest;
+
+use crate::output::Output;
+use crate::{Global, logging, places};
+
+/// Threads of the protocol; guests have their own.
+const WORKERS: usize = 2;
+
+/// What every command has.
+pub(crate) struct Context {
+    /// Where results go.
+    pub(crate) output: Output,
+    /// How often `-v` was given.
+    pub(crate) verbose: u8,
+    project: Option<PathBuf>,
+}
+
+impl Context {
+    pub(crate) fn new(global: &Global, output: Output) -> Context {
+        Context {
+            output,
+            verbose: global.verbose,
+            project: global.project.clone(),
+        }
+    }
+
+    /// The project that was named, or the one that we are in.
+    pub(crate) fn project(&self) -> anyhow::Result<Project> {
+        Ok(match &self.project {
+            Some(dir) => Project::at(dir)?,
+            None => {
+                let here = std::env::current_dir().context("the current directory is gone")?;
+                Project::search(&here)?
+            }
+        })
+    }
+
+    /// What the project's manifest says.
+    pub(crate) fn manifest(&self, project: &Project) -> anyhow::Result<ProjectManifest> {
+        let text = project.read_manifest()?;
+        Ok(ProjectManifest::parse(&manifest_name(project), &text)?)
+    }
+
+    /// Opens the project in this process.
+    pub(crate) async fn host(&self, project: Project) -> anyhow::Result<Arc<Host>> {
+        let runtime = places::runtime()?;
+        Ok(Host::open(HostConfig { project, runtime }).await?)
+    }
+
+    /// Writes the log of this command to standard error.
+    pub(crate) fn log(&self) -> anyhow::Result<()> {
+        logging::to_stderr(self.verbose)
+    }
+
+    /// Waits for `work`. What still runs afterwards ends with the process.
+    pub(crate) fn block_on<T>(
+        &self,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .enable_all()
+            .build()
+            .context("no threads could be started")?;
+        let result = runtime.block_on(work);
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// The manifest's file as diagnostics name it.
+pub(crate) fn manifest_name(project: &Project) -> String {
+    project.manifest_path().display().to_string()
+}

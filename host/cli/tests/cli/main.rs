@@ -1,0 +1,13 @@
+//! The real `portreeve`, driven from outside.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what broke by panicking"
+)]
+
+mod build;
+mod call;
+mod operate;
+mod project;
+mod support;

@@ -1,0 +1,136 @@
+//! What the benches share: CPU time, interleaved medians, and a project to run.
+//!
+//! The machines that these run on are noisy, so nothing here is a time to remember: every
+//! figure is a ratio of two things measured in turns in one run.
+
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// CPU time of this process, all of its threads that live.
+pub(crate) fn cpu() -> Duration {
+    cpu_of(std::process::id())
+}
+
+/// CPU time of a process, all of its threads that live.
+pub(crate) fn cpu_of(pid: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
+    let nanoseconds = tasks
+        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+        .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
+        .sum();
+    Duration::from_nanos(nanoseconds)
+}
+
+/// Resident and private memory of a process, in bytes.
+pub(crate) fn memory_of(pid: &str) -> (u64, u64) {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let sum = |names: &[&str]| {
+        rollup
+            .lines()
+            .filter(|line| names.iter().any(|name| line.starts_with(name)))
+            .filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+            .sum::<u64>()
+            * 1024
+    };
+    (sum(&["Rss:"]), sum(&["Private_Clean:", "Private_Dirty:"]))
+}
+
+/// The middle one.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Prints what was measured against what is asked.
+pub(crate) fn report(what: &str, ratio: f64, at_most: f64, unit: &str) {
+    let verdict = if ratio <= at_most { "ok" } else { "MISSED" };
+    println!("{what}: {ratio:.2}{unit} (at most {at_most}{unit}) {verdict}");
+}
+
+/// A directory with projects in it, and caches of its own.
+pub(crate) struct Bench {
+    path: PathBuf,
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Bench {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Bench {
+            path: dir.path().to_owned(),
+            _dir: Some(dir),
+        }
+    }
+
+    /// One that another process made.
+    pub(crate) fn at(path: PathBuf) -> Bench {
+        Bench { path, _dir: None }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes the manifest of a project with these plugins: alias and component.
+    pub(crate) fn project<'a>(
+        &self,
+        name: &str,
+        plugins: impl IntoIterator<Item = (String, &'a Path)>,
+    ) -> PathBuf {
+        let dir = self.path().join(name);
+        std::fs::create_dir_all(&dir).expect("a project");
+        let mut text = "schema = 1\n".to_owned();
+        for (alias, path) in plugins {
+            text.push_str(&format!(
+                "[plugins.{alias}]\nsource = {:?}\n",
+                path.display().to_string()
+            ));
+        }
+        std::fs::write(dir.join("portreeve.toml"), text).expect("a manifest");
+        dir
+    }
+
+    /// The host on a project, with caches of this bench.
+    pub(crate) fn portreeve(&self, project: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portreeve"));
+        command
+            .arg("--project")
+            .arg(project)
+            .env("PORTREEVE_CACHE_DIR", self.path().join("cache"))
+            .env("PORTREEVE_STATE_DIR", self.path().join("state"));
+        command
+    }
+
+    pub(crate) fn runtime_config(&self) -> portreeve_runtime::RuntimeConfig {
+        portreeve_runtime::RuntimeConfig {
+            cache_dir: self.path().join("cache/compiled"),
+            cache_key: self.path().join("state/cache.key"),
+            cache_bytes_max: 4 << 30,
+            compiler: env!("CARGO_BIN_EXE_portreeve-compile").into(),
+            compile_limits: portreeve_runtime::CompileLimits::default(),
+            instances: 64,
+        }
+    }
+
+    /// Copies of a component, each with a digest of its own.
+    pub(crate) fn distinct(&self, component: &str, count: usize) -> Vec<PathBuf> {
+        let bytes = std::fs::read(component).expect("a component");
+        let dir = self.path().join("components");
+        std::fs::create_dir_all(&dir).expect("a directory");
+        (0..count)
+            .map(|number| {
+                let path = dir.join(format!("p{number}.wasm"));
+                let mut copy = bytes.clone();
+                // A custom section named "n" with the number in it.
+                let text = format!("{number:08}");
+                copy.extend([0, 10, 1, b'n']);
+                copy.extend(text.as_bytes());
+                std::fs::write(&path, copy).expect("a copy");
+                path
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,19 @@
+//! The binary, driven as its users drive it: authors and operators by command, clients by
+//! MCP over stdio.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "it may fail loudly: nothing but a developer runs it"
+)]
+
+mod author;
+mod calls;
+mod owner;
+mod peers;
+mod protocol;
+mod reload;
+mod support;

@@ -1,0 +1,99 @@
+//! A manifest that changes while the host runs.
+
+use portreeve_test_artifacts as programs;
+use serde_json::json;
+
+use crate::support::{Project, eventually, plugin};
+
+const CHANGED: &str = "notifications/tools/list_changed";
+
+#[test]
+fn a_changed_manifest_changes_the_tools() {
+    let project = Project::of(&[("one", programs::ECHO)]);
+    let mut client = project.serve();
+    assert!(client.tools().contains(&"one__echo".to_owned()));
+    project.write(&format!(
+        "{}{}",
+        plugin("one", programs::ECHO),
+        plugin("two", programs::STATE)
+    ));
+    client.notification(CHANGED);
+    assert!(client.tools().contains(&"two__count".to_owned()));
+    assert_eq!(
+        client.call("two__count", json!({}))["structuredContent"]["count"],
+        json!(1)
+    );
+    project.write(&plugin("two", programs::STATE));
+    client.notification(CHANGED);
+    assert!(!client.tools().contains(&"one__echo".to_owned()));
+}
+
+#[test]
+fn a_manifest_with_mistakes_changes_nothing() {
+    let project = Project::of(&[("one", programs::ECHO)]);
+    let mut client = project.serve();
+    let tools = client.tools();
+    project.write("[plugins.one]\nsuorce = \"x\"\n");
+    eventually("the mistake is told", || {
+        client.stderr().iter().any(|line| line.contains("suorce"))
+    });
+    assert_eq!(client.tools(), tools);
+    assert!(client.text("one__echo", json!({"a": 1})).contains("\"a\""));
+    // And is taken up again once it is mended.
+    project.write(&plugin("mended", programs::ECHO));
+    client.notification(CHANGED);
+    assert!(client.tools().contains(&"mended__echo".to_owned()));
+}
+
+#[test]
+fn calls_in_flight_finish_on_what_they_began_with() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let mut client = project.serve();
+    client.text("sleep__sleep", json!({"ms": 1}));
+    let id = client.ask(
+        "tools/call",
+        json!({"name": "sleep__sleep", "arguments": {"ms": 1_500}}),
+    );
+    project.write(&plugin("other", programs::ECHO));
+    client.notification(CHANGED);
+    assert!(!client.tools().contains(&"sleep__sleep".to_owned()));
+    assert_eq!(client.answer(id)["result"]["content"][0]["text"], "slept");
+}
+
+#[test]
+fn a_revoked_grant_bites_in_a_running_call() {
+    let granted = format!(
+        "{}grants.ui.progress = true\n",
+        plugin("p", programs::PROGRESS)
+    );
+    let project = Project::with(&granted);
+    let mut client = project.serve();
+    client.call("p__report", json!({"times": 1}));
+    let id = client.ask(
+        "tools/call",
+        json!({"name": "p__report", "arguments": {"times": 40, "pause_ms": 100}}),
+    );
+    client.request("ping", json!({}));
+    project.write(&plugin("p", programs::PROGRESS));
+    let answer = client.answer(id)["result"]["structuredContent"].clone();
+    assert!(answer["accepted"].as_u64() > Some(0), "{answer}");
+    assert!(answer["refused"].as_u64() > Some(0), "{answer}");
+}
+
+#[test]
+fn a_component_that_is_built_again_is_taken_up() {
+    let project = Project::none();
+    let path = project.path().join("plugin.wasm");
+    std::fs::copy(programs::ECHO, &path).unwrap();
+    project.write(&plugin("p", path.to_str().unwrap()));
+    let mut client = project.serve();
+    assert!(client.text("p__echo", json!({"a": 1})).contains("\"a\""));
+    let beside = project.path().join("new.wasm");
+    std::fs::copy(programs::STATE, &beside).unwrap();
+    std::fs::rename(beside, &path).unwrap();
+    client.notification(CHANGED);
+    assert_eq!(
+        client.call("p__count", json!({}))["structuredContent"]["count"],
+        json!(1)
+    );
+}
