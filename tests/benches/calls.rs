@@ -237,14 +237,16 @@ async fn bench() {
             through_host(&host, &caller, &object).await;
         }
         let after_host = cpu();
-        at_once(|| {
-            let (raw, text) = (raw.clone(), text.clone());
+        let (raw_too, text_too) = (raw.clone(), text.clone());
+        at_once(move || {
+            let (raw, text) = (raw_too.clone(), text_too.clone());
             async move { raw.call(&text).await }
         })
         .await;
         let after_raw_many = cpu();
-        at_once(|| {
-            let (host, caller, object) = (host.clone(), caller.clone(), object.clone());
+        let (host_too, caller_too, object_too) = (host.clone(), caller.clone(), object.clone());
+        at_once(move || {
+            let (host, caller, object) = (host_too.clone(), caller_too.clone(), object_too.clone());
             async move { through_host(&host, &caller, &object).await }
         })
         .await;

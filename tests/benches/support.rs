@@ -24,7 +24,8 @@ pub(crate) fn cpu_of(pid: u32) -> Duration {
     Duration::from_nanos(nanoseconds)
 }
 
-/// Resident and private memory of a process, in bytes.
+/// Resident and private memory of a process, in bytes: private is what it wrote to. Pages of
+/// compiled components that were only read are the file's, and the system may drop them.
 pub(crate) fn memory_of(pid: &str) -> (u64, u64) {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let sum = |names: &[&str]| {
@@ -35,7 +36,7 @@ pub(crate) fn memory_of(pid: &str) -> (u64, u64) {
             .sum::<u64>()
             * 1024
     };
-    (sum(&["Rss:"]), sum(&["Private_Clean:", "Private_Dirty:"]))
+    (sum(&["Rss:"]), sum(&["Private_Dirty:"]))
 }
 
 /// The middle one.

@@ -1,16 +1,23 @@
 //! One process owns a project; further ones are its proxies.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
 
 use portreeve_test_artifacts as programs;
 use serde_json::json;
 
-use crate::support::{Project, cpu_of, eventually, plugin};
+use crate::support::{Project, eventually, plugin, until_it_spins};
+
+/// Of a plugin that runs one call at a time, for as long as it likes.
+const ENDLESS: &str =
+    "limits = { fuel = 9007199254740991, timeout = \"1h\", concurrent-calls = 1, queue = 0 }\n";
 
 #[test]
 fn a_second_server_is_a_proxy_of_the_first() {
-    let project = Project::of(&[("echo", programs::ECHO)]);
+    let project = Project::with(&format!(
+        "{}{}{ENDLESS}",
+        plugin("echo", programs::ECHO),
+        plugin("spin", programs::SPIN)
+    ));
     let mut first = project.serve();
     let mut second = project.serve();
     let mut third = project.serve();
@@ -29,6 +36,20 @@ fn a_second_server_is_a_proxy_of_the_first() {
     let socket = project.path().join(".portreeve/host.sock");
     let mode = std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o600);
+    // They share one host: the only place of a plugin is taken for all of them.
+    first.call("spin__work", json!({"rounds": 1}));
+    let spinning = second.ask("tools/call", json!({"name": "spin__spin", "arguments": {}}));
+    until_it_spins(first.pid());
+    for client in [&mut first, &mut third] {
+        let refused = client.call("spin__work", json!({"rounds": 1}));
+        let error = &refused["_meta"]["portreeve/error"];
+        assert_eq!(error["code"], "rate-limited", "{refused}");
+        assert_eq!(error["origin"], "host", "{refused}");
+    }
+    second.notify("notifications/cancelled", json!({"requestId": spinning}));
+    eventually("its place is free", || {
+        third.call("spin__work", json!({"rounds": 1}))["isError"] != json!(true)
+    });
     // A change reaches all of them.
     project.write(&plugin("other", programs::ECHO));
     for client in [&mut first, &mut second, &mut third] {
@@ -79,19 +100,38 @@ fn an_owner_that_was_killed_is_taken_over() {
     assert!(next.text("echo__echo", json!({"b": 2})).contains("\"b\""));
 }
 
+/// Clients restart servers: the next one begins before the one before has ended.
+#[test]
+fn a_restart_finds_a_host_at_any_moment() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let mut leaving = Vec::new();
+    let mut client = project.serve();
+    client.text("echo__echo", json!({}));
+    for round in 0..10 {
+        leaving.push(client.leave());
+        client = project.serve();
+        assert!(
+            client
+                .text("echo__echo", json!({"round": round}))
+                .contains("round"),
+            "round {round}"
+        );
+    }
+    assert!(client.close());
+    for mut left in leaving {
+        assert!(left.ended());
+    }
+}
+
 #[test]
 fn a_proxy_that_is_killed_ends_its_calls() {
-    let endless =
-        "limits = { fuel = 9007199254740991, timeout = \"1h\", concurrent-calls = 1, queue = 0 }\n";
-    let project = Project::with(&format!("{}{endless}", plugin("spin", programs::SPIN)));
+    let project = Project::with(&format!("{}{ENDLESS}", plugin("spin", programs::SPIN)));
     let mut first = project.serve();
     first.call("spin__work", json!({"rounds": 1}));
     let mut proxy = project.serve();
     proxy.ask("tools/call", json!({"name": "spin__spin", "arguments": {}}));
     // Watched from outside: a call to look would take its place.
-    eventually("it spins", || {
-        cpu_of(first.pid()) > Duration::from_millis(500)
-    });
+    until_it_spins(first.pid());
     let refused = first.call("spin__work", json!({"rounds": 1}));
     assert_eq!(refused["isError"], json!(true));
     proxy.kill();

@@ -92,7 +92,16 @@ impl Project {
 
     /// What guests have written so far, as the log has it.
     pub(crate) fn guest_log(&self) -> String {
-        std::fs::read_to_string(self.path().join(".portreeve/logs/guest.log")).unwrap_or_default()
+        self.log("guest.log")
+    }
+
+    /// What owners of the project have written so far.
+    pub(crate) fn host_log(&self) -> String {
+        self.log("host.log")
+    }
+
+    fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(".portreeve/logs").join(name)).unwrap_or_default()
     }
 }
 
@@ -270,9 +279,14 @@ impl Client {
     }
 
     /// Closes the connection and waits for the process; whether it ended well.
-    pub(crate) fn close(mut self) -> bool {
+    pub(crate) fn close(self) -> bool {
+        self.leave().ended()
+    }
+
+    /// Closes the connection without waiting for the process.
+    pub(crate) fn leave(mut self) -> Client {
         drop(self.to.take());
-        self.ended()
+        self
     }
 
     /// Waits for the process to end.
@@ -322,14 +336,28 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// CPU time that a process has used.
+/// CPU time that a process has used, that of threads which have ended included.
 pub(crate) fn cpu_of(pid: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let all: u64 = tasks
-        .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-        .filter_map(|stat| stat.split(' ').next()?.parse::<u64>().ok())
+    /// A tick of the clock as Linux shows it to programs.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // After the name, which may hold anything, `utime` and `stime` are the 12th and 13th.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u32 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u32>().unwrap())
         .sum();
-    Duration::from_nanos(all)
+    TICK * ticks
+}
+
+/// Waits until a process has been busy for a while, from now on.
+pub(crate) fn until_it_spins(pid: u32) {
+    let before = cpu_of(pid);
+    eventually("it spins", || {
+        cpu_of(pid).saturating_sub(before) > Duration::from_millis(300)
+    });
 }
 
 /// Resident memory of a process, in KiB.

@@ -1,11 +1,13 @@
 //! Bytes that are no component, or none that this host can run: each gets a clear refusal,
 //! quickly, and harms nothing.
 
+use std::time::Duration;
+
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{Error, Runtime};
 use portreeve_supply::{Digest, IntakeLimits, Package};
 
-use crate::support::{config, guest_with, run};
+use crate::support::{Guest, config, guest_with, run};
 
 /// What the whole way says of a component: its package, then the compiler, then the linker.
 fn refusal(path: &str) -> String {
@@ -104,6 +106,11 @@ fn mutated_components() {
         state ^= state << 17;
         usize::try_from(state % below as u64).unwrap()
     };
+    let tight = Limits {
+        fuel: 10_000_000,
+        timeout: Duration::from_secs(2),
+        ..Limits::default()
+    };
     let dir = tempfile::tempdir().unwrap();
     let runtime = Runtime::new(config(dir.path().to_owned())).unwrap();
     for _ in 0..60 {
@@ -112,15 +119,15 @@ fn mutated_components() {
             let at = random(bytes.len());
             bytes[at] = u8::try_from(random(256)).unwrap();
         }
-        if Package::read(&bytes, "mutated", &IntakeLimits::default()).is_err() {
+        let Ok(package) = Package::read(&bytes, "mutated", &IntakeLimits::default()) else {
             continue;
-        }
+        };
         let digest = Digest::of(&bytes);
-        let _ = run(runtime.load(
-            digest.as_bytes(),
-            Limits::default().stack,
-            move || Ok(bytes),
-            &|_| {},
-        ));
+        let loaded = run(runtime.load(digest.as_bytes(), tight.stack, move || Ok(bytes), &|_| {}));
+        if let Ok(template) = loaded {
+            let guest = Guest { template, package };
+            // It may do anything but outlive its limits.
+            let _ = guest.call_within("grow", serde_json::json!({"elements": 1}), &tight);
+        }
     }
 }

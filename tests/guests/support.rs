@@ -22,7 +22,7 @@ pub(crate) const INSTANCES: u32 = 16;
 pub(crate) fn config(dir: PathBuf) -> RuntimeConfig {
     RuntimeConfig {
         cache_dir: dir.join("compiled"),
-        cache_key: dir.join("cache.key"),
+        cache_key: dir.join("state/cache.key"),
         cache_bytes_max: 1 << 30,
         compiler: env!("CARGO_BIN_EXE_portreeve-compile").into(),
         compile_limits: CompileLimits::default(),

@@ -1,7 +1,9 @@
 //! Results go to standard output, and nothing else does.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -35,6 +37,11 @@ impl Output {
         }
         print(&text::lines(human().trim_end()))
     }
+}
+
+/// A path in a result: JSON is text, and paths need not be.
+pub(crate) fn path(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
 }
 
 /// Prints one JSON document.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portreeve_manifest::limits::{HostLimits, Limits};
-use portreeve_runtime::{CallError, ErrorCode};
+use portreeve_runtime::{CallError, ErrorCode, LimitHit};
 use tokio::sync::oneshot;
 
 /// Admits calls.
@@ -69,10 +69,13 @@ impl Admission {
     }
 
     /// Takes other limits on. Calls that run or wait already stay.
-    pub(crate) fn resize(&self, limits: &HostLimits) {
-        let mut state = self.state();
-        state.running_max = limits.concurrent_calls;
-        state.waiting_max = limits.queue;
+    pub(crate) fn resize(self: &Arc<Self>, limits: &HostLimits) {
+        {
+            let mut state = self.state();
+            state.running_max = limits.concurrent_calls;
+            state.waiting_max = limits.queue;
+        }
+        self.start_waiting();
     }
 
     /// Waits for a place for a call of `caller` to `plugin`. Dropping the future gives the
@@ -90,23 +93,29 @@ impl Admission {
             let mut state = self.state();
             let entry = state.plugin(plugin);
             entry.running_max = limits.concurrent_calls;
-            if entry.running < entry.running_max && state.running < state.running_max {
+            let fits = entry.running < entry.running_max && state.running < state.running_max;
+            // Whoever waits for the same is first.
+            if fits && !state.waits_and_fits() {
                 state.start(plugin);
                 return Ok(self.permit(plugin));
             }
             state.forget_abandoned();
             let waiting_here = state.plugin(plugin).waiting;
             if waiting_here >= limits.queue {
-                return Err(busy(&format!(
-                    "plugin `{plugin}` has {} calls running and {waiting_here} waiting; `concurrent-calls` and `queue` in its `limits` allow more",
-                    limits.concurrent_calls
-                )));
+                return Err(busy(
+                    format!(
+                        "{} of plugin `{plugin}` at a time (`concurrent-calls`) and {} that wait",
+                        limits.concurrent_calls, limits.queue
+                    ),
+                    format!("{waiting_here} wait"),
+                ));
             }
             if state.waiting >= state.waiting_max {
-                return Err(busy(&format!(
+                let what = format!(
                     "this host has {} calls running and {} waiting; `concurrent-calls` and `queue` under `[host] limits` allow more",
                     state.running, state.waiting
-                )));
+                );
+                return Err(CallError::host(ErrorCode::RateLimited, "busy", what));
             }
             state.wait(caller, plugin)
         };
@@ -126,6 +135,11 @@ impl Admission {
     /// Ends a call of `plugin` and starts whoever is next.
     fn release(self: &Arc<Self>, plugin: &str) {
         self.state().end(plugin);
+        self.start_waiting();
+    }
+
+    /// Starts as many of those that wait as fit.
+    fn start_waiting(self: &Arc<Self>) {
         loop {
             // Not in the loop's head: the guard must be gone before a permit is sent.
             let next = self.state().next();
@@ -193,10 +207,14 @@ impl State {
         receiver
     }
 
-    /// The next call that may start, counted as running: the first that fits of the caller
-    /// whose turn it is, who then goes to the end of the line.
-    fn next(&mut self) -> Option<Waiting> {
+    fn waits_and_fits(&mut self) -> bool {
         self.forget_abandoned();
+        self.find_next().is_some()
+    }
+
+    /// The place in `turns`, and in that turn, of the next call that may start: the first
+    /// that fits of the caller whose turn it is.
+    fn find_next(&self) -> Option<(usize, usize)> {
         if self.running >= self.running_max {
             return None;
         }
@@ -206,10 +224,17 @@ impl State {
                 .get(&call.plugin)
                 .is_none_or(|plugin| plugin.running < plugin.running_max)
         };
-        let (at, index) = self.turns.iter().enumerate().find_map(|(at, turn)| {
+        self.turns.iter().enumerate().find_map(|(at, turn)| {
             let index = turn.calls.iter().position(fits)?;
             Some((at, index))
-        })?;
+        })
+    }
+
+    /// The next call that may start, counted as running. Its caller goes to the end of the
+    /// line.
+    fn next(&mut self) -> Option<Waiting> {
+        self.forget_abandoned();
+        let (at, index) = self.find_next()?;
         let mut turn = self.turns.remove(at)?;
         let call = turn.calls.remove(index)?;
         if !turn.calls.is_empty() {
@@ -248,8 +273,12 @@ impl State {
     }
 }
 
-fn busy(what: &str) -> CallError {
-    CallError::host(ErrorCode::RateLimited, "busy", what.to_owned())
+fn busy(allowed: String, used: String) -> CallError {
+    CallError::limit(LimitHit {
+        setting: "queue",
+        allowed,
+        used,
+    })
 }
 
 #[cfg(test)]
@@ -339,7 +368,7 @@ mod tests {
             .unwrap();
         assert_eq!(refused.failure.code, ErrorCode::RateLimited);
         assert!(
-            refused.failure.message.contains("`queue` in its `limits`"),
+            refused.failure.message.contains("setting `queue`"),
             "{refused}"
         );
         let mut other = admission.admit("c", "b", &limits).boxed_local();
@@ -354,6 +383,24 @@ mod tests {
             refused.failure.message.contains("[host] limits"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn more_room_starts_whoever_waits() {
+        let admission = admission(1, 10);
+        let limits = plugin_limits(10, 10);
+        let _running = admission
+            .admit("c", "a", &limits)
+            .now_or_never()
+            .unwrap()
+            .unwrap();
+        let mut waiting = admission.admit("c", "a", &limits).boxed_local();
+        assert!((&mut waiting).now_or_never().is_none());
+        admission.resize(&HostLimits {
+            concurrent_calls: 2,
+            ..HostLimits::default()
+        });
+        assert!((&mut waiting).now_or_never().is_some());
     }
 
     #[test]

@@ -9,8 +9,9 @@ use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{
     CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, ProgressSink,
-    Runtime, RuntimeConfig, Step, Target, Template,
+    Runtime, RuntimeConfig, Step, Target, Template, within_arguments,
 };
+use portreeve_supply::Digest;
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, watch};
 
@@ -64,6 +65,8 @@ pub struct Host {
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
     admission: Arc<Admission>,
+    /// Calls at a time that there are instances for.
+    instances: u32,
     ids: CallIds,
     /// The manifest file as it was before it was last read; one reload at a time.
     manifest: Mutex<Option<FileStamp>>,
@@ -79,7 +82,12 @@ impl Host {
     pub async fn open(mut config: HostConfig) -> Result<Arc<Host>, HostError> {
         let stamp = FileStamp::of(&config.project.manifest_path());
         let manifest = read_manifest(&config.project)?;
-        config.runtime.instances = manifest.host.concurrent_calls;
+        // Besides the calls, plugins are asked for their tools.
+        let listings = std::thread::available_parallelism().map_or(1, usize::from);
+        config.runtime.instances = manifest
+            .host
+            .concurrent_calls
+            .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
         let host = Host {
             workshop: Workshop {
@@ -92,6 +100,7 @@ impl Host {
             registry: ArcSwap::default(),
             changes: watch::Sender::new(0),
             admission: Admission::new(&manifest.host),
+            instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
             project: config.project,
@@ -125,7 +134,15 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         *stamp = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
-        self.admission.resize(&manifest.host);
+        let mut limits = manifest.host.clone();
+        if limits.concurrent_calls > self.instances {
+            tracing::warn!(
+                "`concurrent-calls` under `[host] limits` stays at {} until the next start",
+                self.instances
+            );
+            limits.concurrent_calls = self.instances;
+        }
+        self.admission.resize(&limits);
         let registry = self.install(&manifest).await;
         let before = self.registry.swap(Arc::new(registry));
         if !before.offers_the_same(&self.registry.load()) {
@@ -150,12 +167,12 @@ impl Host {
         let registry = self.registry();
         registry
             .plugins()
-            .map(|plugin| {
-                let read = plugin.facts.as_ref().and_then(|facts| facts.stamp);
-                (
-                    plugin.path.clone(),
-                    read.or_else(|| FileStamp::of(&plugin.path)),
-                )
+            .flat_map(|plugin| match &plugin.facts {
+                Some(facts) => vec![(plugin.path.clone(), facts.stamp)],
+                // It was not read. A plugin's directory may get its component in `dist`.
+                None => [plugin.path.clone(), plugin.path.join("dist")]
+                    .map(|path| (path.clone(), FileStamp::of(&path)))
+                    .to_vec(),
             })
             .chain([manifest])
             .collect()
@@ -232,13 +249,14 @@ impl Host {
                 CallError::internal(format!("`{alias}` has a tool, but no package"))
             })?;
         let ready = async {
+            // Before a place is taken: compiling takes none.
+            let listener = request.progress.as_deref();
+            let template = self.template(alias, facts, listener).await?.clone();
             let connection = &request.caller.connection;
             let permit = self
                 .admission
                 .admit(connection, alias, &facts.limits)
                 .await?;
-            let listener = request.progress.as_deref();
-            let template = self.template(alias, facts, listener).await?.clone();
             Ok((permit, template))
         };
         let (permit, template) = tokio::select! {
@@ -301,6 +319,7 @@ impl Host {
             progress: Arc::new(PluginProgress {
                 host: self.clone(),
                 plugin: alias.to_owned(),
+                digest: facts.component.digest,
                 listener: request.progress.clone(),
             }),
             output: Arc::new(CallOutput {
@@ -329,7 +348,12 @@ async fn run(
         // The conversion to the function's types is its check.
         Offered::Function(function) => Target::Function(function),
         Offered::Tool(offered) => {
-            if let Err(mistakes) = tool.check_arguments(&arguments) {
+            let size = arguments.to_string().len();
+            let checked = match within_arguments(size, &facts.limits) {
+                Ok(()) => tool.check_arguments(&arguments),
+                Err(error) => return Finished::refused(error),
+            };
+            if let Err(mistakes) = checked {
                 let code = ErrorCode::InvalidArgument;
                 return Finished::refused(CallError::host(code, "arguments", mistakes));
             }
@@ -362,6 +386,8 @@ fn read_manifest(project: &Project) -> Result<ProjectManifest, HostError> {
 struct PluginProgress {
     host: Arc<Host>,
     plugin: String,
+    /// Of the component that runs: a grant to another one under the same alias is none.
+    digest: Digest,
     listener: Option<Arc<dyn ProgressListener>>,
 }
 
@@ -373,7 +399,7 @@ impl ProgressSink for PluginProgress {
             .load()
             .plugin(&self.plugin)
             .and_then(|plugin| plugin.facts.as_ref())
-            .is_some_and(|facts| facts.grants.progress);
+            .is_some_and(|facts| facts.grants.progress && facts.component.digest == self.digest);
         if granted {
             return Ok(());
         }

@@ -1,9 +1,9 @@
 //! The log of what guests write: a file of JSON lines, apart from the host's own log,
 //! bounded and rotated.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +14,11 @@ use file_rotate::compression::Compression;
 use file_rotate::suffix::AppendCount;
 use file_rotate::{ContentLimit, FileRotate};
 use jiff::Timestamp;
-use portreeve_runtime::{OutputSink, Stream};
+use portreeve_runtime::{OutputSink, Stream, make_private_dir};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+
+use crate::project::NOFOLLOW;
 
 /// Size at which a log file is put aside, in bytes.
 const FILE_BYTES_MAX: usize = 10 << 20;
@@ -128,9 +130,16 @@ fn write_record(file: &mut impl Write, record: &LogRecord) -> std::io::Result<()
 /// # Errors
 /// When the directory or the file can't be made.
 pub fn open_rotating(dir: &Path, name: &str) -> std::io::Result<FileRotate<AppendCount>> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    // The state's directory around it as well: a link there would lead all of it elsewhere.
+    for dir in dir.parent().into_iter().chain([dir]) {
+        make_private_dir(dir).map_err(std::io::Error::other)?;
+    }
     let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
+    options
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(NOFOLLOW);
     let path = dir.join(name);
     // The library reports an error of opening only with the first write.
     options.open(&path)?;
@@ -179,7 +188,8 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_there_after_a_flush() {
         let dir = tempfile::tempdir().unwrap();
-        let log = GuestLog::open(dir.path()).unwrap();
+        let logs = dir.path().join("state/logs");
+        let log = GuestLog::open(&logs).unwrap();
         let output = CallOutput {
             log: log.clone(),
             plugin: "p".to_owned(),
@@ -192,7 +202,7 @@ mod tests {
             output.line(Stream::Stderr, text);
         }
         log.flush().await;
-        let file = std::fs::read_to_string(dir.path().join("guest.log")).unwrap();
+        let file = std::fs::read_to_string(logs.join("guest.log")).unwrap();
         let records: Vec<LogRecord> = file
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())

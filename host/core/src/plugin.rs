@@ -2,12 +2,12 @@
 //! use.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use portreeve_manifest::grant::Effective;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
-use portreeve_runtime::{CallError, Config, ErrorCode, Step, Template};
+use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
 use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
 use tokio::sync::OnceCell;
@@ -78,6 +78,8 @@ pub(crate) struct Component {
     /// The list that was recorded when the plugin was built, for a provider that has one.
     recorded: Option<Arc<[Tool]>>,
     template: OnceCell<Template>,
+    /// Why it can never be made ready: not tried again.
+    failed: OnceLock<CallError>,
 }
 
 impl std::fmt::Debug for Component {
@@ -95,6 +97,7 @@ impl Component {
             path,
             recorded,
             template: OnceCell::new(),
+            failed: OnceLock::new(),
         }
     }
 
@@ -118,25 +121,48 @@ impl Component {
         limits: &Limits,
         on_step: &(dyn Fn(Step) + Sync),
     ) -> Result<Template, CallError> {
+        if let Some(error) = self.failed.get() {
+            return Err(error.clone());
+        }
         let (path, digest) = (self.path.clone(), self.digest);
         let read = move || read_checked(&path, digest);
         let template = workshop
             .runtime
             .load(self.digest.as_bytes(), limits.stack, read, on_step)
             .await
-            .map_err(|error| {
-                CallError::host(ErrorCode::Unavailable, "not-ready", error.to_string())
-            })?;
+            .map_err(|error| self.not_ready(error))?;
         if let Some(recorded) = &self.recorded
             && workshop.list_tools(alias, &template, limits).await? != **recorded
         {
-            return Err(CallError::host(
+            return Err(self.remember(CallError::host(
                 ErrorCode::PermissionDenied,
                 "tools-differ",
                 "the component offers other tools than the list in its package says; it is not run. Build it again with `portreeve build`, and don't install it if it is not yours",
-            ));
+            )));
         }
         Ok(template)
+    }
+}
+
+impl Component {
+    /// What callers are told. Paths and settings of this machine stay in its log.
+    fn not_ready(&self, error: Error) -> CallError {
+        let told = |told: String| CallError::host(ErrorCode::Unavailable, "not-ready", told);
+        match error {
+            Error::Compile(_) | Error::CompileLimit(_) | Error::Mismatch(_) => {
+                self.remember(told(error.to_string()))
+            }
+            Error::TooManyStackSizes { .. } => told(error.to_string()),
+            Error::Source(why) => CallError {
+                log: Some(why),
+                ..told("the plugin's file can't be read, or has changed; a change is taken up in a moment".to_owned())
+            },
+            other => CallError::internal(other.to_string()),
+        }
+    }
+
+    fn remember(&self, error: CallError) -> CallError {
+        self.failed.get_or_init(|| error).clone()
     }
 }
 

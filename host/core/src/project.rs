@@ -1,9 +1,9 @@
 //! The project: the directory of `portreeve.toml`, and the one process that owns it.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The operator's file.
@@ -12,6 +12,10 @@ pub const MANIFEST: &str = "portreeve.toml";
 /// Longest path that a Unix socket can have on every system that we know (104 bytes on
 /// BSD and macOS, with its end).
 const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Files of the state are never reached through a link, which a project from elsewhere could
+/// bring along.
+pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Largest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -35,6 +39,14 @@ pub enum ProjectError {
         /// What the system said.
         error: std::io::Error,
     },
+    /// It was found, not named, and is somebody else's.
+    #[error(
+        "{} belongs to another user, who would decide what runs here; name it with --project if you trust them", .0.display()
+    )]
+    Foreign(PathBuf),
+    /// Its state directory can't be trusted.
+    #[error(transparent)]
+    State(#[from] portreeve_runtime::Error),
     /// The manifest is larger than any real one.
     #[error("{}: it has more than {MANIFEST_BYTES_MAX} bytes", .0.display())]
     TooLarge(PathBuf),
@@ -62,18 +74,24 @@ impl Project {
         Ok(Project { dir })
     }
 
-    /// The project that `start` lies in.
+    /// The project that `start` lies in. One that another user (but root) put there is not
+    /// taken.
     ///
     /// # Errors
     /// When neither it nor a directory above has one.
     pub fn search(start: &Path) -> Result<Project, ProjectError> {
-        start
+        let dir = start
             .ancestors()
             .find(|dir| dir.join(MANIFEST).is_file())
-            .map_or_else(
-                || Err(ProjectError::NotFound(start.to_owned())),
-                Project::at,
-            )
+            .ok_or_else(|| ProjectError::NotFound(start.to_owned()))?;
+        let us = rustix::process::geteuid().as_raw();
+        for path in [dir.to_owned(), dir.join(MANIFEST)] {
+            let owner = std::fs::metadata(&path).map(|meta| meta.uid());
+            if !owner.is_ok_and(|owner| owner == us || owner == 0) {
+                return Err(ProjectError::Foreign(path));
+            }
+        }
+        Project::at(dir)
     }
 
     /// Its directory.
@@ -150,15 +168,16 @@ impl Project {
     /// When the lock file can't be used.
     pub fn own(&self) -> Result<Ownership, ProjectError> {
         let dir = self.state_dir();
+        portreeve_runtime::make_private_dir(&dir)?;
         let path = dir.join("owner.lock");
         let own = || {
-            DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
             let mut file = OpenOptions::new()
                 .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
+                .custom_flags(NOFOLLOW)
                 .open(&path)?;
             match file.try_lock() {
                 Ok(()) => {
@@ -263,6 +282,27 @@ mod tests {
         assert_eq!(Project::search(&below).unwrap(), project);
         let error = Project::at(&below).unwrap_err().to_string();
         assert!(error.contains("portreeve init"), "{error}");
+    }
+
+    /// A project from elsewhere can bring links along.
+    #[test]
+    fn state_that_is_a_link_is_refused() {
+        let (_dir, project) = project();
+        let victim = project.dir().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        portreeve_runtime::make_private_dir(&project.logs_dir()).unwrap();
+        portreeve_runtime::make_private_dir(&project.state_dir()).unwrap();
+        std::os::unix::fs::symlink(&victim, project.state_dir().join("owner.lock")).unwrap();
+        std::os::unix::fs::symlink(&victim, project.logs_dir().join("guest.log")).unwrap();
+        assert!(project.own().is_err());
+        assert!(crate::log::open_rotating(&project.logs_dir(), "guest.log").is_err());
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+
+        let elsewhere = project.dir().join("elsewhere");
+        std::fs::rename(project.state_dir(), &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, project.state_dir()).unwrap();
+        assert!(project.own().unwrap_err().to_string().contains("link"));
+        assert!(crate::log::open_rotating(&project.logs_dir(), "host.log").is_err());
     }
 
     #[test]

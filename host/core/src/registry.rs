@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use jsonschema::Validator;
-use portreeve_manifest::schema;
 use portreeve_manifest::tool::{Tool, exposed_name};
 use portreeve_manifest::wit_type::BareFunction;
+use portreeve_manifest::{schema, schema_cost};
 use serde_json::{Map, Value};
 
 use crate::plugin::Plugin;
@@ -26,8 +26,8 @@ pub struct RegisteredTool {
     /// The plugin that offers it.
     pub plugin: Arc<Plugin>,
     offered: Offered,
-    input: OnceLock<Result<Validator, String>>,
-    output: OnceLock<Result<Validator, String>>,
+    input: OnceLock<Result<Schema, String>>,
+    output: OnceLock<Result<Schema, String>>,
 }
 
 /// What stands behind a tool.
@@ -71,8 +71,8 @@ impl RegisteredTool {
     /// # Errors
     /// What is wrong with them, by place.
     pub(crate) fn check_arguments(&self, arguments: &Value) -> Result<(), String> {
-        let validator = compiled(&self.input, &self.tool().input_schema);
-        check(validator, arguments, "the arguments")
+        let schema = &self.tool().input_schema;
+        check(&self.input, schema, arguments, "the arguments")
     }
 
     /// Holds a structured answer against the output schema.
@@ -86,8 +86,12 @@ impl RegisteredTool {
         let Some(answer) = answer else {
             return Err("it has an output schema, but gave no structured answer".to_owned());
         };
-        let validator = compiled(&self.output, schema);
-        check(validator, &Value::Object(answer.clone()), "the answer")
+        check(
+            &self.output,
+            schema,
+            &Value::Object(answer.clone()),
+            "the answer",
+        )
     }
 }
 
@@ -100,25 +104,35 @@ impl Offered {
     }
 }
 
-fn compiled<'a>(
-    cell: &'a OnceLock<Result<Validator, String>>,
-    schema: &Map<String, Value>,
-) -> &'a Result<Validator, String> {
-    cell.get_or_init(|| schema::compile(&Value::Object(schema.clone())))
+/// A schema, ready to hold values against.
+#[derive(Debug)]
+struct Schema {
+    validator: Validator,
+    depth_max: usize,
 }
 
-fn check(validator: &Result<Validator, String>, value: &Value, what: &str) -> Result<(), String> {
-    /// Mistakes that are told at once.
-    const TOLD_MAX: usize = 5;
-    /// Longest part of a message, in characters: it quotes the value.
-    const CHARS_MAX: usize = 200;
-    let validator = validator
-        .as_ref()
-        .map_err(|error| format!("the tool's schema can't be used: {error}"))?;
-    let told: Vec<String> = validator
-        .iter_errors(value)
-        .take(TOLD_MAX)
-        .map(|error| {
+impl Schema {
+    fn new(schema: &Map<String, Value>) -> Result<Schema, String> {
+        let schema = Value::Object(schema.clone());
+        Ok(Schema {
+            validator: schema::compile(&schema)?,
+            depth_max: schema_cost::depth_max(&schema)?,
+        })
+    }
+
+    /// Tells the first mistake only: collecting all of them would take as much memory as
+    /// there are.
+    fn check(&self, value: &Value, what: &str) -> Result<(), String> {
+        /// Longest part of a message, in characters: it quotes the value.
+        const CHARS_MAX: usize = 300;
+        let depth = schema_cost::depth(value);
+        if depth > self.depth_max {
+            return Err(format!(
+                "{what}: {depth} levels deep, but this tool's schema refers to itself in ways that allow {}",
+                self.depth_max
+            ));
+        }
+        self.validator.validate(value).map_err(|error| {
             let place = error.instance_path().to_string();
             let place = if place.is_empty() { what } else { &place };
             let text = error.to_string();
@@ -128,12 +142,19 @@ fn check(validator: &Result<Validator, String>, value: &Value, what: &str) -> Re
             }
             format!("{place}: {short}")
         })
-        .collect();
-    if told.is_empty() {
-        Ok(())
-    } else {
-        Err(told.join("; "))
     }
+}
+
+fn check(
+    cell: &OnceLock<Result<Schema, String>>,
+    schema: &Map<String, Value>,
+    value: &Value,
+    what: &str,
+) -> Result<(), String> {
+    cell.get_or_init(|| Schema::new(schema))
+        .as_ref()
+        .map_err(|error| format!("the tool's schema can't be used: {error}"))?
+        .check(value, what)
 }
 
 impl Registry {

@@ -16,6 +16,9 @@ use crate::install::FileStamp;
 /// write in several steps.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// Longest time that is waited for that.
+const SETTLED_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// Watches until it is dropped.
 pub struct Watch {
     _task: AbortOnDropHandle<()>,
@@ -42,15 +45,23 @@ impl Watch {
 }
 
 async fn watch(host: Arc<Host>, mut files: Files, mut changes: mpsc::Receiver<()>) {
-    while changes.recv().await.is_some() {
+    loop {
+        // Looked at before waiting: a change that came before the watch began is one too.
         // Directories tell of all their files; only ours matter.
         if !files.changed() {
+            if changes.recv().await.is_none() {
+                return;
+            }
             continue;
         }
-        while tokio::time::timeout(QUIET, changes.recv())
-            .await
-            .is_ok_and(|more| more.is_some())
-        {}
+        let settled = async {
+            while tokio::time::timeout(QUIET, changes.recv())
+                .await
+                .is_ok_and(|more| more.is_some())
+            {}
+        };
+        // A directory in which something always changes holds nothing up.
+        let _ = tokio::time::timeout(SETTLED_TIME_MAX, settled).await;
         match host.reload().await {
             Ok(()) => tracing::info!("the project was read again"),
             Err(error) => tracing::error!("the project is used as it was before: {error}"),
@@ -86,14 +97,22 @@ impl Files {
             // It may be gone already.
             let _ = self.watcher.unwatch(dir);
         }
-        for dir in dirs.difference(&self.dirs) {
-            // A plugin's directory that does not exist yet can't be watched; the manifest's
-            // exists.
-            if let Err(error) = self.watcher.watch(dir, RecursiveMode::NonRecursive) {
-                tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed");
+        self.dirs.retain(|dir| dirs.contains(dir));
+        for dir in dirs {
+            if self.dirs.contains(&dir) {
+                continue;
+            }
+            // A plugin's directory that does not exist yet can't be watched: it is tried
+            // again with the next change. The manifest's exists.
+            match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.dirs.insert(dir);
+                }
+                Err(error) => {
+                    tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed");
+                }
             }
         }
-        self.dirs = dirs;
     }
 
     fn changed(&self) -> bool {

@@ -14,6 +14,7 @@ use rmcp::RoleServer;
 use rmcp::model::ErrorData;
 use rmcp::service::TxJsonRpcMessage;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -29,8 +30,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// Pause after the system refused a connection, for want of descriptors for example.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Longest time that a proxy waits for an owner that is just starting.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Longest time that a proxy waits for an owner that is just starting. Short: an owner that
+/// is just ending looks the same, and its project is then free.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Pause between two attempts.
 const CONNECT_PAUSE: Duration = Duration::from_millis(25);
@@ -38,10 +40,14 @@ const CONNECT_PAUSE: Duration = Duration::from_millis(25);
 /// Longest time that an owner's last answers are waited for, after the client left.
 const LAST_ANSWERS_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// How long an owner that leaves looks whether somebody connected just before.
+const LATECOMER_PAUSE: Duration = Duration::from_millis(1);
+
 /// The owner's socket, open and not yet served.
 #[derive(Debug)]
 pub struct OwnerSocket {
     listener: UnixListener,
+    path: PathBuf,
 }
 
 impl OwnerSocket {
@@ -67,7 +73,10 @@ impl OwnerSocket {
             Ok(listener)
         };
         bind()
-            .map(|listener| OwnerSocket { listener })
+            .map(|listener| OwnerSocket {
+                listener,
+                path: path.to_owned(),
+            })
             .map_err(|error| Error::Listen {
                 path: path.to_owned(),
                 error,
@@ -98,7 +107,10 @@ impl OwnerSocket {
                 }
                 accepted = self.listener.accept() => accepted,
                 // After the listener: who has connected already is served.
-                () = leave.cancelled(), if connections.is_empty() => break,
+                () = leave.cancelled(), if connections.is_empty() => match self.latecomer().await {
+                    Some(accepted) => accepted,
+                    None => break,
+                },
             };
             let stream = match accepted {
                 Ok((stream, _)) if is_ours(&stream) => stream,
@@ -130,6 +142,27 @@ impl OwnerSocket {
         }
         while connections.join_next().await.is_some() {}
     }
+
+    /// Takes the socket out of reach and returns who connected before that, if anybody did;
+    /// it is then put back. Otherwise nobody is left who would be cut off by its end.
+    async fn latecomer(&self) -> Option<std::io::Result<(UnixStream, SocketAddr)>> {
+        let away = self.path.with_extension("away");
+        let moved = std::fs::rename(&self.path, &away);
+        // Not without a pause: only waiting learns of connections from the system.
+        let accepted = timeout(LATECOMER_PAUSE, self.listener.accept()).await.ok();
+        if moved.is_err() {
+            // It was removed, so nobody finds it any more.
+            return accepted;
+        }
+        let done = match accepted {
+            Some(_) => std::fs::rename(&away, &self.path),
+            None => std::fs::remove_file(&away),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%error, "the project's socket could not be moved");
+        }
+        accepted
+    }
 }
 
 /// Whether the other side runs as the same user.
@@ -152,58 +185,70 @@ async fn refuse(mut stream: UnixStream) {
     }
 }
 
-/// Passes bytes between a client and the owner that listens on `socket`, until either leaves.
-///
-/// An owner that is just starting is waited for. After the client's last byte, the owner's
-/// last answers are still passed on.
-///
-/// # Errors
-/// When the owner does not answer, or leaves before the client does.
-pub async fn proxy(
-    socket: &Path,
-    mut reader: impl AsyncRead + Send + Unpin,
-    mut writer: impl AsyncWrite + Send + Unpin,
-) -> Result<(), Error> {
-    let stream = connect(socket).await?;
-    let (mut from_owner, mut to_owner) = stream.into_split();
-    let answers = async {
-        let copied = tokio::io::copy(&mut from_owner, &mut writer).await;
-        let _ = writer.flush().await;
-        copied
-    };
-    tokio::pin!(answers);
-    // An end is that of the side that is read from, a broken pipe that of the other.
-    let owner_gone = tokio::select! {
-        sent = tokio::io::copy(&mut reader, &mut to_owner) => match sent {
-            Ok(_) => false,
-            Err(error) => matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
-        },
-        answered = &mut answers => match answered {
-            Ok(_) => true,
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
-        },
-    };
-    if owner_gone {
-        return Err(Error::OwnerGone);
-    }
-    // The owner sees the client's end by that of its own reader.
-    let _ = to_owner.shutdown().await;
-    let _ = timeout(LAST_ANSWERS_TIME_MAX, answers).await;
-    Ok(())
+/// A connection to the process that owns a project, for a client of this process.
+#[derive(Debug)]
+pub struct Proxy {
+    stream: UnixStream,
 }
 
-async fn connect(socket: &Path) -> Result<UnixStream, Error> {
-    let no_answer = |why: String| Error::NoAnswer {
-        path: PathBuf::from(socket),
-        why,
-    };
-    let deadline = Instant::now() + CONNECT_TIME_MAX;
-    loop {
-        match UnixStream::connect(socket).await {
-            Ok(stream) if is_ours(&stream) => return Ok(stream),
-            Ok(_) => return Err(no_answer("it belongs to another user".to_owned())),
-            Err(error) if Instant::now() >= deadline => return Err(no_answer(error.to_string())),
-            Err(_) => sleep(CONNECT_PAUSE).await,
+impl Proxy {
+    /// Connects to the owner that listens on `socket`. One that is just starting is waited
+    /// for, up to a second.
+    ///
+    /// # Errors
+    /// [`Error::NoAnswer`] when it does not answer: it may also have ended meanwhile.
+    pub async fn connect(socket: &Path) -> Result<Proxy, Error> {
+        let no_answer = |why: String| Error::NoAnswer {
+            path: PathBuf::from(socket),
+            why,
+        };
+        let deadline = Instant::now() + CONNECT_TIME_MAX;
+        loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) if is_ours(&stream) => return Ok(Proxy { stream }),
+                Ok(_) => return Err(no_answer("it belongs to another user".to_owned())),
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(no_answer(error.to_string()));
+                }
+                Err(_) => sleep(CONNECT_PAUSE).await,
+            }
         }
+    }
+
+    /// Passes bytes between the client and the owner, until either leaves. After the client's
+    /// last byte, the owner's last answers are still passed on.
+    ///
+    /// # Errors
+    /// When the owner leaves before the client does.
+    pub async fn pass(
+        self,
+        mut reader: impl AsyncRead + Send + Unpin,
+        mut writer: impl AsyncWrite + Send + Unpin,
+    ) -> Result<(), Error> {
+        let (mut from_owner, mut to_owner) = self.stream.into_split();
+        let answers = async {
+            let copied = tokio::io::copy(&mut from_owner, &mut writer).await;
+            let _ = writer.flush().await;
+            copied
+        };
+        tokio::pin!(answers);
+        // An end is that of the side that is read from, a broken pipe that of the other.
+        let owner_gone = tokio::select! {
+            sent = tokio::io::copy(&mut reader, &mut to_owner) => match sent {
+                Ok(_) => false,
+                Err(error) => matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset),
+            },
+            answered = &mut answers => match answered {
+                Ok(_) => true,
+                Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            },
+        };
+        if owner_gone {
+            return Err(Error::OwnerGone);
+        }
+        // The owner sees the client's end by that of its own reader.
+        let _ = to_owner.shutdown().await;
+        let _ = timeout(LAST_ANSWERS_TIME_MAX, answers).await;
+        Ok(())
     }
 }

@@ -26,6 +26,7 @@ pub mod plugin;
 pub mod policy;
 pub mod project;
 pub mod schema;
+pub mod schema_cost;
 pub mod size;
 pub mod tool;
 pub mod wit_type;

@@ -215,7 +215,7 @@ limits! {
     /// Handles that one call may hold at a time: resources, streams, sockets.
     handles, "handles": u32 as u32 = 1_000, 1..=1_000_000;
     /// Arguments of one call, as JSON text.
-    arguments, "arguments": ByteSize as ByteSize = ByteSize::mib(1), KIB..=GIB;
+    arguments, "arguments": ByteSize as ByteSize = ByteSize::mib(1), KIB..=4 * MIB;
     /// Answer of one call.
     result, "result": ByteSize as ByteSize = ByteSize::mib(4), KIB..=GIB;
     /// Standard output and standard error of one call together; the rest is dropped.
@@ -328,7 +328,7 @@ mod tests {
             tables (count): 20 [0, 1,000]: Tables that one component may have.
             stack (size): 512 KiB [64 KiB, 4 MiB]: Native stack of the guest's functions; a power of two.
             handles (count): 1,000 [1, 1,000,000]: Handles that one call may hold at a time: resources, streams, sockets.
-            arguments (size): 1 MiB [1 KiB, 1 GiB]: Arguments of one call, as JSON text.
+            arguments (size): 1 MiB [1 KiB, 4 MiB]: Arguments of one call, as JSON text.
             result (size): 4 MiB [1 KiB, 1 GiB]: Answer of one call.
             output (size): 64 KiB [0 B, 16 MiB]: Standard output and standard error of one call together; the rest is dropped.
             host-call (size): 4 MiB [4 KiB, 256 MiB]: Bytes that the host takes from the guest in one host call.

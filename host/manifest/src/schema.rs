@@ -4,6 +4,8 @@
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
 
+use crate::schema_cost;
+
 /// The JSON Schema of `plugin.toml`, for editors and other tools.
 ///
 /// It says what the grammar is, not what this version enforces, and less than the parser
@@ -21,11 +23,13 @@ pub fn portreeve_toml() -> Value {
 const PATTERN_BYTES_MAX: usize = 256 << 10;
 
 /// Compiles a JSON Schema (draft 2020-12 unless it says otherwise) that comes from a
-/// plugin: patterns run without backtracking, references lead nowhere outside the schema.
+/// plugin: patterns run without backtracking, references lead nowhere outside the schema,
+/// and it is not too large when they are followed.
 ///
 /// # Errors
 /// A sentence that says where the schema is wrong.
 pub fn compile(schema: &Value) -> Result<Validator, String> {
+    schema_cost::depth_max(schema)?;
     jsonschema::options()
         .with_pattern_options(
             PatternOptions::regex()

@@ -369,7 +369,7 @@ mod tests {
         check(
             &with(json!({ "outputSchema": { "type": "object", "$ref": "https://example.com/x" } })),
             expect![[
-                r#"the tool "t" is refused: its outputSchema is no usable JSON Schema: Resource 'https://example.com/x' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch https://example.com/x"#
+                r#"the tool "t" is refused: its outputSchema is no usable JSON Schema: the reference "https://example.com/x" is none within the schema (#/…)"#
             ]],
         );
         check(

@@ -723,10 +723,10 @@ fn config_is_a_json_schema() {
     check_tail(
         "[config]\n\"$ref\" = \"https://example.com/schema.json\"\n",
         expect![[r#"
-        plugin.toml:6:1: error: [config] is no usable JSON Schema: Resource 'https://example.com/schema.json' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch https://example.com/schema.json
-          |
-        6 | [config]
-          | ^^^^^^^^"#]],
+            plugin.toml:6:1: error: [config] is no usable JSON Schema: the reference "https://example.com/schema.json" is none within the schema (#/…)
+              |
+            6 | [config]
+              | ^^^^^^^^"#]],
     );
     check_tail(
         "[config.properties.a]\ndefault = nan\n",

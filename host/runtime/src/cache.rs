@@ -45,10 +45,10 @@ impl Cache {
     /// missing.
     pub(crate) fn open(dir: &Path, key_file: &Path, bytes_max: u64) -> Result<Cache, Error> {
         make_private_dir(dir)?;
-        if let Some(parent) = key_file.parent() {
-            make_private_dir(parent)?;
-        }
-        if key_file.starts_with(dir) {
+        let parent = key_file.parent().unwrap_or(Path::new("."));
+        make_private_dir(parent)?;
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        if real(parent).starts_with(real(dir)) {
             return Err(Error::Untrusted {
                 path: key_file.to_owned(),
                 why: "lies inside the cache whose files it authenticates".to_owned(),
@@ -184,8 +184,12 @@ fn map(engine: &Engine, file: &File) -> wasmtime::Result<Component> {
     unsafe { Component::deserialize(engine, bytes) }
 }
 
-/// Makes `dir` with mode 0700, or refuses one that others could write to.
-fn make_private_dir(dir: &Path) -> Result<(), Error> {
+/// Makes `dir` with mode 0700, or refuses one that is not this user's alone. A link to a
+/// directory is refused, too.
+///
+/// # Errors
+/// When it can't be made, or can't be trusted.
+pub fn make_private_dir(dir: &Path) -> Result<(), Error> {
     let setup = |error| Error::Setup {
         what: format!("the directory {} can't be used", dir.display()),
         error,
@@ -200,8 +204,8 @@ fn make_private_dir(dir: &Path) -> Result<(), Error> {
         "is not a directory (a link to one is not followed)"
     } else if meta.uid() != rustix::process::geteuid().as_raw() {
         "belongs to another user"
-    } else if meta.mode() & 0o022 != 0 {
-        "can be written to by other users"
+    } else if meta.mode() & 0o077 != 0 {
+        "can be used by other users"
     } else {
         return Ok(());
     };
@@ -220,7 +224,13 @@ fn read_or_make_key(path: &Path) -> Result<[u8; KEY_BYTES], Error> {
         what: format!("the cache key {} can't be used", path.display()),
         error,
     };
-    match File::open(path) {
+    let open = || {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+    };
+    match open() {
         Ok(file) => return read_key(path, file),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(setup(error)),
@@ -238,12 +248,7 @@ fn read_or_make_key(path: &Path) -> Result<[u8; KEY_BYTES], Error> {
         Ok(_) => Ok(key),
         // Another process was first: its key is the one.
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-            let file = OpenOptions::new()
-                .read(true)
-                .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-                .open(path)
-                .map_err(setup)?;
-            read_key(path, file)
+            read_key(path, open().map_err(setup)?)
         }
         Err(error) => Err(setup(error.error)),
     }

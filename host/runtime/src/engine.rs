@@ -116,6 +116,10 @@ impl Engines {
             return Ok(room.clone());
         }
         if rooms.len() >= ENGINES_MAX {
+            // Those that no plugin has any more.
+            rooms.retain(|_, room| Arc::strong_count(room) > 1);
+        }
+        if rooms.len() >= ENGINES_MAX {
             return Err(Error::TooManyStackSizes { max: ENGINES_MAX });
         }
         let (engine, pooled) = self.make(stack)?;

@@ -217,6 +217,7 @@ impl CallError {
     pub fn limit(hit: LimitHit) -> CallError {
         let (code, sentence) = match hit.setting {
             "timeout" => (ErrorCode::Timeout, "the call took longer than"),
+            "queue" => (ErrorCode::RateLimited, "too many calls: there may be"),
             _ => (ErrorCode::QuotaExceeded, "the call went over its limit of"),
         };
         let message = format!(

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::portreeve::{host, ui};
 use crate::capability::config::Config;
-use crate::capability::network::Closed;
+use crate::capability::network::{Closed, HEADER_BYTES_MAX};
 use crate::capability::progress::ProgressSink;
 use crate::error::LimitHit;
 use crate::limiter::Limiter;
@@ -119,13 +119,15 @@ pub(crate) fn store(
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .allow_blocking_current_thread(false);
+    let mut http = WasiHttpCtx::new();
+    http.set_field_size_limit(HEADER_BYTES_MAX);
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
     let mut store = Store::new(
         engine,
         Guest {
             wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
+            http,
             http_hooks: Closed,
             table,
             limiter: Limiter::new(limits),

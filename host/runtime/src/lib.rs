@@ -27,6 +27,7 @@ mod template;
 pub mod values;
 
 pub use answer::{Content, Outcome};
+pub use cache::make_private_dir;
 pub use capability::config::Config;
 pub use capability::progress::{ProgressReport, ProgressSink};
 pub use compile::{CompileLimits, compiler_process};
@@ -34,4 +35,4 @@ pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;
 pub use output::{OutputSink, Stream};
 pub use runtime::{Runtime, RuntimeConfig, Step};
-pub use template::{Finished, Target, Template, Usage};
+pub use template::{Finished, Target, Template, Usage, within_arguments};

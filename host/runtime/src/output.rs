@@ -12,6 +12,10 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 /// characters.
 const LINE_BYTES_MAX: usize = 8 * 1024;
 
+/// What each line costs of the call's limit besides its own bytes: a record has a time, the
+/// plugin and the call, so that empty lines are not free.
+const LINE_COST: usize = 128;
+
 /// Bytes that a guest may hand over in one write (and thus what the host allocates for
 /// `write-zeroes`).
 const WRITE_BYTES_MAX: usize = 64 * 1024;
@@ -106,19 +110,20 @@ impl Shared {
         }
     }
 
-    fn emit(&self, stream: Stream, line: &[u8]) {
+    fn emit(&mut self, stream: Stream, line: &[u8]) {
+        self.left = self.left.saturating_sub(LINE_COST);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.sink.line(stream, &String::from_utf8_lossy(line));
     }
 
     fn write(&mut self, stream: Stream, bytes: &[u8]) {
         self.written = self.written.saturating_add(bytes.len() as u64);
-        let (kept, dropped) = bytes.split_at(bytes.len().min(self.left));
-        self.left -= kept.len();
-        self.dropped = self.dropped.saturating_add(dropped.len() as u64);
         let mut pending = std::mem::take(self.pending(stream));
-        for piece in kept.split_inclusive(|byte| *byte == b'\n') {
-            pending.extend_from_slice(piece);
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (kept, dropped) = piece.split_at(piece.len().min(self.left));
+            self.left -= kept.len();
+            self.dropped = self.dropped.saturating_add(dropped.len() as u64);
+            pending.extend_from_slice(kept);
             if pending.last() == Some(&b'\n') {
                 pending.pop();
                 self.emit_in_pieces(stream, &mut pending, true);
@@ -131,7 +136,7 @@ impl Shared {
 
     /// Emits `line` in pieces of at most [`LINE_BYTES_MAX`]; all of it if it is complete,
     /// else only full pieces.
-    fn emit_in_pieces(&self, stream: Stream, line: &mut Vec<u8>, complete: bool) {
+    fn emit_in_pieces(&mut self, stream: Stream, line: &mut Vec<u8>, complete: bool) {
         while line.len() > LINE_BYTES_MAX {
             let rest = line.split_off(char_boundary(line, LINE_BYTES_MAX));
             self.emit(stream, line);
@@ -265,7 +270,7 @@ mod tests {
         use Stream::{Stderr, Stdout};
         assert_eq!(
             written(
-                100,
+                10_000,
                 &[
                     (Stdout, b"one\r\ntw"),
                     (Stderr, b"err"),
@@ -280,6 +285,12 @@ mod tests {
                 (Stderr, "err".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn empty_lines_are_not_free() {
+        let lines = written(64 << 10, &[(Stream::Stdout, &[b'\n'; 100_000])]);
+        assert!(lines.len() < 600, "{}", lines.len());
     }
 
     #[test]

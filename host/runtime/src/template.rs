@@ -174,7 +174,7 @@ impl Template {
             () = tokio::time::sleep_until(deadline) => Err(CallError::limit(LimitHit {
                 setting: "timeout",
                 allowed: portreeve_manifest::duration::HumanDuration(limits.timeout).to_string(),
-                used: "it was stopped".to_owned(),
+                used: format!("it was stopped after {} ms", started.elapsed().as_millis()),
             })),
         };
         let guest = store.data();
@@ -345,7 +345,11 @@ fn missing(name: &str) -> CallError {
     CallError::internal(format!("the component has no export `{name}`"))
 }
 
-fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> {
+/// Holds the size of arguments, in bytes of JSON, against the limit.
+///
+/// # Errors
+/// The limit, when they are larger.
+pub fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> {
     if bytes <= limits.arguments.as_usize() {
         return Ok(());
     }

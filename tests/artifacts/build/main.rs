@@ -41,7 +41,7 @@ enum Kind {
 }
 
 fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+    let root = Path::new(&env::var("CARGO_MANIFEST_DIR")?)
         .join("../..")
         .canonicalize()?;
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);

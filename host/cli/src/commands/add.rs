@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::papers::{read_package, request};
 use crate::context::{Context, manifest_name};
-use crate::error;
+use crate::{error, output};
 
 /// Install a plugin in the project.
 ///
@@ -72,7 +72,7 @@ impl Add {
             "alias": alias,
             "id": plugin.id,
             "version": plugin.version,
-            "file": file,
+            "file": output::path(&file),
             "source": source,
             "digest": package.digest,
             "requests": requests,

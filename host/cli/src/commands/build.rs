@@ -93,6 +93,7 @@ impl Build {
         progress.clear();
         let mut result = inspect::describe(&file, &package);
         if let Some(result) = result.as_object_mut() {
+            let removed: Vec<_> = removed.iter().map(|path| output::path(path)).collect();
             result.insert("removed".to_owned(), json!(removed));
         }
         context

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::papers::read_text;
 use crate::context::Context;
+use crate::output;
 
 /// What a project keeps for itself, as `.gitignore` says it.
 const IGNORED: &str = ".portreeve/";
@@ -43,7 +44,11 @@ impl Init {
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
         write_new(&path, &edit::new_project(&name))?;
         let ignored = ignore(&dir)?;
-        let result = json!({ "project": dir, "manifest": path, "gitignore": ignored });
+        let result = json!({
+            "project": output::path(&dir),
+            "manifest": output::path(&path),
+            "gitignore": ignored,
+        });
         context.output.result(&result, || {
             let also = if ignored {
                 format!(", and `{IGNORED}` into .gitignore")

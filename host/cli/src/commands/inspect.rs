@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::papers::{bytes, count, read_package, request};
 use crate::context::Context;
-use crate::text;
+use crate::{output, text};
 
 /// Say what a component is, what it offers and what it asks for.
 ///
@@ -87,7 +87,7 @@ pub(crate) fn describe(file: &Path, package: &Package) -> Value {
         .collect();
     let licences: Vec<_> = package.licence_texts.iter().map(|(name, _)| name).collect();
     json!({
-        "file": file,
+        "file": output::path(file),
         "id": manifest.id,
         "version": manifest.version,
         "license": manifest.license,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::progress::Progress;
-use crate::text;
+use crate::{output, text};
 
 /// List the project's plugins and their tools.
 ///
@@ -64,14 +64,14 @@ fn describe(project: &Project, registry: &Registry) -> Value {
                 "id": plugin.id(),
                 "version": plugin.version(),
                 "digest": plugin.digest(),
-                "path": plugin.path,
+                "path": output::path(&plugin.path),
                 "status": status,
                 "reason": reason,
                 "tools": tools,
             })
         })
         .collect();
-    json!({ "project": project.dir(), "plugins": plugins })
+    json!({ "project": output::path(project.dir()), "plugins": plugins })
 }
 
 fn show(project: &Project, registry: &Registry) -> String {

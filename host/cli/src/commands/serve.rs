@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use portreeve_core::{Caller, OwnerLock, Ownership, Project};
-use portreeve_gateway::owner::{OwnerSocket, proxy};
+use portreeve_gateway::Error;
+use portreeve_gateway::owner::{OwnerSocket, Proxy};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,9 @@ use crate::{logging, output, places};
 /// How long calls may take to end once the process shall end.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long an owner may take to write down where it listens.
-const OWNER_TIME_MAX: Duration = Duration::from_secs(2);
+/// How long an owner may take to answer, or to give the project up when it is ending: longer
+/// than [`END_TIME_MAX`].
+const OWNER_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Pause between two looks at who owns the project.
 const OWNER_PAUSE: Duration = Duration::from_millis(20);
@@ -62,17 +64,17 @@ impl Serve {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         let project = context.project()?;
         if self.print_client_config {
-            return output::print_json(&client_config(self.client, &places::program()?, &project));
+            return output::print_json(&client_config(self.client, &places::program()?, &project)?);
         }
         context.block_on(async {
             match own(&project).await? {
-                Ownership::Mine(lock) => {
+                Role::Owner(lock) => {
                     logging::to_project(context.verbose, &project)?;
                     serve(context, project, &lock).await
                 }
-                Ownership::Other { socket } => {
+                Role::Proxy(proxy) => {
                     context.log()?;
-                    pass_on(&socket).await
+                    pass_on(proxy).await
                 }
             }
         })
@@ -80,10 +82,24 @@ impl Serve {
 }
 
 /// What a client needs to start this.
-fn client_config(client: Client, program: &Path, project: &Project) -> Value {
-    let program = program.to_string_lossy();
-    let args = json!(["serve", "--project", project.dir()]);
-    match client {
+///
+/// # Errors
+/// When a path is no text: no client's configuration could name it.
+fn client_config(client: Client, program: &Path, project: &Project) -> anyhow::Result<Value> {
+    let named = |path: &Path| match path.to_str() {
+        Some(path) => Ok(path.to_owned()),
+        None => Err(anyhow::anyhow!(
+            "the path {} is no UTF-8 text, which clients' configurations need: rename it",
+            path.display()
+        )),
+    };
+    let program = named(program)?;
+    let args = [
+        "serve".to_owned(),
+        "--project".to_owned(),
+        named(project.dir())?,
+    ];
+    Ok(match client {
         Client::Claude | Client::Cursor => {
             json!({ "mcpServers": { "portreeve": { "command": program, "args": args } } })
         }
@@ -95,23 +111,37 @@ fn client_config(client: Client, program: &Path, project: &Project) -> Value {
                 "portreeve": { "source": "custom", "command": program, "args": args, "env": {} }
             }
         }),
-    }
+    })
 }
 
-/// Owns the project, or finds out who does.
-async fn own(project: &Project) -> anyhow::Result<Ownership> {
+/// What this process is to the project.
+enum Role {
+    /// Its owner.
+    Owner(OwnerLock),
+    /// Connected to its owner.
+    Proxy(Proxy),
+}
+
+/// Owns the project, or connects to who does. An owner may end at any moment: the project is
+/// then free again.
+async fn own(project: &Project) -> anyhow::Result<Role> {
     let deadline = tokio::time::Instant::now() + OWNER_TIME_MAX;
     loop {
-        match project.own()? {
+        let failed = match project.own()? {
+            Ownership::Mine(lock) => return Ok(Role::Owner(lock)),
             // An owner that has its lock and has not yet written where it listens.
-            Ownership::Other { socket } if socket.as_os_str().is_empty() => {}
-            ownership => return Ok(ownership),
-        }
-        if tokio::time::Instant::now() >= deadline {
-            anyhow::bail!(
+            Ownership::Other { socket } if socket.as_os_str().is_empty() => anyhow::anyhow!(
                 "another process owns {}, but does not say where it listens: end that `portreeve serve`, then start this one again",
                 project.dir().display()
-            );
+            ),
+            Ownership::Other { socket } => match Proxy::connect(&socket).await {
+                Ok(proxy) => return Ok(Role::Proxy(proxy)),
+                Err(error @ Error::NoAnswer { .. }) => error.into(),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if tokio::time::Instant::now() >= deadline {
+            return Err(failed);
         }
         tokio::time::sleep(OWNER_PAUSE).await;
     }
@@ -189,11 +219,11 @@ async fn serve(context: &Context, project: Project, lock: &OwnerLock) -> anyhow:
 }
 
 /// Passes the client on to the process that owns the project.
-async fn pass_on(socket: &Path) -> anyhow::Result<()> {
+async fn pass_on(proxy: Proxy) -> anyhow::Result<()> {
     let mut end = End::new()?;
     let (reader, writer) = portreeve_gateway::stdio();
     tokio::select! {
-        ended = proxy(socket, reader, writer) => Ok(ended?),
+        ended = proxy.pass(reader, writer) => Ok(ended?),
         () = end.asked() => Ok(()),
     }
 }

@@ -1,5 +1,8 @@
 //! A project from nothing: init, add, inspect, list.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use crate::support::{CALCULATOR, Sandbox};
 use serde_json::json;
 
@@ -20,6 +23,33 @@ fn init_makes_a_project_once() {
     let made = sandbox.run(&["init", "deep/er", "--json"]).exits(0).json();
     assert_eq!(made["gitignore"], false);
     assert!(sandbox.path("deep/er/portreeve.toml").is_file());
+}
+
+/// Paths are bytes on Linux; JSON is text.
+#[test]
+fn paths_that_are_no_text_break_no_command() {
+    let sandbox = Sandbox::new();
+    let dir = sandbox.path("").join(OsStr::from_bytes(b"not-\xff-text"));
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(
+        dir.join("calculator.wasm"),
+        wat::parse_str(CALCULATOR).unwrap(),
+    )
+    .unwrap();
+    let ran = |args: &[&str]| sandbox.run_in(&dir, args).exits(0).json();
+    let shown = "not-\u{fffd}-text";
+    let path = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    assert!(path(&ran(&["init", "--json"])["project"]).contains(shown));
+    let added = ran(&["add", "calculator.wasm", "--json"]);
+    assert_eq!(added["source"], "calculator.wasm");
+    ran(&["inspect", "calculator.wasm", "--json"]);
+    let listed = ran(&["list", "--json"]);
+    assert!(path(&listed["project"]).contains(shown));
+    assert_eq!(listed["plugins"][0]["status"], "ready", "{listed}");
+    sandbox
+        .run_in(&dir, &["serve", "--print-client-config"])
+        .exits(1)
+        .says(&["UTF-8", "rename"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use portreeve_gateway::Error;
-use portreeve_gateway::owner::{OwnerSocket, proxy};
+use portreeve_gateway::owner::{OwnerSocket, Proxy};
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -39,7 +39,8 @@ fn own(project: &TestProject) -> Owner {
 fn proxied(path: PathBuf) -> (Client, JoinHandle<Result<(), Error>>) {
     let (client, server) = tokio::io::duplex(64 << 10);
     let (reader, writer) = tokio::io::split(server);
-    let passing = tokio::spawn(async move { proxy(&path, reader, writer).await });
+    let passing =
+        tokio::spawn(async move { Proxy::connect(&path).await?.pass(reader, writer).await });
     (Client::new(client), passing)
 }
 
@@ -103,12 +104,45 @@ async fn an_owner_that_ends_ends_its_proxies_with_a_reason() {
     assert!(matches!(ended, Err(Error::OwnerGone)), "{ended:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_connects_while_the_owner_leaves_is_served() {
+    let project = TestProject::open().await;
+    let path = project.lock.socket().to_owned();
+    for _ in 0..20 {
+        let socket = OwnerSocket::bind(&path).unwrap();
+        let leave = CancellationToken::new();
+        let served = tokio::spawn(socket.serve(
+            project.host.clone(),
+            leave.clone(),
+            CancellationToken::new(),
+        ));
+        leave.cancel();
+        // It has the socket away for a moment, and may be gone after that.
+        let mut connected = Vec::new();
+        while !served.is_finished() {
+            if let Ok(stream) = UnixStream::connect(&path).await {
+                connected.push(Client::new(stream));
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        for client in &mut connected {
+            client.greet().await;
+        }
+        drop(connected);
+        timeout(PATIENCE, served).await.unwrap().unwrap();
+        assert!(!path.exists() && !path.with_extension("away").exists());
+    }
+}
+
 #[tokio::test]
 async fn an_owner_that_does_not_answer_is_named() {
     let project = TestProject::open().await;
-    let (_client, passing) = proxied(project.lock.socket().to_owned());
-    let ended = timeout(PATIENCE, passing).await.unwrap().unwrap();
-    let error = ended.unwrap_err().to_string();
+    let connecting = Proxy::connect(project.lock.socket());
+    let error = timeout(PATIENCE, connecting).await.unwrap().unwrap_err();
+    // Whoever connects can try again then.
+    assert!(matches!(error, Error::NoAnswer { .. }), "{error:?}");
+    let error = error.to_string();
     assert!(
         error.contains("host.sock") && error.contains("end that `portreeve serve`"),
         "{error}"

@@ -34,7 +34,7 @@ impl TestProject {
         };
         let runtime = RuntimeConfig {
             cache_dir: dir.path().join("cache"),
-            cache_key: dir.path().join("key"),
+            cache_key: dir.path().join("state/key"),
             cache_bytes_max: 1 << 20,
             // Never made: no guest runs in these tests.
             compiler: dir.path().join("no-compiler"),

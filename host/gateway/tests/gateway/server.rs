@@ -72,17 +72,18 @@ async fn an_unknown_tool_is_an_error_of_the_protocol_that_helps() {
 }
 
 #[tokio::test]
-async fn what_the_host_refuses_is_a_result_that_models_can_read() {
+async fn what_breaks_inside_the_host_is_an_error_that_tells_nothing_of_it() {
+    // Its compiler is missing; where it should be is nobody's business.
     let project = TestProject::open().await;
     let (mut client, _) = connect(&project.host);
     client.greet().await;
     let call = json!({"name": "calc__add", "arguments": {"a": 1, "b": 2}});
     let answer = client.ask(1, "tools/call", call).await;
-    let result = &answer["result"];
-    assert_eq!(result["isError"], true, "{answer}");
-    let error = &result["_meta"]["portreeve/error"];
-    assert_eq!(error["origin"], "host", "{answer}");
-    assert_eq!(error["callId"], result["_meta"]["portreeve/call-id"]);
+    let error = &answer["error"];
+    assert_eq!(error["code"], -32603, "{answer}");
+    assert_eq!(error["data"]["origin"], "internal", "{answer}");
+    assert!(error["data"]["callId"].is_string(), "{answer}");
+    assert!(!answer.to_string().contains("no-compiler"), "{answer}");
 }
 
 #[tokio::test]

@@ -6,6 +6,11 @@
 
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
 
+/// Most bytes of headers, and of a body, that one request of a guest may hold. With the
+/// default of 1,000 handles that is 8 MiB a call in all.
+pub(crate) const HEADER_BYTES_MAX: usize = 4 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024;
+
 /// Denies every request.
 pub(crate) struct Closed;
 
@@ -15,6 +20,15 @@ type Sent = Result<(
 )>;
 
 impl WasiHttpHooks for Closed {
+    // What a guest prepares for a request that will be denied is held by the host: little.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        BODY_BYTES_MAX
+    }
+
+    fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {
+        1
+    }
+
     fn send_request(
         &mut self,
         _request: http::Request<WasiBody>,
