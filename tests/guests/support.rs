@@ -136,10 +136,7 @@ impl Guest {
 
     /// Asks for the tools.
     pub(crate) fn list(&self, limits: &Limits) -> Result<Vec<Tool>, CallError> {
-        run(self
-            .template
-            .list_tools(limits, Recorder::default().context()))
-        .result
+        run(self.template.list_tools(limits, Recorder::default().shared)).result
     }
 }
 

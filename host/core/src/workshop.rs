@@ -4,11 +4,7 @@ use std::sync::Arc;
 
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
-use portreeve_runtime::{
-    CallContext, CallError, Config, ErrorCode, Failure, Finished, ProgressReport, ProgressSink,
-    Runtime, Template,
-};
-use tokio_util::sync::CancellationToken;
+use portreeve_runtime::{CallError, Finished, Runtime, Template};
 
 use crate::guests::GuestThreads;
 use crate::log::{CallOutput, GuestLog};
@@ -34,42 +30,20 @@ impl Workshop {
         }
     }
 
-    /// Asks a component for its tools: without grants, configuration or caller.
+    /// Asks a component for its tools, on the guests' threads.
     pub(crate) async fn list_tools(
         &self,
         alias: &str,
         template: &Template,
         limits: &Limits,
     ) -> Result<Vec<Tool>, CallError> {
-        let context = CallContext {
-            call_id: String::new(),
-            caller: String::new(),
-            config: Config::default(),
-            progress: Arc::new(NoProgress),
-            output: Arc::new(CallOutput {
-                log: self.log.clone(),
-                plugin: alias.to_owned(),
-                call: String::new(),
-            }),
-            cancel: CancellationToken::new(),
-        };
+        let output = Arc::new(CallOutput {
+            log: self.log.clone(),
+            plugin: alias.to_owned(),
+            call: String::new(),
+        });
         let (template, limits) = (template.clone(), limits.clone());
-        let listing = async move { template.list_tools(&limits, context).await };
+        let listing = async move { template.list_tools(&limits, output).await };
         self.run(listing).await.result
     }
-}
-
-/// For a guest that lists its tools.
-struct NoProgress;
-
-impl ProgressSink for NoProgress {
-    fn permitted(&self) -> Result<(), Failure> {
-        Err(Failure::new(
-            ErrorCode::PermissionDenied,
-            "listing",
-            "tools are listed without any grant",
-        ))
-    }
-
-    fn report(&self, _: ProgressReport) {}
 }

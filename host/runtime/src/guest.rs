@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::bindings::portreeve::{host, ui};
 use crate::capability::config::Config;
 use crate::capability::network::{Closed, HEADER_BYTES_MAX};
-use crate::capability::progress::ProgressSink;
+use crate::capability::progress::{NoProgress, ProgressSink};
 use crate::error::LimitHit;
 use crate::limiter::Limiter;
 use crate::output::{Output, OutputSink, Stream};
@@ -46,6 +46,20 @@ pub struct CallContext {
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
     pub cancel: CancellationToken,
+}
+
+impl CallContext {
+    /// That of nobody's call, in which nothing is granted or configured.
+    pub(crate) fn without_grants(output: Arc<dyn OutputSink>) -> CallContext {
+        CallContext {
+            call_id: String::new(),
+            caller: String::new(),
+            config: Config::default(),
+            progress: Arc::new(NoProgress),
+            output,
+            cancel: CancellationToken::new(),
+        }
+    }
 }
 
 /// The data of a store.

@@ -18,6 +18,7 @@ use crate::bindings::exports::portreeve::{lifecycle, tools};
 use crate::engine::EngineRoom;
 use crate::error::{CallError, Error, ErrorCode, LimitHit};
 use crate::guest::{CallContext, Guest};
+use crate::output::OutputSink;
 use crate::{guest, stopped, values};
 
 /// Deepest nesting of the JSON that a plugin answers with.
@@ -123,8 +124,14 @@ impl Template {
         self.inner.provider.is_some()
     }
 
-    /// Asks a provider for its tools. `context` carries no grants and no configuration.
-    pub async fn list_tools(&self, limits: &Limits, context: CallContext) -> Finished<Vec<Tool>> {
+    /// Asks a provider for its tools: without grants, configuration or caller, so that the
+    /// answer depends on nothing but the component.
+    pub async fn list_tools(
+        &self,
+        limits: &Limits,
+        output: Arc<dyn OutputSink>,
+    ) -> Finished<Vec<Tool>> {
+        let context = CallContext::without_grants(output);
         let finished = self.run(Work::ListTools, limits, context).await;
         Finished {
             usage: finished.usage,

@@ -10,14 +10,10 @@ use clap::Args;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::Tool;
-use portreeve_runtime::{
-    CallContext, Config, ErrorCode, Failure, OutputSink, ProgressReport, ProgressSink, Runtime,
-    Step, Stream,
-};
+use portreeve_runtime::{OutputSink, Runtime, Step, Stream};
 use portreeve_supply::{Digest, IntakeLimits, PackParts, Package, pack, source};
 use semver::Version;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::inspect;
 use super::papers::{AuthorFile, bytes, read_text};
@@ -199,15 +195,10 @@ async fn list_tools(
         )
         .await?;
     progress.step("asking the plugin for its tools");
-    let context = CallContext {
-        call_id: String::new(),
-        caller: String::new(),
-        config: Config::default(),
-        progress: Arc::new(NoProgress),
-        output: Arc::new(ToStderr),
-        cancel: CancellationToken::new(),
-    };
-    let listed = template.list_tools(&limits, context).await.result;
+    let listed = template
+        .list_tools(&limits, Arc::new(ToStderr))
+        .await
+        .result;
     listed.map_err(|error| {
         anyhow::anyhow!(
             "{} does not list its tools: {}; `list-tools` runs without grants and configuration, and must not need them",
@@ -215,21 +206,6 @@ async fn list_tools(
             error.failure.message
         )
     })
-}
-
-/// Nothing is granted while tools are listed.
-struct NoProgress;
-
-impl ProgressSink for NoProgress {
-    fn permitted(&self) -> Result<(), Failure> {
-        Err(Failure::new(
-            ErrorCode::PermissionDenied,
-            "listing",
-            "tools are listed without any grant",
-        ))
-    }
-
-    fn report(&self, _: ProgressReport) {}
 }
 
 /// What a plugin writes while it is built interests its author.

@@ -38,6 +38,21 @@ pub trait ProgressSink: Send + Sync {
     fn report(&self, report: ProgressReport);
 }
 
+/// Where nothing is granted.
+pub(crate) struct NoProgress;
+
+impl ProgressSink for NoProgress {
+    fn permitted(&self) -> Result<(), Failure> {
+        Err(Failure::new(
+            ErrorCode::PermissionDenied,
+            "listing",
+            "tools are listed without any grant",
+        ))
+    }
+
+    fn report(&self, _: ProgressReport) {}
+}
+
 impl Host for Guest {
     fn report(
         &mut self,
