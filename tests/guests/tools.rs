@@ -11,8 +11,8 @@ use crate::support::{Guest, guest};
 /// Tight enough that a plugin that never answers ends quickly.
 fn limits() -> Limits {
     Limits {
-        timeout: Duration::from_secs(5),
-        fuel: 2_000_000_000,
+        timeout: Duration::from_secs(60),
+        fuel: 500_000_000,
         ..Limits::default()
     }
 }
