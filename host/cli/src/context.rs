@@ -10,9 +10,6 @@ use portreeve_manifest::project::ProjectManifest;
 use crate::output::Output;
 use crate::{Global, logging, places};
 
-/// Threads of the protocol; guests have their own.
-const WORKERS: usize = 2;
-
 /// What every command has.
 pub(crate) struct Context {
     /// Where results go.
@@ -64,8 +61,9 @@ impl Context {
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+        // One thread for the protocol: handing a message from thread to thread costs more
+        // than most messages. Guests, and what blocks, have threads of their own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("no threads could be started")?;
