@@ -5,17 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{files, read, root};
 
 /// Each floor with the floors below it that it may use. Siblings never use each other.
-const FLOORS: [(&str, &[&str]); 6] = [
+const FLOORS: [(&str, &[&str]); 7] = [
     ("manifest", &[]),
+    ("state", &["manifest"]),
     ("supply", &["manifest"]),
     ("runtime", &["manifest"]),
-    ("core", &["manifest", "supply", "runtime"]),
+    ("core", &["manifest", "state", "supply", "runtime"]),
     ("gateway", &["manifest", "core"]),
-    ("cli", &["manifest", "supply", "runtime", "core", "gateway"]),
+    (
+        "cli",
+        &["manifest", "state", "supply", "runtime", "core", "gateway"],
+    ),
 ];
 
 /// Crates that only these floors may use: what they are there to wrap.
-const KEPT: [(&str, &[&str]); 4] = [
+const KEPT: [(&str, &[&str]); 5] = [
+    ("sqlx", &["state"]),
     ("wasmtime", &["runtime"]),
     ("wasmtime-wasi", &["runtime"]),
     ("wasmtime-wasi-http", &["runtime"]),

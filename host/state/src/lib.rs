@@ -1,0 +1,16 @@
+//! What Portreeve keeps: plugin storage, the audit log, sealed secrets, the history of
+//! grants, usage.
+//!
+//! [`StateStore`] is what a backend must do. One process writes (the owner of the project); any other may read beside it.
+//!
+//! **Architecture invariant:** the only place with SQL. Every row is keyed by project, alias
+//! and tenant. What is acknowledged is on disk.
+#![deny(missing_docs)]
+
+mod error;
+mod rows;
+mod store;
+
+pub use error::StateError;
+pub use rows::{AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan};
+pub use store::{ROWS_MAX, StateStore};

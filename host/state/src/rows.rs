@@ -1,0 +1,149 @@
+//! What is kept, a type for each table. Times are milliseconds since 1970, UTC.
+
+use std::sync::Arc;
+
+/// Whose a row is, within the store's project.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Holder {
+    /// The plugin's alias; empty for the host itself.
+    pub alias: Arc<str>,
+    /// The tenant; empty where there is only one.
+    pub tenant: Arc<str>,
+}
+
+impl Holder {
+    /// The host itself.
+    pub fn host() -> Holder {
+        Holder::plugin("")
+    }
+
+    /// A plugin, for the only tenant.
+    pub fn plugin(alias: &str) -> Holder {
+        Holder {
+            alias: alias.into(),
+            tenant: "".into(),
+        }
+    }
+}
+
+/// What a plugin's key-value storage holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KvUsed {
+    /// Keys.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+}
+
+/// One record of the audit log as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// Its place: 1, 2, 3 …, without holes.
+    pub seq: i64,
+    /// Whom it is about.
+    pub holder: Holder,
+    /// When it was written.
+    pub time_ms: i64,
+    /// The kind of event, such as `call` or `grant`.
+    pub kind: String,
+    /// Who did it, or for whom it was done.
+    pub caller: String,
+    /// The call's id; empty outside of calls.
+    pub call: String,
+    /// The rest, a JSON object.
+    pub body: String,
+    /// The chain's code over all of the above and the code of the record before.
+    pub mac: Vec<u8>,
+}
+
+/// What stands in for records that were pruned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The last record that is gone.
+    pub seq: i64,
+    /// When they were pruned.
+    pub time_ms: i64,
+    /// The code of the last record that is gone, on which the first that is left builds.
+    pub mac: Vec<u8>,
+    /// The code over this checkpoint.
+    pub seal: Vec<u8>,
+}
+
+/// One secret, sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretRow {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub holder: Holder,
+    /// Its kind, such as `api-key`.
+    pub kind: String,
+    /// Counts its values: 1, then one more with each rotation.
+    pub version: i64,
+    /// The key that sealed it.
+    pub key_id: String,
+    /// The sealed value with its nonce.
+    pub sealed: Vec<u8>,
+    /// When it was first set.
+    pub created_ms: i64,
+    /// When it got this value.
+    pub rotated_ms: i64,
+    /// When it ends.
+    pub expires_ms: Option<i64>,
+    /// When it was last used.
+    pub used_ms: Option<i64>,
+}
+
+/// One change of what a plugin may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// Whom it is about.
+    pub holder: Holder,
+    /// When.
+    pub time_ms: i64,
+    /// What was done: `add`, `grant`, `revoke`, `edit`.
+    pub kind: String,
+    /// Who did it.
+    pub who: String,
+    /// The digest of the component.
+    pub digest: String,
+    /// The grants from then on, as JSON.
+    pub grants: String,
+}
+
+/// The length of time that a row of usage sums up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum UsageSpan {
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl UsageSpan {
+    /// Its length in milliseconds, which is also how it is stored.
+    pub const fn ms(self) -> i64 {
+        match self {
+            UsageSpan::Minute => 60_000,
+            UsageSpan::Hour => 3_600_000,
+            UsageSpan::Day => 86_400_000,
+        }
+    }
+}
+
+/// What the calls of one tool used in one span of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageRow {
+    /// Whose tool it is.
+    pub holder: Holder,
+    /// The tool, as the plugin calls it.
+    pub tool: String,
+    /// The length of the span.
+    pub span: UsageSpan,
+    /// Its start.
+    pub start_ms: i64,
+    /// What was used, as `usage` writes it.
+    pub data: Vec<u8>,
+}
