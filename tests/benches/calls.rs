@@ -16,7 +16,7 @@ mod support;
 
 use std::sync::Arc;
 
-use portreeve_core::{CallRequest, Caller, Host, HostConfig, Project};
+use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
     CallContext, Config as PluginConfig, Failure, OutputSink, ProgressReport, ProgressSink,
@@ -206,12 +206,9 @@ async fn bench() {
         .await
         .expect("a template");
     let project = bench.project("one", [("echo".to_owned(), path.as_ref())]);
-    let host = Host::open(HostConfig {
-        project: Project::at(&project).expect("a project"),
-        runtime: bench.runtime_config(),
-    })
-    .await
-    .expect("a host");
+    let host = Host::open(bench.host_config(&project))
+        .await
+        .expect("a host");
 
     let arguments = json!({"text": "hello"});
     let text = arguments.to_string();

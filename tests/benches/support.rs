@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use portreeve_core::{HostConfig, Ownership, Project, Role};
+
 /// CPU time of this process, all of its threads that live.
 pub(crate) fn cpu() -> Duration {
     cpu_of(std::process::id())
@@ -113,6 +115,20 @@ impl Bench {
             compiler: env!("CARGO_BIN_EXE_portreeve-compile").into(),
             compile_limits: portreeve_runtime::CompileLimits::default(),
             instances: 64,
+        }
+    }
+
+    /// A host on a project, which this process owns.
+    pub(crate) fn host_config(&self, project: &Path) -> HostConfig {
+        let project = Project::at(project).expect("a project");
+        let Ownership::Mine(lock) = project.own(Role::Serve).expect("a lock") else {
+            panic!("the project is owned already");
+        };
+        HostConfig {
+            project,
+            lock,
+            runtime: self.runtime_config(),
+            user_state: self.path().join("state"),
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod author;
 mod calls;
+mod commands;
 mod owner;
 mod peers;
 mod protocol;

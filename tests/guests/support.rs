@@ -217,7 +217,7 @@ pub(crate) fn limit_of(finished: &Finished<Outcome>) -> LimitHit {
         .clone()
         .unwrap_or_else(|| panic!("no limit: {error:?}"));
     assert_eq!(error.failure.reason, format!("limit-{}", hit.setting));
-    for told in [hit.setting, &hit.allowed, &hit.used] {
+    for told in [&*hit.setting, &hit.allowed, &hit.used] {
         assert!(error.failure.message.contains(told), "{told:?} in {error}");
     }
     hit

@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod places;
 mod progress;
+mod session;
 mod text;
 
 use std::process::ExitCode;

@@ -275,7 +275,7 @@ impl State {
 
 fn busy(allowed: String, used: String) -> CallError {
     CallError::limit(LimitHit {
-        setting: "queue",
+        setting: "queue".into(),
         allowed,
         used,
     })

@@ -21,19 +21,24 @@ use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::{CallOutput, GuestLog};
 use crate::plugin::Facts;
-use crate::project::{MANIFEST, Project, ProjectError};
+use crate::project::{MANIFEST, OwnerLock, Project, ProjectError, Sockets};
 use crate::registry::{Offered, RegisteredTool, Registry};
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
 /// What a host is made of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HostConfig {
     /// The project.
     pub project: Project,
+    /// That it is this process's.
+    pub lock: OwnerLock,
     /// Where the runtime keeps its things; the number of instances is set from the project's
     /// limits.
     pub runtime: RuntimeConfig,
+    /// The user's own directory for what no project may bring along: keys, and the heads of
+    /// the audit log.
+    pub user_state: PathBuf,
 }
 
 /// Why a host can't be opened or a change not be taken up.
@@ -70,6 +75,8 @@ pub struct Host {
     ids: CallIds,
     /// The manifest file as it was before it was last read; one reload at a time.
     manifest: Mutex<Option<FileStamp>>,
+    /// Given up last, when all else has ended.
+    lock: OwnerLock,
 }
 
 impl Host {
@@ -103,6 +110,7 @@ impl Host {
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
+            lock: config.lock,
             project: config.project,
         };
         let registry = host.install(&manifest).await;
@@ -113,6 +121,11 @@ impl Host {
     /// The project.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Where this process listens for others.
+    pub fn sockets(&self) -> &Sockets {
+        self.lock.sockets()
     }
 
     /// The plugins and tools as they are now.
@@ -178,8 +191,8 @@ impl Host {
             .collect()
     }
 
-    /// Waits until what guests wrote is in the log, for a process that is about to end.
-    pub async fn flush_log(&self) {
+    /// Writes what is still to be written, for a process that is about to end.
+    pub async fn close(&self) {
         self.workshop.log.flush().await;
     }
 

@@ -11,6 +11,8 @@
 
 mod admission;
 mod call;
+pub mod control;
+mod control_socket;
 mod guests;
 mod host;
 mod install;
@@ -18,6 +20,8 @@ pub mod log;
 mod plugin;
 mod project;
 mod registry;
+pub mod socket;
+mod view;
 mod watch;
 mod workshop;
 
@@ -27,6 +31,7 @@ pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
 };
-pub use project::{MANIFEST, OwnerLock, Ownership, Project, ProjectError};
+pub use project::{MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
+pub use view::{PluginView, ProjectView, ToolView};
 pub use watch::Watch;

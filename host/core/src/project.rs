@@ -13,6 +13,9 @@ pub const MANIFEST: &str = "portreeve.toml";
 /// BSD and macOS, with its end).
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
+/// Most that is read of what an owner says of itself, in bytes.
+const OWNER_BYTES_MAX: u64 = 512;
+
 /// Files of the state are never reached through a link, which a project from elsewhere could
 /// bring along.
 pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
@@ -160,13 +163,18 @@ impl Project {
         })
     }
 
+    /// The database of its state.
+    pub fn database(&self) -> PathBuf {
+        self.state_dir().join("state.db")
+    }
+
     /// Becomes the owner of the project, unless another process is.
     ///
     /// The lock is the system's: it ends with its process, however that ends.
     ///
     /// # Errors
     /// When the lock file can't be used.
-    pub fn own(&self) -> Result<Ownership, ProjectError> {
+    pub fn own(&self, role: Role) -> Result<Ownership, ProjectError> {
         let dir = self.state_dir();
         portreeve_runtime::make_private_dir(&dir)?;
         let path = dir.join("owner.lock");
@@ -181,29 +189,32 @@ impl Project {
                 .open(&path)?;
             match file.try_lock() {
                 Ok(()) => {
-                    let socket = self.socket_path();
+                    let sockets = Sockets {
+                        role,
+                        mcp: self.socket_path("host.sock"),
+                        control: self.socket_path("control.sock"),
+                    };
                     file.set_len(0)?;
-                    file.write_all(socket.as_os_str().as_bytes())?;
-                    // Whoever left it is gone: the lock says so.
-                    match std::fs::remove_file(&socket) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(error);
+                    file.write_all(&sockets.to_bytes())?;
+                    // Whoever left them is gone: the lock says so.
+                    for socket in [&sockets.mcp, &sockets.control] {
+                        match std::fs::remove_file(socket) {
+                            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                                return Err(error);
+                            }
+                            _ => {}
                         }
-                        _ => {}
                     }
                     Ok(Ownership::Mine(OwnerLock {
-                        socket,
+                        sockets,
                         _file: file,
                     }))
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {
-                    let mut socket = Vec::new();
+                    let mut written = Vec::new();
                     file.rewind()?;
-                    file.take(SOCKET_PATH_BYTES_MAX as u64 + 1)
-                        .read_to_end(&mut socket)?;
-                    Ok(Ownership::Other {
-                        socket: PathBuf::from(std::ffi::OsStr::from_bytes(&socket)),
-                    })
+                    file.take(OWNER_BYTES_MAX).read_to_end(&mut written)?;
+                    Ok(Ownership::Other(Sockets::from_bytes(&written)))
                 }
                 Err(std::fs::TryLockError::Error(error)) => Err(error),
             }
@@ -216,8 +227,8 @@ impl Project {
 
     /// In the state's directory; beside other temporary files where that path is too long
     /// for a socket.
-    fn socket_path(&self) -> PathBuf {
-        let path = self.state_dir().join("host.sock");
+    fn socket_path(&self, name: &str) -> PathBuf {
+        let path = self.state_dir().join(name);
         if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return path;
         }
@@ -235,31 +246,90 @@ impl Project {
 pub enum Ownership {
     /// This process, while it keeps the lock.
     Mine(OwnerLock),
-    /// Another process, which listens on `socket`.
-    Other {
-        /// Its socket.
-        socket: PathBuf,
-    },
+    /// Another process, and where it listens; nothing while it is just starting.
+    Other(Option<Sockets>),
+}
+
+/// What a process owns its project for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Serving clients, until they leave.
+    Serve,
+    /// One command; it ends by itself.
+    Command,
+}
+
+/// What an owner is and where it listens, as the lock file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// What the process owns the project for.
+    pub role: Role,
+    /// Where it speaks MCP, if it serves.
+    pub mcp: PathBuf,
+    /// Where it takes what commands ask for.
+    pub control: PathBuf,
+}
+
+impl Sockets {
+    /// The role and the paths, each ended by a zero, which no path has.
+    fn to_bytes(&self) -> Vec<u8> {
+        let role: &[u8] = match self.role {
+            Role::Serve => b"serve",
+            Role::Command => b"command",
+        };
+        let fields = [
+            role,
+            self.mcp.as_os_str().as_bytes(),
+            self.control.as_os_str().as_bytes(),
+        ];
+        let mut bytes = Vec::new();
+        for field in fields {
+            bytes.extend_from_slice(field);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// None where it is not written to its end yet.
+    fn from_bytes(bytes: &[u8]) -> Option<Sockets> {
+        let mut fields = bytes.split_inclusive(|byte| *byte == 0).map_while(|field| {
+            let (_, field) = field.split_last().filter(|(end, _)| **end == 0)?;
+            Some(field)
+        });
+        let role = match fields.next()? {
+            b"serve" => Role::Serve,
+            b"command" => Role::Command,
+            _ => return None,
+        };
+        let mut path = || Some(PathBuf::from(std::ffi::OsStr::from_bytes(fields.next()?)));
+        Some(Sockets {
+            role,
+            mcp: path()?,
+            control: path()?,
+        })
+    }
 }
 
 /// Keeps a project; dropping it gives it up.
 #[derive(Debug)]
 pub struct OwnerLock {
-    socket: PathBuf,
+    sockets: Sockets,
     _file: File,
 }
 
 impl OwnerLock {
     /// Where the owner listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 }
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
-        // Left behind, it would be removed by the next owner.
-        let _ = std::fs::remove_file(&self.socket);
+        // Left behind, they would be removed by the next owner.
+        for socket in [&self.sockets.mcp, &self.sockets.control] {
+            let _ = std::fs::remove_file(socket);
+        }
     }
 }
 
@@ -294,29 +364,39 @@ mod tests {
         portreeve_runtime::make_private_dir(&project.state_dir()).unwrap();
         std::os::unix::fs::symlink(&victim, project.state_dir().join("owner.lock")).unwrap();
         std::os::unix::fs::symlink(&victim, project.logs_dir().join("guest.log")).unwrap();
-        assert!(project.own().is_err());
+        assert!(project.own(Role::Serve).is_err());
         assert!(crate::log::open_rotating(&project.logs_dir(), "guest.log").is_err());
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 
         let elsewhere = project.dir().join("elsewhere");
         std::fs::rename(project.state_dir(), &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, project.state_dir()).unwrap();
-        assert!(project.own().unwrap_err().to_string().contains("link"));
+        assert!(
+            project
+                .own(Role::Serve)
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
         assert!(crate::log::open_rotating(&project.logs_dir(), "host.log").is_err());
     }
 
     #[test]
     fn one_owner_at_a_time() {
         let (_dir, project) = project();
-        let Ownership::Mine(lock) = project.own().unwrap() else {
+        let Ownership::Mine(lock) = project.own(Role::Serve).unwrap() else {
             panic!("nobody else owns it");
         };
-        let Ownership::Other { socket } = project.own().unwrap() else {
+        let Ownership::Other(Some(other)) = project.own(Role::Command).unwrap() else {
             panic!("it is owned");
         };
-        assert_eq!(socket, lock.socket());
+        assert_eq!(&other, lock.sockets());
+        assert_eq!(other.role, Role::Serve);
         drop(lock);
-        assert!(matches!(project.own().unwrap(), Ownership::Mine(_)));
+        assert!(matches!(
+            project.own(Role::Serve).unwrap(),
+            Ownership::Mine(_)
+        ));
     }
 
     #[test]
@@ -325,10 +405,26 @@ mod tests {
         let deep = project.dir().join("x".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         std::fs::write(deep.join(MANIFEST), "schema = 1\n").unwrap();
-        let Ownership::Mine(lock) = Project::at(&deep).unwrap().own().unwrap() else {
+        let Ownership::Mine(lock) = Project::at(&deep).unwrap().own(Role::Serve).unwrap() else {
             panic!("nobody else owns it");
         };
-        assert!(lock.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+        for path in [&lock.sockets().mcp, &lock.sockets().control] {
+            assert!(path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn what_an_owner_says_is_read_whole_or_not_at_all() {
+        let sockets = Sockets {
+            role: Role::Command,
+            mcp: "/a b/host.sock".into(),
+            control: "/c/control.sock".into(),
+        };
+        let bytes = sockets.to_bytes();
+        assert_eq!(Sockets::from_bytes(&bytes), Some(sockets));
+        for end in 0..bytes.len() {
+            assert_eq!(Sockets::from_bytes(&bytes[..end]), None, "{end}");
+        }
     }
 
     #[test]

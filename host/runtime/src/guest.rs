@@ -203,7 +203,7 @@ fn meter(mut store: StoreContextMut<'_, Guest>, hook: CallHook) -> wasmtime::Res
 /// The limit of fuel, where `allowed` is known.
 pub(crate) fn out_of_fuel(allowed: Option<u64>) -> LimitHit {
     LimitHit {
-        setting: "fuel",
+        setting: "fuel".into(),
         allowed: allowed.map_or_else(
             || "the fuel it has".to_owned(),
             |fuel| format!("{fuel} units of fuel"),

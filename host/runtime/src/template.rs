@@ -8,6 +8,7 @@ use portreeve_manifest::json::{self, JsonLimits};
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 use wasmtime::Store;
@@ -48,7 +49,7 @@ pub enum Target<'a> {
 }
 
 /// What a call used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Wall-clock time, from the making of the instance to the answer.
     pub duration: Duration,
@@ -179,7 +180,7 @@ impl Template {
             () = cancel.cancelled() => Err(CallError::cancelled()),
             done = self.enter(&mut store, work, limits) => done,
             () = tokio::time::sleep_until(deadline) => Err(CallError::limit(LimitHit {
-                setting: "timeout",
+                setting: "timeout".into(),
                 allowed: portreeve_manifest::duration::HumanDuration(limits.timeout).to_string(),
                 used: format!("it was stopped after {} ms", started.elapsed().as_millis()),
             })),
@@ -361,7 +362,7 @@ pub fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> 
         return Ok(());
     }
     Err(CallError::limit(LimitHit {
-        setting: "arguments",
+        setting: "arguments".into(),
         allowed: format!("{} of arguments", limits.arguments),
         used: format!("they have {bytes} bytes as JSON"),
     }))
