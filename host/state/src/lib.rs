@@ -1,7 +1,8 @@
 //! What Portreeve keeps: plugin storage, the audit log, sealed secrets, the history of
 //! grants, usage.
 //!
-//! [`StateStore`] is what a backend must do. One process writes (the owner of the project); any other may read beside it.
+//! [`StateStore`] is what a backend must do; [`SqliteStore`] does it in one file of the
+//! project. One process writes (the owner of the project); any other may read beside it.
 //!
 //! **Architecture invariant:** the only place with SQL. Every row is keyed by project, alias
 //! and tenant. What is acknowledged is on disk.
@@ -9,8 +10,13 @@
 
 mod error;
 mod rows;
+mod sqlite;
 mod store;
 
 pub use error::StateError;
-pub use rows::{AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan};
+pub use rows::{
+    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow, UsageRow,
+    UsageSpan,
+};
+pub use sqlite::{SqliteStore, StoreConfig};
 pub use store::{ROWS_MAX, StateStore};

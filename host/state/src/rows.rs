@@ -56,6 +56,23 @@ pub struct AuditRow {
     pub mac: Vec<u8>,
 }
 
+impl AuditRow {
+    /// Bytes that it takes, without what the database adds.
+    pub fn bytes(&self) -> u64 {
+        let texts = [
+            &*self.holder.alias,
+            &*self.holder.tenant,
+            &self.kind,
+            &self.caller,
+            &self.call,
+            &self.body,
+        ];
+        let bytes: usize = texts.iter().map(|text| text.len()).sum();
+        // And two numbers.
+        (bytes.saturating_add(self.mac.len()) as u64).saturating_add(16)
+    }
+}
+
 /// What stands in for records that were pruned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -93,6 +110,9 @@ pub struct SecretRow {
     /// When it was last used.
     pub used_ms: Option<i64>,
 }
+
+/// Changes of one plugin's grants that are kept; older ones go.
+pub const HISTORY_ROWS_MAX: u32 = 1_000;
 
 /// One change of what a plugin may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -73,6 +73,14 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// All secrets, by name.
     async fn secrets(&self) -> Result<Vec<SecretRow>, StateError>;
 
+    /// Notes when a secret was last used.
+    async fn secret_used(
+        &self,
+        holder: &Holder,
+        name: &str,
+        time_ms: i64,
+    ) -> Result<(), StateError>;
+
     /// Removes a secret; whether it was there.
     async fn secret_remove(&self, holder: &Holder, name: &str) -> Result<bool, StateError>;
 

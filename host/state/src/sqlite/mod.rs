@@ -1,0 +1,387 @@
+//! The state in SQLite: one file, a write-ahead log that is synced with each batch, one
+//! writer, and readers beside it.
+
+mod reads;
+mod schema;
+mod writer;
+mod writes;
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
+
+use crate::error::StateError;
+use crate::rows::{
+    AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+};
+use crate::store::{ROWS_MAX, StateStore};
+use writer::Writer;
+use writes::{Done, Write};
+
+/// Readers at a time. They wait for nobody, so few are enough.
+const READERS: u32 = 4;
+
+/// How long a connection waits for another process that has the file: only ever for the
+/// moment of a checkpoint, since there is one writer.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How a state is kept.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// Bytes that the database may have. The write-ahead log comes on top: some megabytes,
+    /// more while a reader holds it back.
+    pub size_max: u64,
+    /// Whether a write is on the disk before it is acknowledged. Without, a crash of the
+    /// machine loses what was acknowledged: there for tests that must see the difference.
+    #[doc(hidden)]
+    pub sync: bool,
+}
+
+impl Default for StoreConfig {
+    fn default() -> StoreConfig {
+        StoreConfig {
+            size_max: 1 << 30,
+            sync: true,
+        }
+    }
+}
+
+/// The state of a project in one SQLite database.
+pub struct SqliteStore {
+    path: PathBuf,
+    project: Arc<str>,
+    readers: SqlitePool,
+    /// None where the state is only read.
+    writer: Option<Writer>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the state for the process that owns the project; makes it where there is none.
+    ///
+    /// # Errors
+    /// When it was made by a newer version (nothing of it is then touched), is damaged, or
+    /// can't be written.
+    pub async fn open(path: &Path, config: &StoreConfig) -> Result<Arc<SqliteStore>, StateError> {
+        schema::refuse_newer(path).await?;
+        make_private(path).map_err(|error| StateError::unwritable(path, &error))?;
+        let (writer, project) = Writer::start(path.to_owned(), config.clone()).await?;
+        Ok(Arc::new(SqliteStore {
+            path: path.to_owned(),
+            project,
+            readers: readers(path, false).await?,
+            writer: Some(writer),
+        }))
+    }
+
+    /// Opens the state for reading, beside the process that owns the project or without one.
+    ///
+    /// # Errors
+    /// When there is none, or it was made by another version, or can't be read.
+    pub async fn read(path: &Path) -> Result<Arc<SqliteStore>, StateError> {
+        if !path.exists() {
+            return Err(StateError::None(path.to_owned()));
+        }
+        schema::refuse_newer(path).await?;
+        let log = schema::wal_path(path);
+        let nothing_pending = std::fs::metadata(log).map_or(0, |log| log.len()) == 0;
+        let readers = match readers(path, false).await {
+            Ok(readers) => readers,
+            // Beside a log, SQLite wants to make files where it may not. Without one there
+            // is nothing but the file itself.
+            Err(_) if nothing_pending => readers(path, true).await?,
+            Err(error) => return Err(error),
+        };
+        let project: Option<String> = sqlx::query_scalar("SELECT project FROM projects")
+            .fetch_optional(&readers)
+            .await
+            .map_err(|error| failure(path, &error))?;
+        let project = project
+            .ok_or_else(|| StateError::Damaged(format!("{} names no project", path.display())))?;
+        Ok(Arc::new(SqliteStore {
+            path: path.to_owned(),
+            project: project.into(),
+            readers,
+            writer: None,
+        }))
+    }
+
+    async fn write(&self, holder: &Holder, write: Write) -> Result<Done, StateError> {
+        match &self.writer {
+            Some(writer) => writer.write(holder, write).await,
+            None => Err(StateError::ReadOnly {
+                path: self.path.clone(),
+                why: "it was opened for reading".to_owned(),
+                action: "ask the process that owns the project",
+            }),
+        }
+    }
+
+    fn failed(&self) -> impl Fn(sqlx::Error) -> StateError + '_ {
+        |error| failure(&self.path, &error)
+    }
+}
+
+async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError> {
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .read_only(true)
+        .immutable(immutable)
+        .busy_timeout(BUSY_TIME_MAX)
+        .pragma("trusted_schema", "OFF")
+        .thread_name(|_| "portreeve-state-reader".to_owned());
+    let pool = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .min_connections(0)
+        .connect_with(options)
+        .await
+        .map_err(|error| failure(path, &error))?;
+    // A file that is no database shows with the first look at it.
+    sqlx::query("SELECT count(*) FROM projects")
+        .fetch_one(&pool)
+        .await
+        .map_err(|error| failure(path, &error))?;
+    Ok(pool)
+}
+
+/// Makes the file for this user only, and refuses a link in its place.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).custom_flags(NOFOLLOW);
+    options.open(path).map(|_| ())
+}
+
+/// A state from elsewhere could bring a link along that leads out of it.
+const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
+/// What the database says, in our words.
+fn failure(path: &Path, error: &sqlx::Error) -> StateError {
+    /// The low byte of SQLite's result codes: <https://www.sqlite.org/rescode.html>.
+    const READONLY: u32 = 8;
+    const IOERR: u32 = 10;
+    const CORRUPT: u32 = 11;
+    const FULL: u32 = 13;
+    const CANTOPEN: u32 = 14;
+    const NOTADB: u32 = 26;
+    let Some(database) = error.as_database_error() else {
+        return match error {
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StateError::Closed,
+            other => StateError::Database(other.to_string()),
+        };
+    };
+    let code = database.code().and_then(|code| code.parse::<u32>().ok());
+    let why = database.message().to_owned();
+    match code.map(|code| code & 0xff) {
+        Some(FULL) => StateError::Full(why),
+        Some(READONLY) => StateError::ReadOnly {
+            path: path.to_owned(),
+            why,
+            action: "make it and its directory writable for you",
+        },
+        Some(CANTOPEN | IOERR) => StateError::ReadOnly {
+            path: path.to_owned(),
+            why,
+            action: "look at the disk and at the permissions of its directory",
+        },
+        Some(CORRUPT | NOTADB) => StateError::Damaged(format!(
+            "{}: {why}; put it aside, or a copy from before in its place",
+            path.display()
+        )),
+        _ => StateError::Database(why),
+    }
+}
+
+#[async_trait]
+impl StateStore for SqliteStore {
+    fn project(&self) -> &str {
+        &self.project
+    }
+
+    async fn kv_get(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        reads::kv_get(&self.readers, &self.project, holder, bucket, key)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn kv_put(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+        value: Vec<u8>,
+        bytes_max: u64,
+    ) -> Result<(), StateError> {
+        let write = Write::KvPut {
+            holder: holder.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            value,
+            bytes_max,
+        };
+        self.write(holder, write).await.map(|_| ())
+    }
+
+    async fn kv_delete(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+    ) -> Result<bool, StateError> {
+        let write = Write::KvDelete {
+            holder: holder.clone(),
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+        };
+        self.write(holder, write).await.map(was)
+    }
+
+    async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError> {
+        reads::kv_used(&self.readers, &self.project, holder)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
+        let write = Write::AuditAppend(rows);
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        reads::audit_after(&self.readers, &self.project, seq, rows_max)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {
+        reads::audit_last(&self.readers, &self.project)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn audit_prune(&self, checkpoint: Checkpoint) -> Result<(), StateError> {
+        let write = Write::AuditPrune(checkpoint);
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn audit_checkpoint(&self) -> Result<Option<Checkpoint>, StateError> {
+        reads::audit_checkpoint(&self.readers, &self.project)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn audit_bytes(&self) -> Result<u64, StateError> {
+        reads::audit_bytes(&self.readers, &self.project)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn secrets_put(&self, rows: Vec<SecretRow>) -> Result<(), StateError> {
+        let write = Write::SecretsPut(rows);
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn secret(&self, holder: &Holder, name: &str) -> Result<Option<SecretRow>, StateError> {
+        reads::secret(&self.readers, &self.project, holder, name)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn secrets(&self) -> Result<Vec<SecretRow>, StateError> {
+        reads::secrets(&self.readers, &self.project, ROWS_MAX)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn secret_used(
+        &self,
+        holder: &Holder,
+        name: &str,
+        time_ms: i64,
+    ) -> Result<(), StateError> {
+        let write = Write::SecretUsed {
+            holder: holder.clone(),
+            name: name.to_owned(),
+            time_ms,
+        };
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn secret_remove(&self, holder: &Holder, name: &str) -> Result<bool, StateError> {
+        let write = Write::SecretRemove {
+            holder: holder.clone(),
+            name: name.to_owned(),
+        };
+        self.write(&Holder::host(), write).await.map(was)
+    }
+
+    async fn history_append(&self, row: HistoryRow) -> Result<(), StateError> {
+        let write = Write::HistoryAppend(row);
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn history(&self, holder: &Holder, rows_max: u32) -> Result<Vec<HistoryRow>, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        reads::history(&self.readers, &self.project, holder, rows_max)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError> {
+        let write = Write::UsagePut(rows);
+        self.write(&Holder::host(), write).await.map(|_| ())
+    }
+
+    async fn usage(
+        &self,
+        span: UsageSpan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<UsageRow>, StateError> {
+        reads::usage(&self.readers, &self.project, span, from_ms, to_ms, ROWS_MAX)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn usage_prune(&self, span: UsageSpan, before_ms: i64) -> Result<u64, StateError> {
+        let write = Write::UsagePrune(span, before_ms);
+        self.write(&Holder::host(), write)
+            .await
+            .map(|done| match done {
+                Done::Count(count) => count,
+                Done::Nothing | Done::Was(_) => 0,
+            })
+    }
+
+    async fn bytes(&self) -> Result<u64, StateError> {
+        reads::bytes(&self.readers).await.map_err(self.failed())
+    }
+
+    async fn close(&self) {
+        if let Some(writer) = &self.writer {
+            writer.close().await;
+        }
+        self.readers.close().await;
+    }
+}
+
+fn was(done: Done) -> bool {
+    matches!(done, Done::Was(true))
+}

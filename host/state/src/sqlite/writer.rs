@@ -1,0 +1,421 @@
+//! The one writer: takes what is asked for in batches, in turns between holders, and answers
+//! when the batch is on disk.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::writes::{self, Done, Write};
+use super::{BUSY_TIME_MAX, StoreConfig, failure, schema};
+use crate::error::StateError;
+use crate::rows::Holder;
+
+/// Bytes of a page. The size limit is one of pages.
+const PAGE_BYTES: u32 = 4_096;
+
+/// Size to which the write-ahead log is cut back once it was larger.
+const LOG_BYTES_KEPT: i64 = 16 << 20;
+
+/// Writes of one holder that wait. More are refused: its plugin is faster than the disk.
+const LANE_WRITES_MAX: usize = 256;
+
+/// Bytes of one holder's writes that wait.
+const LANE_BYTES_MAX: usize = 16 << 20;
+
+/// Holders that have writes waiting.
+const LANES_MAX: usize = 1_024;
+
+/// Writes of one holder in one batch: few, so that a batch takes little longer than the disk
+/// takes to sync it, and whoever comes next waits for that only.
+const LANE_SHARE: usize = 4;
+
+/// Writes of holders in one batch.
+const BATCH_MAX: usize = 64;
+
+/// Places of the audit log in each batch, on top of those.
+const AUDIT_PLACES: usize = 16;
+
+/// Writes of the audit log that wait; each carries a group of records.
+const AUDIT_WRITES_MAX: usize = 64;
+
+/// A write and who waits for it.
+struct Job {
+    write: Write,
+    done: oneshot::Sender<Result<Done, StateError>>,
+}
+
+struct Lane {
+    holder: Holder,
+    jobs: VecDeque<Job>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    audit: VecDeque<Job>,
+    /// Those with writes waiting, in the order of their turns.
+    lanes: VecDeque<Lane>,
+    closing: bool,
+}
+
+impl Queue {
+    fn push(&mut self, holder: &Holder, job: Job) -> Result<(), StateError> {
+        if self.closing {
+            return Err(StateError::Closed);
+        }
+        if job.write.is_audit() {
+            if self.audit.len() >= AUDIT_WRITES_MAX {
+                return Err(StateError::Busy);
+            }
+            self.audit.push_back(job);
+            return Ok(());
+        }
+        let bytes = job.write.bytes();
+        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.holder == *holder) {
+            let over = lane.bytes.saturating_add(bytes) > LANE_BYTES_MAX;
+            if lane.jobs.len() >= LANE_WRITES_MAX || over {
+                return Err(StateError::Busy);
+            }
+            lane.bytes = lane.bytes.saturating_add(bytes);
+            lane.jobs.push_back(job);
+            return Ok(());
+        }
+        if self.lanes.len() >= LANES_MAX {
+            return Err(StateError::Busy);
+        }
+        self.lanes.push_back(Lane {
+            holder: holder.clone(),
+            jobs: VecDeque::from([job]),
+            bytes,
+        });
+        Ok(())
+    }
+
+    /// The next batch: the audit log's, then some of each holder's, whose turn then is over.
+    fn batch(&mut self) -> Vec<Job> {
+        let audit = self.audit.len().min(AUDIT_PLACES);
+        let mut batch: Vec<Job> = self.audit.drain(..audit).collect();
+        let mut places = BATCH_MAX;
+        for _ in 0..self.lanes.len() {
+            if places == 0 {
+                break;
+            }
+            let Some(mut lane) = self.lanes.pop_front() else {
+                break;
+            };
+            let share = lane.jobs.len().min(LANE_SHARE).min(places);
+            places = places.saturating_sub(share);
+            for job in lane.jobs.drain(..share) {
+                lane.bytes = lane.bytes.saturating_sub(job.write.bytes());
+                batch.push(job);
+            }
+            if !lane.jobs.is_empty() {
+                self.lanes.push_back(lane);
+            }
+        }
+        batch
+    }
+}
+
+/// A way to the writer's thread.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    ended: watch::Receiver<bool>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    more: Notify,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
+    /// Starts the thread, which opens the database and makes it what it must be. Gives the
+    /// project's id as well.
+    pub(super) async fn start(
+        path: PathBuf,
+        config: StoreConfig,
+    ) -> Result<(Writer, Arc<str>), StateError> {
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            more: Notify::new(),
+        });
+        let (end, ended) = watch::channel(false);
+        let (opened, opening) = oneshot::channel();
+        let no_thread = |error: std::io::Error| StateError::Database(error.to_string());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(no_thread)?;
+        let queue = shared.clone();
+        std::thread::Builder::new()
+            .name("portreeve-state".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    match Thread::open(path, &config).await {
+                        Ok(mut thread) => {
+                            let _ = opened.send(Ok(thread.project.clone()));
+                            thread.run(&queue).await;
+                            let _ = thread.connection.close().await;
+                        }
+                        Err(error) => {
+                            let _ = opened.send(Err(error));
+                        }
+                    }
+                });
+                let _ = end.send(true);
+            })
+            .map_err(no_thread)?;
+        let project = opening.await.unwrap_or(Err(StateError::Closed))?;
+        Ok((Writer { shared, ended }, project))
+    }
+
+    /// Has something written, and waits until it is on disk.
+    pub(super) async fn write(&self, holder: &Holder, write: Write) -> Result<Done, StateError> {
+        let (done, waiting) = oneshot::channel();
+        self.shared.queue().push(holder, Job { write, done })?;
+        self.shared.more.notify_one();
+        waiting.await.unwrap_or(Err(StateError::Closed))
+    }
+
+    /// Has what was asked for written, and ends the thread.
+    pub(super) async fn close(&self) {
+        self.end();
+        let mut ended = self.ended.clone();
+        // The thread is gone where this fails.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
+    fn end(&self) {
+        self.shared.queue().closing = true;
+        self.shared.more.notify_one();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Thread {
+    connection: SqliteConnection,
+    path: PathBuf,
+    project: Arc<str>,
+    size_pages_max: i64,
+}
+
+impl Thread {
+    async fn open(path: PathBuf, config: &StoreConfig) -> Result<Thread, StateError> {
+        let failed = |error: sqlx::Error| failure(&path, &error);
+        let pages = i64::try_from(config.size_max / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
+        let synchronous = if config.sync {
+            SqliteSynchronous::Full
+        } else {
+            SqliteSynchronous::Off
+        };
+        let mut connection = SqliteConnectOptions::new()
+            .filename(&path)
+            .page_size(PAGE_BYTES)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(synchronous)
+            .busy_timeout(BUSY_TIME_MAX)
+            .pragma("max_page_count", pages.to_string())
+            .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
+            .pragma("trusted_schema", "OFF")
+            .thread_name(|_| "portreeve-state-writer".to_owned())
+            .connect()
+            .await
+            .map_err(failed)?;
+        schema::migrate(&mut connection, &path).await?;
+        let project = project_id(&mut connection).await.map_err(failed)?;
+        Ok(Thread {
+            connection,
+            path,
+            project,
+            size_pages_max: pages,
+        })
+    }
+
+    async fn run(&mut self, shared: &Shared) {
+        loop {
+            let (batch, closing) = {
+                let mut queue = shared.queue();
+                (queue.batch(), queue.closing)
+            };
+            if !batch.is_empty() {
+                self.commit(batch).await;
+            } else if closing {
+                return;
+            } else {
+                shared.more.notified().await;
+            }
+        }
+    }
+
+    /// Writes a batch. Nothing is answered before it is on disk.
+    async fn commit(&mut self, batch: Vec<Job>) {
+        let writes: Vec<&Write> = batch.iter().map(|job| &job.write).collect();
+        match self.transaction(&writes).await {
+            Ok(done) => {
+                for (job, done) in batch.into_iter().zip(done) {
+                    // Who gave up waiting is not told.
+                    let _ = job.done.send(done);
+                }
+            }
+            // One of them failed all. Alone, the others succeed.
+            Err(_) if batch.len() > 1 => {
+                for job in batch {
+                    let done = self.transaction(&[&job.write]).await;
+                    let done = done.and_then(|mut done| done.pop().unwrap_or(Ok(Done::Nothing)));
+                    let _ = job.done.send(done);
+                }
+            }
+            Err(error) => {
+                for job in batch {
+                    let _ = job.done.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    /// All of these writes or none; each with its own result where it was refused.
+    async fn transaction(
+        &mut self,
+        batch: &[&Write],
+    ) -> Result<Vec<Result<Done, StateError>>, StateError> {
+        let path = &self.path;
+        let failed = |error: sqlx::Error| failure(path, &error);
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)?;
+        let full = writes::is_nearly_full(&mut transaction, self.size_pages_max)
+            .await
+            .map_err(failed)?;
+        let mut done = Vec::with_capacity(batch.len());
+        for write in batch {
+            done.push(match write {
+                Write::KvPut { .. } if full => Err(StateError::Full(
+                    "nine tenths of it are used; the rest is kept for the audit log".to_owned(),
+                )),
+                write => write
+                    .apply(&mut transaction, &self.project)
+                    .await
+                    .map_err(failed)?,
+            });
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(done)
+    }
+}
+
+/// The project's id: chosen once, at random.
+async fn project_id(connection: &mut SqliteConnection) -> Result<Arc<str>, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let known: Option<String> = sqlx::query_scalar("SELECT project FROM projects")
+        .fetch_optional(&mut *transaction)
+        .await?;
+    let id = match known {
+        Some(id) => id,
+        None => {
+            sqlx::query_scalar(
+                "INSERT INTO projects (project, created_ms)
+                 VALUES (lower(hex(randomblob(16))), CAST(unixepoch('subsec') * 1000 AS INTEGER))
+                 RETURNING project",
+            )
+            .fetch_one(&mut *transaction)
+            .await?
+        }
+    };
+    transaction.commit().await?;
+    Ok(id.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(queue: &mut Queue, alias: &str) -> Result<(), StateError> {
+        let (done, _) = oneshot::channel();
+        let write = Write::KvDelete {
+            holder: Holder::plugin(alias),
+            bucket: String::new(),
+            key: String::new(),
+        };
+        queue.push(&Holder::plugin(alias), Job { write, done })
+    }
+
+    fn aliases(batch: &[Job]) -> Vec<String> {
+        batch
+            .iter()
+            .map(|job| match &job.write {
+                Write::KvDelete { holder, .. } => holder.alias.to_string(),
+                _ => "audit".to_owned(),
+            })
+            .collect()
+    }
+
+    fn audit(queue: &mut Queue) -> Result<(), StateError> {
+        let (done, _) = oneshot::channel();
+        let write = Write::AuditAppend(Vec::new());
+        queue.push(&Holder::host(), Job { write, done })
+    }
+
+    #[test]
+    fn a_storm_takes_its_share_of_each_batch_and_no_more() {
+        let mut queue = Queue::default();
+        for _ in 0..LANE_WRITES_MAX {
+            put(&mut queue, "storm").unwrap();
+        }
+        assert!(matches!(put(&mut queue, "storm"), Err(StateError::Busy)));
+        put(&mut queue, "neighbour").unwrap();
+        audit(&mut queue).unwrap();
+        let first = aliases(&queue.batch());
+        assert_eq!(first.len(), LANE_SHARE + 2);
+        assert_eq!(first[0], "audit");
+        assert_eq!(first.last().unwrap(), "neighbour");
+    }
+
+    #[test]
+    fn every_holder_has_its_turn_when_there_are_more_than_a_batch() {
+        let mut queue = Queue::default();
+        for number in 0..BATCH_MAX {
+            for _ in 0..LANE_SHARE * 2 {
+                put(&mut queue, &format!("p{number}")).unwrap();
+            }
+        }
+        let mut seen = std::collections::BTreeMap::new();
+        for _ in 0..LANE_SHARE {
+            for alias in aliases(&queue.batch()) {
+                *seen.entry(alias).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(seen.len(), BATCH_MAX);
+        assert!(seen.values().all(|count| *count == LANE_SHARE));
+    }
+
+    #[test]
+    fn the_audit_log_has_places_of_its_own_and_a_bound() {
+        let mut queue = Queue::default();
+        for number in 0..BATCH_MAX {
+            put(&mut queue, &format!("p{number}")).unwrap();
+        }
+        for _ in 0..AUDIT_WRITES_MAX {
+            audit(&mut queue).unwrap();
+        }
+        assert!(matches!(audit(&mut queue), Err(StateError::Busy)));
+        let batch = aliases(&queue.batch());
+        assert_eq!(batch.len(), BATCH_MAX + AUDIT_PLACES);
+    }
+}
