@@ -40,37 +40,34 @@ pub struct KvUsed {
 pub struct AuditRow {
     /// Its place: 1, 2, 3 …, without holes.
     pub seq: i64,
-    /// Whom it is about.
+    /// Whom it is about. What counts is what the record says.
     pub holder: Holder,
-    /// When it was written.
-    pub time_ms: i64,
-    /// The kind of event, such as `call` or `grant`.
-    pub kind: String,
-    /// Who did it, or for whom it was done.
-    pub caller: String,
-    /// The call's id; empty outside of calls.
-    pub call: String,
-    /// The rest, a JSON object.
-    pub body: String,
-    /// The chain's code over all of the above and the code of the record before.
-    pub mac: Vec<u8>,
+    /// All that it says: one line of JSON.
+    pub record: String,
+    /// The chain's code over the record and the code of the record before, in hexadecimal.
+    pub mac: String,
 }
 
 impl AuditRow {
     /// Bytes that it takes, without what the database adds.
     pub fn bytes(&self) -> u64 {
-        let texts = [
-            &*self.holder.alias,
-            &*self.holder.tenant,
-            &self.kind,
-            &self.caller,
-            &self.call,
-            &self.body,
-        ];
-        let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        // And two numbers.
-        (bytes.saturating_add(self.mac.len()) as u64).saturating_add(16)
+        self.record.len().saturating_add(self.mac.len()) as u64
     }
+}
+
+/// Records of the audit log that follow each other, as one text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditText {
+    /// The place of the first one.
+    pub first: i64,
+    /// The place of the last one.
+    pub last: i64,
+    /// How many there are.
+    pub count: u32,
+    /// The records, a line each.
+    pub records: String,
+    /// Their codes, one after the other.
+    pub macs: String,
 }
 
 /// What stands in for records that were pruned.
@@ -81,9 +78,9 @@ pub struct Checkpoint {
     /// When they were pruned.
     pub time_ms: i64,
     /// The code of the last record that is gone, on which the first that is left builds.
-    pub mac: Vec<u8>,
+    pub mac: String,
     /// The code over this checkpoint.
-    pub seal: Vec<u8>,
+    pub seal: String,
 }
 
 /// One secret, sealed.

@@ -175,12 +175,8 @@ fn audit(seq: i64) -> AuditRow {
     AuditRow {
         seq,
         holder: holder("a", ""),
-        time_ms: 1_000 + seq,
-        kind: "call".to_owned(),
-        caller: "local é".to_owned(),
-        call: format!("c-{seq}"),
-        body: format!("{{\"n\":{seq}}}"),
-        mac: vec![u8::try_from(seq % 256).unwrap(); 32],
+        record: format!("{{\"n\":{seq},\"é\":\"\u{fc}\"}}"),
+        mac: format!("{:064x}", seq),
     }
 }
 
@@ -202,6 +198,13 @@ async fn the_audit_log_has_no_holes(backend: &dyn Backend) {
     assert_eq!(store.audit_last().await.unwrap(), Some(audit(2_500)));
     let rows = store.audit_after(2_490, 5).await.unwrap();
     assert_eq!(rows, (2_491..=2_495).map(audit).collect::<Vec<_>>());
+    let text = store.audit_text(2_490, 5).await.unwrap().unwrap();
+    let lines: Vec<_> = (2_491..=2_495).map(|seq| audit(seq).record).collect();
+    assert_eq!((text.first, text.last, text.count), (2_491, 2_495, 5));
+    assert_eq!(text.records, lines.join("\n"));
+    assert_eq!(text.macs.len(), 5 * 64);
+    assert!(text.macs.starts_with(&audit(2_491).mac));
+    assert_eq!(store.audit_text(2_500, 5).await.unwrap(), None);
     let bytes: u64 = (1..=2_500).map(|seq| audit(seq).bytes()).sum();
     assert_eq!(store.audit_bytes().await.unwrap(), bytes);
 }
@@ -215,8 +218,8 @@ async fn the_audit_log_is_pruned_up_to_a_checkpoint(backend: &dyn Backend) {
     let checkpoint = |seq| Checkpoint {
         seq,
         time_ms: 5,
-        mac: vec![1; 32],
-        seal: vec![2; 32],
+        mac: "1".repeat(64),
+        seal: "2".repeat(64),
     };
     store.audit_prune(checkpoint(4)).await.unwrap();
     assert_eq!(store.audit_checkpoint().await.unwrap(), Some(checkpoint(4)));

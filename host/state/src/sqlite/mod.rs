@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -270,6 +270,13 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
+    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        reads::audit_text(&self.readers, &self.project, seq, rows_max)
+            .await
+            .map_err(self.failed())
+    }
+
     async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {
         reads::audit_last(&self.readers, &self.project)
             .await
@@ -375,10 +382,11 @@ impl StateStore for SqliteStore {
     }
 
     async fn close(&self) {
+        // The last one that closes puts the write-ahead log into the file: not a reader.
+        self.readers.close().await;
         if let Some(writer) = &self.writer {
             writer.close().await;
         }
-        self.readers.close().await;
     }
 }
 

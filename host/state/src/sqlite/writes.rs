@@ -297,19 +297,15 @@ async fn audit_append(on: &mut SqliteConnection, project: &str, rows: &[AuditRow
     }
     for rows in rows.chunks(ROWS_AT_ONCE) {
         let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO audit (project, alias, tenant, seq, time_ms, kind, caller, call, body, mac) ",
+            "INSERT INTO audit (project, seq, alias, tenant, record, mac) ",
         );
         insert.push_values(rows, |mut values, row| {
             values
                 .push_bind(project)
+                .push_bind(row.seq)
                 .push_bind(&*row.holder.alias)
                 .push_bind(&*row.holder.tenant)
-                .push_bind(row.seq)
-                .push_bind(row.time_ms)
-                .push_bind(&row.kind)
-                .push_bind(&row.caller)
-                .push_bind(&row.call)
-                .push_bind(&row.body)
+                .push_bind(&row.record)
                 .push_bind(&row.mac);
         });
         insert.build().execute(&mut *on).await?;
@@ -328,10 +324,7 @@ async fn audit_append(on: &mut SqliteConnection, project: &str, rows: &[AuditRow
 
 async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Checkpoint) -> Applied {
     let bytes: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(
-             length(CAST(alias AS BLOB)) + length(CAST(tenant AS BLOB))
-             + length(CAST(kind AS BLOB)) + length(CAST(caller AS BLOB))
-             + length(CAST(call AS BLOB)) + length(CAST(body AS BLOB)) + length(mac) + 16), 0)
+        "SELECT coalesce(sum(length(CAST(record AS BLOB)) + length(mac)), 0)
          FROM audit WHERE project = $1 AND seq <= $2",
     )
     .bind(project)

@@ -27,17 +27,13 @@ CREATE TABLE kv_used (
 -- The audit log; what of it was pruned, and the bytes that it has.
 CREATE TABLE audit (
     project TEXT NOT NULL,
+    seq BIGINT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
-    seq BIGINT NOT NULL,
-    time_ms BIGINT NOT NULL,
-    kind TEXT NOT NULL,
-    caller TEXT NOT NULL,
-    call TEXT NOT NULL,
-    body TEXT NOT NULL,
-    mac BLOB NOT NULL,
+    record TEXT NOT NULL,
+    mac TEXT NOT NULL,
     PRIMARY KEY (project, seq)
-);
+) WITHOUT ROWID;
 CREATE TABLE audit_used (
     project TEXT NOT NULL PRIMARY KEY,
     bytes BIGINT NOT NULL
@@ -46,8 +42,8 @@ CREATE TABLE audit_checkpoint (
     project TEXT NOT NULL PRIMARY KEY,
     seq BIGINT NOT NULL,
     time_ms BIGINT NOT NULL,
-    mac BLOB NOT NULL,
-    seal BLOB NOT NULL
+    mac TEXT NOT NULL,
+    seal TEXT NOT NULL
 );
 
 CREATE TABLE secrets (
