@@ -613,6 +613,10 @@ impl StateStore for Faulty {
         self.inner.history(holder, rows_max).await
     }
 
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError> {
+        self.inner.history_latest().await
+    }
+
     async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError> {
         self.inner.usage_put(rows).await
     }
