@@ -8,6 +8,8 @@
 //! and tenant. What is acknowledged is on disk.
 #![deny(missing_docs)]
 
+pub mod audit;
+
 mod error;
 mod rows;
 mod sqlite;
@@ -15,8 +17,8 @@ mod store;
 
 pub use error::StateError;
 pub use rows::{
-    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow, UsageRow,
+    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow, UsageRow,
     UsageSpan,
 };
 pub use sqlite::{SqliteStore, StoreConfig};
-pub use store::{ROWS_MAX, StateStore};
+pub use store::{AUDIT_GROUPS_MAX, ROWS_MAX, StateStore};

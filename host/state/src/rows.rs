@@ -35,42 +35,22 @@ pub struct KvUsed {
     pub bytes: u64,
 }
 
-/// One record of the audit log as it is stored.
+/// Records of the audit log that were written together, as they are stored: one row.
+///
+/// A row for each record would cost a writer ten values per call, and a reader as many.
+/// What the log is made of stands in `records` alone; the other fields find it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditRow {
-    /// Its place: 1, 2, 3 …, without holes.
-    pub seq: i64,
-    /// Whom it is about.
-    pub holder: Holder,
-    /// When it was written.
-    pub time_ms: i64,
-    /// The kind of event, such as `call` or `grant`.
-    pub kind: String,
-    /// Who did it, or for whom it was done.
-    pub caller: String,
-    /// The call's id; empty outside of calls.
-    pub call: String,
-    /// The rest, a JSON object.
-    pub body: String,
-    /// The chain's code over all of the above and the code of the record before.
-    pub mac: Vec<u8>,
-}
-
-impl AuditRow {
-    /// Bytes that it takes, without what the database adds.
-    pub fn bytes(&self) -> u64 {
-        let texts = [
-            &*self.holder.alias,
-            &*self.holder.tenant,
-            &self.kind,
-            &self.caller,
-            &self.call,
-            &self.body,
-        ];
-        let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        // And two numbers.
-        (bytes.saturating_add(self.mac.len()) as u64).saturating_add(16)
-    }
+pub struct AuditGroup {
+    /// The first record's place in the log: 1, 2, 3 …, without holes between groups.
+    pub first: i64,
+    /// The last record's place.
+    pub last: i64,
+    /// The earliest time of a record.
+    pub from_ms: i64,
+    /// The latest time of a record.
+    pub to_ms: i64,
+    /// The records, as [`crate::audit`] writes them.
+    pub records: Vec<u8>,
 }
 
 /// What stands in for records that were pruned.

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -258,22 +258,26 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
-        let write = Write::AuditAppend(rows);
+    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
+        let write = Write::AuditAppend(group);
         self.write(&Holder::host(), write).await.map(|_| ())
     }
 
-    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
-        let rows_max = rows_max.min(ROWS_MAX);
-        reads::audit_after(&self.readers, &self.project, seq, rows_max)
+    async fn audit_after(&self, seq: i64, bytes_max: u64) -> Result<Vec<AuditGroup>, StateError> {
+        reads::audit_after(&self.readers, &self.project, seq, bytes_max)
             .await
             .map_err(self.failed())
     }
 
-    async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {
+    async fn audit_last(&self) -> Result<Option<AuditGroup>, StateError> {
         reads::audit_last(&self.readers, &self.project)
             .await
             .map_err(self.failed())
+    }
+
+    async fn audit_join(&self, first: i64, last: i64) -> Result<(), StateError> {
+        let write = Write::AuditJoin { first, last };
+        self.write(&Holder::host(), write).await.map(|_| ())
     }
 
     async fn audit_prune(&self, checkpoint: Checkpoint) -> Result<(), StateError> {

@@ -6,8 +6,9 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::rows::{
-    AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
+use crate::store::AUDIT_GROUPS_MAX;
 
 pub(super) async fn kv_get(
     on: &SqlitePool,
@@ -55,41 +56,68 @@ pub(super) async fn audit_after(
     on: &SqlitePool,
     project: &str,
     seq: i64,
-    rows_max: u32,
-) -> Result<Vec<AuditRow>, Error> {
-    let rows = sqlx::query(
-        "SELECT seq, alias, tenant, time_ms, kind, caller, call, body, mac FROM audit
-         WHERE project = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+    bytes_max: u64,
+) -> Result<Vec<AuditGroup>, Error> {
+    // The sizes first: a group is larger than its row's other values by far.
+    let sizes: Vec<(i64, i64)> = sqlx::query_as(
+        "SELECT first, length(records) FROM audit
+         WHERE project = $1 AND last > $2 AND first >= (
+             SELECT coalesce(max(first), 0) FROM audit WHERE project = $1 AND first <= $2 + 1)
+         ORDER BY first LIMIT $3",
     )
     .bind(project)
-    .bind(seq)
-    .bind(i64::from(rows_max))
+    .bind(seq.min(i64::MAX - 1))
+    .bind(i64::from(AUDIT_GROUPS_MAX))
     .fetch_all(on)
     .await?;
-    rows.iter().map(audit_row).collect()
+    let mut room = bytes_max;
+    let mut range: Option<(i64, i64)> = None;
+    for (first, bytes) in sizes {
+        let left = room.checked_sub(unsigned(bytes));
+        match (range, left) {
+            (None, _) => range = Some((first, first)),
+            (Some((start, _)), Some(_)) => range = Some((start, first)),
+            (Some(_), None) => break,
+        }
+        room = left.unwrap_or(0);
+    }
+    let Some((start, end)) = range else {
+        return Ok(Vec::new());
+    };
+    let rows = sqlx::query(
+        "SELECT first, last, from_ms, to_ms, records FROM audit
+         WHERE project = $1 AND first BETWEEN $2 AND $3 AND last > $4 ORDER BY first",
+    )
+    .bind(project)
+    .bind(start)
+    .bind(end)
+    .bind(seq)
+    .fetch_all(on)
+    .await?;
+    rows.iter().map(audit_group).collect()
 }
 
-pub(super) async fn audit_last(on: &SqlitePool, project: &str) -> Result<Option<AuditRow>, Error> {
+pub(super) async fn audit_last(
+    on: &SqlitePool,
+    project: &str,
+) -> Result<Option<AuditGroup>, Error> {
     let row = sqlx::query(
-        "SELECT seq, alias, tenant, time_ms, kind, caller, call, body, mac FROM audit
-         WHERE project = $1 ORDER BY seq DESC LIMIT 1",
+        "SELECT first, last, from_ms, to_ms, records FROM audit
+         WHERE project = $1 ORDER BY first DESC LIMIT 1",
     )
     .bind(project)
     .fetch_optional(on)
     .await?;
-    row.as_ref().map(audit_row).transpose()
+    row.as_ref().map(audit_group).transpose()
 }
 
-fn audit_row(row: &SqliteRow) -> Result<AuditRow, Error> {
-    Ok(AuditRow {
-        seq: row.try_get(0)?,
-        holder: holder(row.try_get(1)?, row.try_get(2)?),
-        time_ms: row.try_get(3)?,
-        kind: row.try_get(4)?,
-        caller: row.try_get(5)?,
-        call: row.try_get(6)?,
-        body: row.try_get(7)?,
-        mac: row.try_get(8)?,
+pub(super) fn audit_group(row: &SqliteRow) -> Result<AuditGroup, Error> {
+    Ok(AuditGroup {
+        first: row.try_get(0)?,
+        last: row.try_get(1)?,
+        from_ms: row.try_get(2)?,
+        to_ms: row.try_get(3)?,
+        records: row.try_get(4)?,
     })
 }
 

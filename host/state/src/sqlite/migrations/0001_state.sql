@@ -24,19 +24,17 @@ CREATE TABLE kv_used (
     PRIMARY KEY (project, alias, tenant)
 );
 
--- The audit log; what of it was pruned, and the bytes that it has.
+-- The audit log in groups of records; what of it was pruned, and the bytes that it has.
 CREATE TABLE audit (
     project TEXT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
-    seq BIGINT NOT NULL,
-    time_ms BIGINT NOT NULL,
-    kind TEXT NOT NULL,
-    caller TEXT NOT NULL,
-    call TEXT NOT NULL,
-    body TEXT NOT NULL,
-    mac BLOB NOT NULL,
-    PRIMARY KEY (project, seq)
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    from_ms BIGINT NOT NULL,
+    to_ms BIGINT NOT NULL,
+    records BLOB NOT NULL,
+    PRIMARY KEY (project, first)
 );
 CREATE TABLE audit_used (
     project TEXT NOT NULL PRIMARY KEY,
