@@ -9,16 +9,17 @@
 #![deny(missing_docs)]
 
 pub mod audit;
-
 mod error;
+mod key;
 mod rows;
 mod sqlite;
 mod store;
 
 pub use error::StateError;
+pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
 pub use rows::{
-    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow, UsageRow,
-    UsageSpan,
+    AuditRow, AuditText, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow,
+    UsageRow, UsageSpan,
 };
 pub use sqlite::{SqliteStore, StoreConfig};
-pub use store::{AUDIT_GROUPS_MAX, ROWS_MAX, StateStore};
+pub use store::{ROWS_MAX, StateStore};

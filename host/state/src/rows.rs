@@ -35,22 +35,39 @@ pub struct KvUsed {
     pub bytes: u64,
 }
 
-/// Records of the audit log that were written together, as they are stored: one row.
-///
-/// A row for each record would cost a writer ten values per call, and a reader as many.
-/// What the log is made of stands in `records` alone; the other fields find it.
+/// One record of the audit log as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuditGroup {
-    /// The first record's place in the log: 1, 2, 3 …, without holes between groups.
+pub struct AuditRow {
+    /// Its place: 1, 2, 3 …, without holes.
+    pub seq: i64,
+    /// Whom it is about. What counts is what the record says.
+    pub holder: Holder,
+    /// All that it says: one line of JSON.
+    pub record: String,
+    /// The chain's code over the record and the code of the record before, in hexadecimal.
+    pub mac: String,
+}
+
+impl AuditRow {
+    /// Bytes that it takes, without what the database adds.
+    pub fn bytes(&self) -> u64 {
+        self.record.len().saturating_add(self.mac.len()) as u64
+    }
+}
+
+/// Records of the audit log that follow each other, as one text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditText {
+    /// The place of the first one.
     pub first: i64,
-    /// The last record's place.
+    /// The place of the last one.
     pub last: i64,
-    /// The earliest time of a record.
-    pub from_ms: i64,
-    /// The latest time of a record.
-    pub to_ms: i64,
-    /// The records, as [`crate::audit`] writes them.
-    pub records: Vec<u8>,
+    /// How many there are.
+    pub count: u32,
+    /// The records, a line each.
+    pub records: String,
+    /// Their codes, one after the other.
+    pub macs: String,
 }
 
 /// What stands in for records that were pruned.
@@ -61,9 +78,9 @@ pub struct Checkpoint {
     /// When they were pruned.
     pub time_ms: i64,
     /// The code of the last record that is gone, on which the first that is left builds.
-    pub mac: Vec<u8>,
+    pub mac: String,
     /// The code over this checkpoint.
-    pub seal: Vec<u8>,
+    pub seal: String,
 }
 
 /// One secret, sealed.

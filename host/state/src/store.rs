@@ -4,14 +4,11 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.
 pub const ROWS_MAX: u32 = 10_000;
-
-/// Most groups of audit records that one read gives.
-pub const AUDIT_GROUPS_MAX: u32 = 1_024;
 
 /// A store of one project's state.
 ///
@@ -49,22 +46,19 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// What a holder's storage holds.
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError>;
 
-    /// Appends a group of audit records, all or none. Its first must follow the last one.
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError>;
+    /// Appends records, all or none. Their `seq` must follow the last one.
+    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError>;
 
-    /// The groups with records after `seq`, in order: those whose records have `bytes_max`
-    /// bytes together, but at least one; [`AUDIT_GROUPS_MAX`] at most.
-    async fn audit_after(&self, seq: i64, bytes_max: u64) -> Result<Vec<AuditGroup>, StateError>;
+    /// The records after `seq`, in order, [`ROWS_MAX`] at most.
+    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError>;
 
-    /// The last group.
-    async fn audit_last(&self) -> Result<Option<AuditGroup>, StateError>;
+    /// The same, as one text; none where there are no more. Much faster to read.
+    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError>;
 
-    /// Makes one group of those that lie within `first..=last`, which are neighbours. Their
-    /// records stay what they are.
-    async fn audit_join(&self, first: i64, last: i64) -> Result<(), StateError>;
+    /// The last record.
+    async fn audit_last(&self) -> Result<Option<AuditRow>, StateError>;
 
-    /// Removes the groups that end at the checkpoint's record or before, and puts the
-    /// checkpoint in their place.
+    /// Removes the records up to the checkpoint's and puts the checkpoint in their place.
     async fn audit_prune(&self, checkpoint: Checkpoint) -> Result<(), StateError>;
 
     /// What stands in for the records that are gone.
@@ -98,6 +92,9 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
 
     /// The newest changes of a holder, newest first.
     async fn history(&self, holder: &Holder, rows_max: u32) -> Result<Vec<HistoryRow>, StateError>;
+
+    /// The newest change of each holder, [`ROWS_MAX`] at most.
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError>;
 
     /// Writes rows of usage; those of the same tool and span are replaced.
     async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError>;

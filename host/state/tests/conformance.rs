@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AUDIT_GROUPS_MAX, AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow,
-    SqliteStore, StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow, SqliteStore,
+    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 
 /// Opens and opens again the state of one project.
@@ -61,7 +61,6 @@ cases! {
     writes_of_one_holder_keep_their_order,
     what_was_acknowledged_is_there_after_opening_again,
     the_audit_log_has_no_holes,
-    groups_of_the_audit_log_are_joined,
     the_audit_log_is_pruned_up_to_a_checkpoint,
     secrets_are_kept_by_name_and_holder,
     history_is_kept_newest_first_and_bounded,
@@ -160,7 +159,7 @@ async fn what_was_acknowledged_is_there_after_opening_again(backend: &dyn Backen
         .kv_put(&holder, "b", "k", b"v".to_vec(), 100)
         .await
         .unwrap();
-    store.audit_append(audit(1)).await.unwrap();
+    store.audit_append(vec![audit(1)]).await.unwrap();
     store.close().await;
     drop(store);
     let store = backend.open().await;
@@ -172,100 +171,66 @@ async fn what_was_acknowledged_is_there_after_opening_again(backend: &dyn Backen
     assert_eq!(store.audit_last().await.unwrap(), Some(audit(1)));
 }
 
-fn audit(seq: i64) -> AuditGroup {
-    audit_group(seq, seq)
-}
-
-fn audit_group(first: i64, last: i64) -> AuditGroup {
-    AuditGroup {
-        first,
-        last,
-        from_ms: 1_000 + first,
-        to_ms: 1_000 + last,
-        records: (first..=last)
-            .flat_map(|seq| [u8::try_from(seq % 256).unwrap(); 100])
-            .collect(),
+fn audit(seq: i64) -> AuditRow {
+    AuditRow {
+        seq,
+        holder: holder("a", ""),
+        record: format!("{{\"n\":{seq},\"é\":\"\u{fc}\"}}"),
+        mac: format!("{:064x}", seq),
     }
 }
 
 async fn the_audit_log_has_no_holes(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.audit_last().await.unwrap(), None);
-    assert_eq!(store.audit_after(0, 1).await.unwrap(), []);
-    for first in (1..=2_500).step_by(5) {
-        store
-            .audit_append(audit_group(first, first + 4))
-            .await
-            .unwrap();
-    }
-    for wrong in [audit(2_500), audit(2_502), audit_group(2_501, 2_500)] {
+    store
+        .audit_append((1..=2_500).map(audit).collect())
+        .await
+        .unwrap();
+    for wrong in [
+        vec![audit(2_500)],
+        vec![audit(2_502)],
+        vec![audit(2_501), audit(2_503)],
+    ] {
         let error = store.audit_append(wrong).await.unwrap_err();
         assert!(matches!(error, StateError::Damaged(_)), "{error}");
     }
-    let last = audit_group(2_496, 2_500);
-    assert_eq!(store.audit_last().await.unwrap(), Some(last.clone()));
-    for (seq, bytes_max, expected) in [
-        (
-            2_485,
-            1_000,
-            vec![audit_group(2_486, 2_490), audit_group(2_491, 2_495)],
-        ),
-        (2_485, 999, vec![audit_group(2_486, 2_490)]),
-        (2_489, 1, vec![audit_group(2_486, 2_490)]),
-        (2_490, 0, vec![audit_group(2_491, 2_495)]),
-        (2_495, u64::MAX, vec![last.clone()]),
-        (2_499, u64::MAX, vec![last]),
-        (2_500, u64::MAX, vec![]),
-        (i64::MAX, u64::MAX, vec![]),
-    ] {
-        let groups = store.audit_after(seq, bytes_max).await.unwrap();
-        assert_eq!(groups, expected, "{seq} {bytes_max}");
-    }
-    assert_eq!(store.audit_bytes().await.unwrap(), 250_000);
-}
-
-async fn groups_of_the_audit_log_are_joined(backend: &dyn Backend) {
-    let store = backend.open().await;
-    for seq in 1..=10 {
-        store.audit_append(audit(seq)).await.unwrap();
-    }
-    store.audit_join(1, 4).await.unwrap();
-    store.audit_join(5, 10).await.unwrap();
-    let joined = vec![audit_group(1, 4), audit_group(5, 10)];
-    assert_eq!(store.audit_after(0, u64::MAX).await.unwrap(), joined);
-    for (first, last) in [(1, 5), (2, 10), (11, 12), (4, 1)] {
-        let error = store.audit_join(first, last).await.unwrap_err();
-        assert!(matches!(error, StateError::Damaged(_)), "{error}");
-    }
-    assert_eq!(store.audit_after(0, u64::MAX).await.unwrap(), joined);
-    assert_eq!(store.audit_bytes().await.unwrap(), 1_000);
-    store.audit_append(audit(11)).await.unwrap();
+    assert_eq!(store.audit_last().await.unwrap(), Some(audit(2_500)));
+    let rows = store.audit_after(2_490, 5).await.unwrap();
+    assert_eq!(rows, (2_491..=2_495).map(audit).collect::<Vec<_>>());
+    let text = store.audit_text(2_490, 5).await.unwrap().unwrap();
+    let lines: Vec<_> = (2_491..=2_495).map(|seq| audit(seq).record).collect();
+    assert_eq!((text.first, text.last, text.count), (2_491, 2_495, 5));
+    assert_eq!(text.records, lines.join("\n"));
+    assert_eq!(text.macs.len(), 5 * 64);
+    assert!(text.macs.starts_with(&audit(2_491).mac));
+    assert_eq!(store.audit_text(2_500, 5).await.unwrap(), None);
+    let bytes: u64 = (1..=2_500).map(|seq| audit(seq).bytes()).sum();
+    assert_eq!(store.audit_bytes().await.unwrap(), bytes);
 }
 
 async fn the_audit_log_is_pruned_up_to_a_checkpoint(backend: &dyn Backend) {
     let store = backend.open().await;
-    for first in [1, 3, 5, 7, 9] {
-        store
-            .audit_append(audit_group(first, first + 1))
-            .await
-            .unwrap();
-    }
+    store
+        .audit_append((1..=10).map(audit).collect())
+        .await
+        .unwrap();
     let checkpoint = |seq| Checkpoint {
         seq,
         time_ms: 5,
-        mac: vec![1; 32],
-        seal: vec![2; 32],
+        mac: "1".repeat(64),
+        seal: "2".repeat(64),
     };
     store.audit_prune(checkpoint(4)).await.unwrap();
     assert_eq!(store.audit_checkpoint().await.unwrap(), Some(checkpoint(4)));
-    assert_eq!(store.audit_after(0, 1).await.unwrap()[0].first, 5);
-    assert_eq!(store.audit_bytes().await.unwrap(), 600);
+    assert_eq!(store.audit_after(0, 100).await.unwrap()[0].seq, 5);
+    let bytes: u64 = (5..=10).map(|seq| audit(seq).bytes()).sum();
+    assert_eq!(store.audit_bytes().await.unwrap(), bytes);
     // When nothing is left, the next record still follows the last one.
     store.audit_prune(checkpoint(10)).await.unwrap();
     assert_eq!(store.audit_last().await.unwrap(), None);
-    assert_eq!(store.audit_bytes().await.unwrap(), 0);
-    assert!(store.audit_append(audit(1)).await.is_err());
-    store.audit_append(audit(11)).await.unwrap();
+    assert!(store.audit_append(vec![audit(1)]).await.is_err());
+    store.audit_append(vec![audit(11)]).await.unwrap();
 }
 
 async fn secrets_are_kept_by_name_and_holder(backend: &dyn Backend) {
@@ -324,6 +289,19 @@ async fn history_is_kept_newest_first_and_bounded(backend: &dyn Backend) {
     assert_eq!(rows.len(), HISTORY_ROWS_MAX as usize);
     assert_eq!(rows[0], row(last));
     assert_eq!(rows.last().unwrap(), &row(6));
+    store
+        .history_append(HistoryRow {
+            holder: Holder::plugin("c"),
+            ..row(7)
+        })
+        .await
+        .unwrap();
+    let latest = store.history_latest().await.unwrap();
+    let latest: Vec<_> = latest
+        .iter()
+        .map(|row| (&*row.holder.alias, row.time_ms))
+        .collect();
+    assert_eq!(latest, [("a", i64::from(last)), ("c", 7)]);
     assert!(
         store
             .history(&Holder::plugin("b"), 10)
@@ -358,12 +336,13 @@ async fn usage_is_kept_by_span(backend: &dyn Backend) {
 
 async fn reads_are_bounded(backend: &dyn Backend) {
     let store = backend.open().await;
-    let count = i64::from(AUDIT_GROUPS_MAX) + 1;
-    for seq in 1..=count {
-        store.audit_append(audit(seq)).await.unwrap();
-    }
-    let groups = store.audit_after(0, u64::MAX).await.unwrap();
-    assert_eq!(groups.len(), AUDIT_GROUPS_MAX as usize);
+    let count = i64::from(ROWS_MAX) + 1;
+    store
+        .audit_append((1..=count).map(audit).collect())
+        .await
+        .unwrap();
+    let rows = store.audit_after(0, u32::MAX).await.unwrap();
+    assert_eq!(rows.len(), ROWS_MAX as usize);
 }
 
 async fn many_write_at_once(backend: &dyn Backend) {
@@ -394,7 +373,7 @@ async fn many_write_at_once(backend: &dyn Backend) {
 async fn a_closed_store_says_so(backend: &dyn Backend) {
     let store = backend.open().await;
     store.close().await;
-    let error = store.audit_append(audit(1)).await.unwrap_err();
+    let error = store.audit_append(vec![audit(1)]).await.unwrap_err();
     assert!(matches!(error, StateError::Closed), "{error}");
     let error = store.audit_last().await.unwrap_err();
     assert!(matches!(error, StateError::Closed), "{error}");
@@ -429,13 +408,13 @@ async fn another_process_reads_beside_the_owner() {
     let none = SqliteStore::read(path).await.unwrap_err();
     assert!(matches!(none, StateError::None(_)), "{none}");
     let owner = backend.open().await;
-    owner.audit_append(audit(1)).await.unwrap();
+    owner.audit_append(vec![audit(1)]).await.unwrap();
     let reader = SqliteStore::read(path).await.unwrap();
     assert_eq!(reader.project(), owner.project());
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(1)));
-    owner.audit_append(audit(2)).await.unwrap();
+    owner.audit_append(vec![audit(2)]).await.unwrap();
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));
-    let error = reader.audit_append(audit(3)).await.unwrap_err();
+    let error = reader.audit_append(vec![audit(3)]).await.unwrap_err();
     assert!(matches!(error, StateError::ReadOnly { .. }), "{error}");
     owner.close().await;
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));

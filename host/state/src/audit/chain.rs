@@ -1,152 +1,132 @@
-//! The codes that make a chain of the records.
+//! The chain: each record's code covers the record and the code before it, under a key that
+//! is not in the database.
 
-use super::key::AuditKey;
-use super::record::Record;
+use crate::key::Key;
 use crate::rows::Checkpoint;
 
-/// Bytes of a code.
-pub(super) const MAC_BYTES: usize = blake3::OUT_LEN;
+/// A code in the chain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mac(blake3::Hash);
 
-/// The code of a record: a keyed hash over the code before it and its own bytes.
-pub(super) type Mac = [u8; MAC_BYTES];
-
-/// The keys of one project's log.
-#[derive(Clone, zeroize::ZeroizeOnDrop)]
-pub(super) struct Chain {
-    records: [u8; MAC_BYTES],
-    checkpoints: [u8; MAC_BYTES],
-    start: Mac,
+impl std::fmt::Debug for Mac {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.to_hex())
+    }
 }
 
-impl std::fmt::Debug for Chain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chain").finish_non_exhaustive()
+impl Mac {
+    /// Length of a code in hexadecimal.
+    pub(crate) const HEX_LEN: usize = 64;
+
+    /// What the first record builds on.
+    pub(crate) const START: Mac = Mac(blake3::Hash::from_bytes([0; 32]));
+
+    /// In hexadecimal.
+    pub(crate) fn to_hex(self) -> String {
+        self.0.to_hex().to_string()
     }
+
+    /// From hexadecimal; comparing two codes takes the same time whatever they are.
+    pub(crate) fn from_hex(text: &str) -> Option<Mac> {
+        let hash = blake3::Hash::from_hex(text).ok()?;
+        // One spelling only, so that the stored text can't be changed unnoticed.
+        (hash.to_hex().as_str() == text).then_some(Mac(hash))
+    }
+}
+
+/// Makes the codes of one project's log.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    key: Key,
 }
 
 impl Chain {
-    /// Each use has a key of its own, so that no code of one is a code of another.
-    pub(super) fn new(key: &AuditKey, project: &str) -> Chain {
-        Chain {
-            records: key.derive("portreeve 2026-11 audit record", project),
-            checkpoints: key.derive("portreeve 2026-11 audit checkpoint", project),
-            start: key.derive("portreeve 2026-11 audit start", project),
-        }
-    }
-
-    /// What stands in for the code before the first record of a chain.
-    pub(super) fn start(&self) -> &Mac {
-        &self.start
+    /// The chain of a project: its own key is derived from the user's.
+    pub(crate) fn new(user: &Key, project: &str) -> Chain {
+        let mut key = Key::default();
+        let mut hasher = blake3::Hasher::new_keyed(user);
+        hasher.update(b"portreeve audit v1\0");
+        hasher.update(project.as_bytes());
+        hasher.finalize_xof().fill(&mut *key);
+        Chain { key }
     }
 
     /// The code of a record.
-    pub(super) fn mac(&self, before: &Mac, covered: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.records);
-        hasher.update(before);
-        hasher.update(covered);
-        hasher.finalize()
+    pub(crate) fn mac(&self, before: Mac, record: &str) -> Mac {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(before.0.as_bytes());
+        hasher.update(record.as_bytes());
+        Mac(hasher.finalize())
     }
 
-    /// The code of a record that lies behind the code before it, which is faster.
-    pub(super) fn mac_joined(&self, before_and_covered: &[u8]) -> blake3::Hash {
-        blake3::keyed_hash(&self.records, before_and_covered)
+    /// The code over what stands in for pruned records. It can't be taken for a record's:
+    /// those begin with a brace.
+    pub(crate) fn seal(&self, seq: i64, time_ms: i64, mac: &str) -> Mac {
+        self.mac(Mac::START, &format!("checkpoint {seq} {time_ms} {mac}"))
     }
 
-    /// Whether a record has its code, in constant time.
-    pub(super) fn holds(&self, before: &Mac, record: &Record<'_>) -> bool {
-        self.mac(before, record.covered) == *record.mac
+    /// Whether a checkpoint is one of ours.
+    pub(crate) fn is_sealed(&self, checkpoint: &Checkpoint) -> bool {
+        let seal = self.seal(checkpoint.seq, checkpoint.time_ms, &checkpoint.mac);
+        Mac::from_hex(&checkpoint.seal) == Some(seal)
     }
-
-    /// The code over a checkpoint.
-    pub(super) fn seal(&self, seq: i64, time_ms: i64, mac: &[u8]) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new_keyed(&self.checkpoints);
-        hasher.update(&seq.to_le_bytes());
-        hasher.update(&time_ms.to_le_bytes());
-        hasher.update(mac);
-        hasher.finalize()
-    }
-
-    /// The code on which the first record after a checkpoint builds; none where the
-    /// checkpoint was not made with this key.
-    pub(super) fn sealed(&self, checkpoint: &Checkpoint) -> Option<Mac> {
-        let mac: Mac = checkpoint.mac.as_slice().try_into().ok()?;
-        let seal: Mac = checkpoint.seal.as_slice().try_into().ok()?;
-        let expected = self.seal(checkpoint.seq, checkpoint.time_ms, &mac);
-        (expected == seal).then_some(mac)
-    }
-}
-
-/// A code as hexadecimal digits.
-pub(super) fn hex(mac: &[u8]) -> String {
-    mac.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A code from its hexadecimal digits.
-pub(super) fn from_hex(digits: &str) -> Option<Mac> {
-    blake3::Hash::from_hex(digits)
-        .ok()
-        .map(|hash| *hash.as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn codes_differ_by_key_project_and_use() {
-        let chains = [
-            Chain::new(&AuditKey::test(1), "p"),
-            Chain::new(&AuditKey::test(2), "p"),
-            Chain::new(&AuditKey::test(1), "q"),
-        ];
-        let mut codes = std::collections::BTreeSet::new();
-        for chain in &chains {
-            codes.insert(hex(chain.start()));
-            codes.insert(hex(chain.mac(&[0; 32], &[0; 16]).as_bytes()));
-            codes.insert(hex(chain.seal(0, 0, &[0; 32]).as_bytes()));
-        }
-        assert_eq!(codes.len(), 9);
-        let joined = chains[0].mac_joined(&[3; 80]);
-        assert_eq!(joined, chains[0].mac(&[3; 32], &[3; 48]));
-        assert_eq!(from_hex(&hex(joined.as_bytes())), Some(*joined.as_bytes()));
-        assert_eq!(from_hex("00"), None);
+    fn chain(key: u8, project: &str) -> Chain {
+        Chain::new(&Key::new([key; 32]), project)
     }
 
     #[test]
-    fn a_checkpoint_is_believed_with_its_seal_only() {
-        let chain = Chain::new(&AuditKey::test(1), "p");
-        let mac = [5; 32];
-        let good = Checkpoint {
-            seq: 9,
-            time_ms: 10,
-            mac: mac.to_vec(),
-            seal: chain.seal(9, 10, &mac).as_bytes().to_vec(),
+    fn codes_depend_on_everything() {
+        let mac = chain(1, "p").mac(Mac::START, "{}");
+        assert_eq!(mac, chain(1, "p").mac(Mac::START, "{}"));
+        for other in [
+            chain(2, "p").mac(Mac::START, "{}"),
+            chain(1, "q").mac(Mac::START, "{}"),
+            chain(1, "p").mac(mac, "{}"),
+            chain(1, "p").mac(Mac::START, "{ }"),
+        ] {
+            assert_ne!(mac, other);
+        }
+        assert_eq!(Mac::from_hex(&mac.to_hex()), Some(mac));
+        assert_eq!(Mac::from_hex(&mac.to_hex().to_uppercase()), None);
+        assert_eq!(Mac::from_hex("00"), None);
+    }
+
+    #[test]
+    fn a_checkpoint_is_sealed_whole() {
+        let chain = chain(1, "p");
+        let mac = Mac::START.to_hex();
+        let sealed = Checkpoint {
+            seq: 5,
+            time_ms: 9,
+            seal: chain.seal(5, 9, &mac).to_hex(),
+            mac,
         };
-        assert_eq!(chain.sealed(&good), Some(mac));
-        let forged = [
+        assert!(chain.is_sealed(&sealed));
+        for changed in [
             Checkpoint {
-                seq: 8,
-                ..good.clone()
+                seq: 6,
+                ..sealed.clone()
             },
             Checkpoint {
-                time_ms: 11,
-                ..good.clone()
+                time_ms: 8,
+                ..sealed.clone()
             },
             Checkpoint {
-                mac: vec![6; 32],
-                ..good.clone()
+                mac: "1".repeat(64),
+                ..sealed.clone()
             },
             Checkpoint {
-                seal: vec![6; 32],
-                ..good.clone()
+                seal: String::new(),
+                ..sealed.clone()
             },
-            Checkpoint {
-                mac: vec![5; 31],
-                ..good
-            },
-        ];
-        for forged in forged {
-            assert_eq!(chain.sealed(&forged), None, "{forged:?}");
+        ] {
+            assert!(!chain.is_sealed(&changed), "{changed:?}");
         }
     }
 }

@@ -1,163 +1,113 @@
-//! The newest code of the log, kept where the database isn't.
+//! Heads of the log, kept apart from it: what was cut off behind one shows.
 
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::chain::{Mac, from_hex};
-use super::error::AuditError;
-use super::key::make_private_dir;
+/// Heads that are kept; when there are twice as many, the older half goes.
+const HEADS_KEPT: usize = 5_000;
 
-/// Size at which the file is cut to the newer half of its lines. A line has some 150 bytes,
-/// so that it always holds several thousand heads.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Most bytes that are read of a file of heads.
+const BYTES_MAX: u64 = 16 << 20;
 
-/// The end of the log at some moment.
+/// The last record at some moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Head {
     /// The project's id.
     pub project: String,
-    /// The last record.
+    /// The record.
     pub seq: i64,
-    /// Its code, in hexadecimal digits.
+    /// Its code.
     pub mac: String,
-    /// When it was exported, in milliseconds since 1970.
-    pub time_ms: i64,
+    /// When the head was taken: milliseconds since 1970, UTC.
+    pub time: i64,
 }
 
-impl Head {
-    pub(super) fn code(&self) -> Option<Mac> {
-        from_hex(&self.mac)
-    }
-}
-
-/// Where heads go besides the user's file: a command, a webhook.
-#[async_trait]
-pub trait HeadSink: Send + Sync + std::fmt::Debug {
-    /// Takes a head. Where this fails or takes long, the next head is tried instead.
-    ///
-    /// # Errors
-    /// A sentence for the host's log.
-    async fn export(&self, head: &Head) -> Result<(), String>;
-}
-
-/// The file of a project's heads in the user's own directory: JSON lines, the newest last.
+/// The file of one project's heads.
 #[derive(Clone, Debug)]
-pub struct HeadsFile {
+pub struct Heads {
     path: PathBuf,
-    project: String,
 }
 
-impl HeadsFile {
-    /// The file for `project` in `dir`, which is made with the first head.
-    pub fn new(dir: &Path, project: &str) -> HeadsFile {
-        // An id is made of digits and letters. One from elsewhere leads nowhere else.
-        let name: String = project
-            .chars()
-            .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
-            .collect();
-        HeadsFile {
-            path: dir.join(format!("{name}.jsonl")),
-            project: project.to_owned(),
+impl Heads {
+    /// The heads of a project in the user's own directory.
+    pub fn new(user_state: &Path, project: &str) -> Heads {
+        Heads {
+            path: user_state.join("heads").join(format!("{project}.jsonl")),
         }
     }
 
-    /// Where it lies.
+    /// The file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its heads, by their records. Lines that are none are left out.
+    /// All heads, oldest first. A line that was cut off by a crash is none.
     ///
     /// # Errors
-    /// When it is there but can't be read.
-    pub fn read(&self) -> Result<Vec<Head>, AuditError> {
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut text = Vec::new();
-            self.options()
-                .read(true)
-                .open(&self.path)?
-                .take(FILE_BYTES_MAX.saturating_mul(2))
-                .read_to_end(&mut text)?;
-            Ok(text)
+    /// When the file is there, but can't be read.
+    pub fn read(&self) -> std::io::Result<Vec<Head>> {
+        let file = match std::fs::File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
         };
-        let text = match read() {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(self.failed(&error)),
-        };
-        let mut heads: Vec<Head> = text
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice(line).ok())
-            .filter(|head: &Head| head.project == self.project && head.code().is_some())
-            .collect();
-        heads.sort_by_key(|head| head.seq);
+        let mut heads = Vec::new();
+        for line in BufReader::new(std::io::Read::take(file, BYTES_MAX)).lines() {
+            if let Ok(head) = serde_json::from_str(&line?) {
+                heads.push(head);
+            }
+        }
         Ok(heads)
     }
 
-    /// Adds a head; it is on disk afterwards.
+    /// Adds a head, on disk before this returns.
     ///
     /// # Errors
     /// When it can't be written.
-    pub fn append(&self, head: &Head) -> Result<(), AuditError> {
+    pub fn append(&self, head: &Head) -> std::io::Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        make_private_dir(dir)?;
-        let mut line =
-            serde_json::to_vec(head).map_err(|error| self.failed(&std::io::Error::other(error)))?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)?;
+        self.make_room(dir)?;
+        let mut line = serde_json::to_vec(head)?;
+        // Before it, in case a crash has cut off the line before; an empty line is none.
+        line.insert(0, b'\n');
         line.push(b'\n');
-        let write = || {
-            let mut file = self
-                .options()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(&self.path)?;
-            let before = file.metadata()?.len();
-            if before.saturating_add(line.len() as u64) > FILE_BYTES_MAX {
-                return self.compact(dir, &line);
-            }
-            file.write_all(&line)?;
-            file.sync_all()?;
-            if before == 0 {
-                File::open(dir)?.sync_all()?;
-            }
-            Ok(())
-        };
-        write().map_err(|error| self.failed(&error))
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&self.path)?;
+        file.write_all(&line)?;
+        file.sync_data()
     }
 
-    /// Keeps the newer half of the lines and adds one: written beside, then renamed.
-    fn compact(&self, dir: &Path, line: &[u8]) -> std::io::Result<()> {
-        let text = std::fs::read(&self.path)?;
-        let half = text.get(text.len() / 2..).unwrap_or_default();
-        let start = half.iter().position(|byte| *byte == b'\n');
-        let kept = start.and_then(|end| half.get(end.saturating_add(1)..));
+    /// Leaves the newer half when there are too many: written beside, then renamed.
+    fn make_room(&self, dir: &Path) -> std::io::Result<()> {
+        /// Roughly what a head takes; looking at the size is cheap.
+        const HEAD_BYTES: u64 = 150;
+        let bytes = std::fs::metadata(&self.path).map_or(0, |meta| meta.len());
+        if bytes < HEAD_BYTES * 2 * HEADS_KEPT as u64 {
+            return Ok(());
+        }
+        let heads = self.read()?;
         let mut file = tempfile::Builder::new()
-            .permissions(std::fs::Permissions::from_mode(0o600))
+            .prefix(".heads-")
             .tempfile_in(dir)?;
-        file.write_all(kept.unwrap_or_default())?;
-        file.write_all(line)?;
+        for head in heads.iter().skip(heads.len().saturating_sub(HEADS_KEPT)) {
+            serde_json::to_writer(&mut file, head)?;
+            file.write_all(b"\n")?;
+        }
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
-        File::open(dir)?.sync_all()
-    }
-
-    fn options(&self) -> OpenOptions {
-        let mut options = OpenOptions::new();
-        options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
-        options
-    }
-
-    fn failed(&self, error: &std::io::Error) -> AuditError {
-        AuditError::File {
-            path: self.path.clone(),
-            why: format!("the heads of the audit log can't be kept there: {error}"),
-            action: "make it and its directory yours to read and write".to_owned(),
-        }
+        Ok(())
     }
 }
 
@@ -167,36 +117,35 @@ mod tests {
 
     fn head(seq: i64) -> Head {
         Head {
-            project: "p".to_owned(),
+            project: "0123456789abcdef".repeat(2),
             seq,
-            mac: "0a".repeat(32),
-            time_ms: 1_700_000_000_000 + seq,
+            mac: "0".repeat(64),
+            time: 1_700_000_000_000 + seq,
         }
     }
 
     #[test]
-    fn heads_are_kept_and_bounded() {
+    fn heads_are_added_and_old_ones_go() {
         let dir = tempfile::tempdir().unwrap();
-        let file = HeadsFile::new(&dir.path().join("heads"), "p");
-        assert_eq!(file.read().unwrap(), []);
-        file.append(&head(1)).unwrap();
-        file.append(&head(2)).unwrap();
-        assert_eq!(file.read().unwrap(), [head(1), head(2)]);
-        // A line cut by a crash, and what is of no use.
-        let mut text = std::fs::read(file.path()).unwrap();
-        text.extend(b"{\"project\":\"q\",\"seq\":3,\"mac\":\"\",\"time_ms\":1}\n{\"proj\n");
-        let full = FILE_BYTES_MAX as usize - 20 - text.len();
-        text.extend(std::iter::repeat_n(b'\n', full));
-        std::fs::write(file.path(), &text).unwrap();
-        assert_eq!(file.read().unwrap().len(), 2);
-        file.append(&head(3)).unwrap();
-        assert_eq!(file.read().unwrap(), [head(3)]);
-        assert!(std::fs::metadata(file.path()).unwrap().len() < FILE_BYTES_MAX);
-    }
+        let heads = Heads::new(dir.path(), "p");
+        assert!(heads.read().unwrap().is_empty());
+        heads.append(&head(1)).unwrap();
+        // A crash in the middle of a line.
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(heads.path())
+            .unwrap();
+        file.write_all(b"{\"project\":\"p\",\"se").unwrap();
+        heads.append(&head(2)).unwrap();
+        assert_eq!(heads.read().unwrap(), [head(1), head(2)]);
 
-    #[test]
-    fn ids_lead_nowhere_else() {
-        let file = HeadsFile::new(Path::new("heads"), "../../x");
-        assert_eq!(file.path(), Path::new("heads/______x.jsonl"));
+        let many: String = (3..12_000)
+            .map(|seq| format!("{}\n", serde_json::to_string(&head(seq)).unwrap()))
+            .collect();
+        std::fs::write(heads.path(), many).unwrap();
+        heads.append(&head(12_000)).unwrap();
+        let left = heads.read().unwrap();
+        assert_eq!(left.len(), HEADS_KEPT + 1);
+        assert_eq!(left.last(), Some(&head(12_000)));
     }
 }

@@ -1,434 +1,578 @@
-//! The log as the owner of the project keeps it.
+//! The log as it is written: records get their place and code at once and in order, and go
+//! to the disk in groups.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::chain::{Chain, Mac};
-use super::clock::{AuditClock, Jump, SystemClock, Watch};
-use super::error::AuditError;
-use super::event::{AuditEvent, AuditKind, GapReason};
-use super::heads::{HeadSink, HeadsFile};
-use super::key::AuditKey;
-use super::record::{self, Texts};
-use super::writer::Writer;
-use crate::rows::AuditGroup;
+use super::event::{self, AuditEvent, AuditKind, AuditRecord};
+use super::heads::{Head, Heads};
+use super::prune::{self, Bounds};
+use crate::error::StateError;
+use crate::key::Key;
+use crate::rows::{AuditRow, Checkpoint};
 use crate::store::StateStore;
 
-/// Records that wait for the disk. At some thousand calls per second this is seconds of them.
-const PENDING_MAX: u32 = 16_384;
+/// Longest time that a record waits for others to be written with: within 50 ms it is to be
+/// on disk, which needs some of them.
+const GROUP_TIME: Duration = Duration::from_millis(40);
 
-/// Bytes of the records that wait. As many may be on their way to the disk.
-const PENDING_BYTES_MAX: usize = 4 << 20;
+/// Records of one group.
+const GROUP_MAX: usize = 1_000;
 
-/// How a project's log is kept.
-#[derive(Clone, Debug)]
+/// Records that wait for the disk, and their bytes. Beyond, they are lost, and counted.
+const PENDING_MAX: usize = 20_000;
+const PENDING_BYTES_MAX: u64 = 32 << 20;
+
+/// Pause after a failed write, and the longest one.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Longest time between a record and a head that covers it.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Pause between two looks whether there is too much.
+const PRUNE_PAUSE: Duration = Duration::from_secs(60);
+
+/// How far the wall clock and time as it passes may differ between two records before that
+/// is recorded.
+const JUMP_MS: i64 = 10_000;
+
+/// How long a log may have rested before old records are pruned by their age: a clock that
+/// is set wrong would otherwise empty it.
+const REST_MS_MAX: i64 = 30 * 86_400_000;
+
+/// Hears of heads.
+pub type OnHead = Arc<dyn Fn(&Head) + Send + Sync>;
+
+/// How the log is kept.
+#[derive(Clone)]
 pub struct AuditConfig {
-    /// Bytes of records that are kept; the oldest go first.
+    /// Bytes of records that are kept.
     pub size_max: u64,
     /// How long records are kept.
     pub age_max: Duration,
-    /// The directory of the files of heads, in the user's own directory.
-    pub heads: PathBuf,
-    /// Where heads go as well.
-    pub sinks: Vec<Arc<dyn HeadSink>>,
-    /// What the `started` record says, such as the host's version.
-    pub about: Map<String, Value>,
-    /// What time it is.
-    pub clock: Arc<dyn AuditClock>,
+    /// Where heads go.
+    pub heads: Heads,
+    /// Hears of heads too; called on the log's own task, it must not block.
+    pub on_head: Option<OnHead>,
+    /// The wall clock: milliseconds since 1970, UTC.
+    pub clock: fn() -> i64,
 }
 
-impl AuditConfig {
-    /// Bytes of records that are kept by default.
-    pub const SIZE_MAX: u64 = 256 << 20;
+/// The system's wall clock: milliseconds since 1970, UTC.
+pub fn wall_clock() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
 
-    /// How long records are kept by default: a year, and time to look at it.
-    pub const AGE_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// Why something could not be recorded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuditError {
+    /// The state can't be written.
+    #[error("the audit log can't be written, and nothing is done that it would not show: {0}")]
+    Store(#[from] StateError),
+    /// More records wait for the disk than may.
+    #[error("the audit log's records wait for the disk; try again in a moment")]
+    Behind,
+    /// The event has no form as a record.
+    #[error("this can't be recorded: {0}")]
+    Event(String),
+}
 
-    /// The defaults, with heads in `heads`.
-    pub fn new(heads: PathBuf) -> AuditConfig {
-        AuditConfig {
-            size_max: AuditConfig::SIZE_MAX,
-            age_max: AuditConfig::AGE_MAX,
-            heads,
-            sinks: Vec::new(),
-            about: Map::new(),
-            clock: Arc::new(SystemClock::default()),
-        }
+/// The audit log of a project, for the process that owns it.
+pub struct AuditLog {
+    shared: Arc<Shared>,
+    _until_dropped: DropGuard,
+}
+
+impl std::fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuditLog")
     }
 }
 
-/// The audit log of a project, kept by its owner.
-///
-/// Records get their place and their code in the order of [`AuditLog::note`] and
-/// [`AuditLog::commit`], in memory; a task of its own writes them in groups.
-#[derive(Debug)]
-pub struct AuditLog {
-    shared: Arc<Shared>,
-    task: Mutex<Option<JoinHandle<()>>>,
+struct Shared {
+    store: Arc<dyn StateStore>,
+    chain: Chain,
+    config: AuditConfig,
+    line: Mutex<Line>,
+    /// Whether the last write failed.
+    failing: AtomicBool,
+    /// Something waits for the disk.
+    more: Notify,
+    /// Somebody waits for it.
+    urgent: Notify,
+    progress: watch::Sender<Progress>,
+    /// The last head that was kept.
+    exported: Mutex<Option<Head>>,
+    end: CancellationToken,
+}
+
+/// The end of the log, and what of it is not on disk yet.
+struct Line {
+    seq: i64,
+    mac: Mac,
+    pending: VecDeque<AuditRow>,
+    pending_bytes: u64,
+    /// Records that there was no room for.
+    lost: u64,
+    /// The wall clock and time as it passes, at the last record.
+    time: (i64, Instant),
+    /// Whether the clock has been steady, so that ages mean something.
+    steady: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    /// The last record on disk.
+    durable: i64,
+    /// Writes that failed, counted, and why the last one did.
+    failures: u64,
+    why: Option<StateError>,
 }
 
 impl AuditLog {
-    /// Opens the log of the store's project: checks its end against the key and the exported
-    /// heads, writes a `gap` record for what is wrong with it, then `started`.
+    /// Opens the log: looks whether its end is what this user's key and heads say, and
+    /// records that a host runs. What is missing or wrong is recorded as a gap, and said by
+    /// `verify`; it doesn't keep the host from running.
+    ///
+    /// To be called within a tokio runtime.
     ///
     /// # Errors
-    /// When no record at its end was written with this key, or it can't be read or written.
+    /// When the state can't be read or written.
     pub async fn open(
         store: Arc<dyn StateStore>,
-        key: AuditKey,
+        key: &Key,
         config: AuditConfig,
-    ) -> Result<Arc<AuditLog>, AuditError> {
-        let chain = Chain::new(&key, store.project());
-        let heads = HeadsFile::new(&config.heads, store.project());
-        let end = super::open::check_end(&store, &chain, &key, &heads, &config).await?;
+        started: Map<String, Value>,
+    ) -> Result<AuditLog, AuditError> {
+        let chain = Chain::new(key, store.project());
+        let last = store.audit_last().await?;
+        let checkpoint = store.audit_checkpoint().await?;
+        let (seq, mac) = match (&last, &checkpoint) {
+            (Some(last), _) => (last.seq, Mac::from_hex(&last.mac)),
+            (None, Some(checkpoint)) => (checkpoint.seq, Mac::from_hex(&checkpoint.mac)),
+            (None, None) => (0, Some(Mac::START)),
+        };
+        let head = last_head(&config.heads, store.project());
+        let gaps = gaps(&*store, &chain, head.as_ref(), last.as_ref()).await?;
+        let now = (config.clock)();
+        let rested = last
+            .as_ref()
+            .and_then(|last| AuditRecord::parse(&last.record).ok())
+            .is_some_and(|last| (0..=REST_MS_MAX).contains(&now.saturating_sub(last.time)));
+        let end = CancellationToken::new();
         let shared = Arc::new(Shared {
-            tail: Mutex::new(Tail {
-                seq: end.seq,
-                mac: end.mac,
-                pending: Pending::default(),
-                watch: Watch::new(),
-                refused: 0,
-                closing: false,
-            }),
-            wake: Notify::new(),
-            health: AtomicU8::new(HEALTHY),
-            why: Mutex::new(String::new()),
-            exported: AtomicI64::new(end.exported),
-            clock_set: Mutex::new(None),
-            chain,
             store,
+            chain,
+            line: Mutex::new(Line {
+                seq,
+                mac: mac.unwrap_or(Mac::START),
+                pending: VecDeque::new(),
+                pending_bytes: 0,
+                lost: 0,
+                time: (now, Instant::now()),
+                steady: rested,
+            }),
             config,
+            failing: AtomicBool::new(false),
+            more: Notify::new(),
+            urgent: Notify::new(),
+            progress: watch::Sender::new(Progress {
+                durable: seq,
+                ..Progress::default()
+            }),
+            exported: Mutex::new(head),
+            end: end.clone(),
         });
-        {
-            let mut tail = shared.tail();
-            for (reason, body) in &end.gaps {
-                let details = Value::Object(body.clone()).to_string();
-                tracing::error!(
-                    reason = reason.as_str(),
-                    details,
-                    "the audit log has a gap; see `portreeve audit verify`"
-                );
-                shared.gap(&mut tail, *reason, body.clone());
-            }
-            let about = shared.config.about.clone();
-            shared.host_record(&mut tail, AuditKind::Started, about);
-        }
-        let mut writer = Writer::new(shared.clone(), heads);
-        writer.write_pending().await?;
-        writer.export_head().await;
-        let task = tokio::spawn(writer.run());
-        Ok(Arc::new(AuditLog {
+        tokio::spawn(shared.clone().run());
+        let log = AuditLog {
             shared,
-            task: Mutex::new(Some(task)),
-        }))
+            _until_dropped: end.drop_guard(),
+        };
+        for gap in gaps {
+            let told = Value::Object(gap.clone());
+            tracing::error!(gap = %told, "the audit log has a gap");
+            log.note(AuditEvent::host(AuditKind::Gap, gap))?;
+        }
+        log.commit(AuditEvent::host(AuditKind::Started, started))
+            .await?;
+        Ok(log)
     }
 
-    /// Puts an event on record; it is on disk within 50 ms. Cheap: some hashing, no waiting.
+    /// Records an event. It is on disk within 50 ms, unless the disk is slower; who must
+    /// know uses [`AuditLog::commit`].
     ///
     /// # Errors
-    /// When the log can't be written, or more waits than may. A later `gap` record counts
-    /// what was refused.
+    /// When more records wait for the disk than may: this one is lost, and the log says so.
     pub fn note(&self, event: AuditEvent) -> Result<(), AuditError> {
-        self.shared.push(&event, None).map(|_| ())
+        self.shared.push(&event)?;
+        self.shared.more.notify_one();
+        Ok(())
     }
 
-    /// Puts an event on record; it is on disk when this is ready. Gives its place.
+    /// Records an event and waits until it is on disk. Gives its place.
     ///
     /// # Errors
-    /// When it can't be written: then what it stands for must not be done. Should it get to
-    /// the disk later all the same, a `gap` record says that it was withdrawn.
+    /// When it can't be written now. What it announces must then not be done; should the
+    /// record come to the disk later, another one says that it was not.
     pub async fn commit(&self, event: AuditEvent) -> Result<i64, AuditError> {
-        let (done, waiting) = oneshot::channel();
-        let seq = self.shared.push(&event, Some(done))?;
-        waiting.await.unwrap_or(Err(AuditError::Closed))?;
-        Ok(seq)
+        let mut progress = self.shared.progress.subscribe();
+        let failures = progress.borrow_and_update().failures;
+        let seq = self.shared.push(&event)?;
+        self.shared.more.notify_one();
+        self.shared.urgent.notify_one();
+        let ended = progress
+            .wait_for(|progress| progress.durable >= seq || progress.failures != failures)
+            .await
+            .map_err(|_| StateError::Closed)?
+            .clone();
+        if ended.durable >= seq {
+            return Ok(seq);
+        }
+        let mut body = Map::new();
+        body.insert("seq".to_owned(), seq.into());
+        let undone = AuditEvent {
+            kind: AuditKind::Undone,
+            body,
+            ..event
+        };
+        // Where there is no room, the announcement was lost as well.
+        let _ = self.shared.push(&undone);
+        Err(ended.why.unwrap_or(StateError::Closed).into())
     }
 
-    /// Whether new calls can be put on record. Cheap.
+    /// Whether what is recorded now comes to the disk; if not, nothing new may begin.
     ///
     /// # Errors
     /// Why not.
     pub fn healthy(&self) -> Result<(), AuditError> {
-        self.shared.healthy()
+        if !self.shared.failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let progress = self.shared.progress.borrow();
+        match &progress.why {
+            Some(why) => Err(AuditError::Store(why.clone())),
+            None => Ok(()),
+        }
     }
 
-    /// Writes what waits, and `stopped`; exports the head. Nothing can be put on record
-    /// afterwards.
+    /// The last record that is on disk.
+    pub fn durable(&self) -> i64 {
+        self.shared.progress.borrow().durable
+    }
+
+    /// Records that the host ends in order, and writes what is left, as far as the disk
+    /// takes it.
     pub async fn close(&self) {
-        {
-            let mut tail = self.shared.tail();
-            if !tail.closing {
-                self.shared
-                    .host_record(&mut tail, AuditKind::Stopped, Map::new());
-                tail.closing = true;
-            }
+        let stopped = AuditEvent::host(AuditKind::Stopped, Map::new());
+        if let Err(error) = self.commit(stopped).await {
+            tracing::error!(%error, "the end of this host is not in the audit log");
         }
-        self.shared.wake.notify_one();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(%error, "the task that writes the audit log failed");
+        self.shared.end.cancel();
+        self.shared.export_head().await;
+    }
+}
+
+fn last_head(heads: &Heads, project: &str) -> Option<Head> {
+    let read = heads.read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the heads of the audit log can't be read");
+        Vec::new()
+    });
+    read.into_iter().rev().find(|head| head.project == project)
+}
+
+/// What is missing or wrong at the end of the log.
+async fn gaps(
+    store: &dyn StateStore,
+    chain: &Chain,
+    head: Option<&Head>,
+    last: Option<&AuditRow>,
+) -> Result<Vec<Map<String, Value>>, AuditError> {
+    let mut gaps = Vec::new();
+    let mut gap = |body: Value| {
+        if let Value::Object(body) = body {
+            gaps.push(body);
         }
-        self.shared.health.store(CLOSED, Ordering::Release);
-    }
-
-    /// Ends the log as a crash of the process would.
-    #[cfg(test)]
-    pub(super) fn crash(&self) {
-        if let Some(task) = self.task.lock().unwrap().take() {
-            task.abort();
+    };
+    if let Some(last) = last {
+        let before = store.audit_after(last.seq.saturating_sub(2), 2).await?;
+        let checkpoint = store.audit_checkpoint().await?;
+        let before = match before.as_slice() {
+            [before, _] => Mac::from_hex(&before.mac),
+            _ => match &checkpoint {
+                Some(checkpoint) => Mac::from_hex(&checkpoint.mac),
+                None => Some(Mac::START),
+            },
+        };
+        let genuine = before.is_some_and(|before| {
+            Mac::from_hex(&last.mac) == Some(chain.mac(before, &last.record))
+        });
+        let ended = AuditRecord::parse(&last.record).is_ok_and(|record| record.kind == "stopped");
+        if !genuine {
+            gap(json!({
+                "reason": "the last record does not bear this user's key: it was changed, or the key is another one",
+                "seq": last.seq,
+            }));
+        } else if !ended {
+            gap(json!({
+                "reason": "the host that wrote the last record did not end in order; what it did after that is not recorded",
+                "seq": last.seq,
+            }));
         }
     }
-
-    /// Prunes what is too old or too much now.
-    #[cfg(test)]
-    pub(super) fn maintain(&self) {
-        self.shared.tail().pending.maintain = true;
-        self.shared.wake.notify_one();
+    let Some(head) = head else {
+        return Ok(gaps);
+    };
+    let seq = last.map_or(0, |last| last.seq);
+    if head.seq > seq {
+        gap(json!({
+            "reason": "records were cut off: a head of the log goes further than the log",
+            "seq": seq,
+            "head": head.seq,
+        }));
     }
-}
-
-impl Drop for AuditLog {
-    fn drop(&mut self) {
-        // Not closed: what waits is written, but without `stopped`.
-        self.shared.tail().closing = true;
-        self.shared.wake.notify_one();
-    }
-}
-
-const HEALTHY: u8 = 0;
-const CROWDED: u8 = 1;
-const UNWRITABLE: u8 = 2;
-const CLOSED: u8 = 3;
-
-/// What the log and its writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) store: Arc<dyn StateStore>,
-    pub(super) chain: Chain,
-    pub(super) config: AuditConfig,
-    pub(super) wake: Notify,
-    /// The last record whose head is in the user's file.
-    pub(super) exported: AtomicI64,
-    /// When the wall clock was last found to be set.
-    pub(super) clock_set: Mutex<Option<Duration>>,
-    tail: Mutex<Tail>,
-    health: AtomicU8,
-    why: Mutex<String>,
-}
-
-/// The end of the chain.
-#[derive(Debug)]
-pub(super) struct Tail {
-    /// The last record.
-    pub(super) seq: i64,
-    /// Its code.
-    pub(super) mac: Mac,
-    pub(super) pending: Pending,
-    watch: Watch,
-    /// Events that were refused since the last record that says so.
-    pub(super) refused: u64,
-    pub(super) closing: bool,
-}
-
-/// Who waits for which record.
-pub(super) type Waiters = Vec<(i64, oneshot::Sender<Result<(), AuditError>>)>;
-
-/// Records that wait to be written.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    pub(super) group: Option<AuditGroup>,
-    pub(super) count: u32,
-    pub(super) since: Option<Instant>,
-    /// Who waits for which record.
-    pub(super) waiters: Waiters,
-    pub(super) administrative: bool,
-    pub(super) urgent: bool,
-    /// Old records shall be looked after now.
-    pub(super) maintain: bool,
+    Ok(gaps)
 }
 
 impl Shared {
-    pub(super) fn tail(&self) -> MutexGuard<'_, Tail> {
-        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn why(&self) -> MutexGuard<'_, String> {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives an event its place and code.
+    fn push(&self, event: &AuditEvent) -> Result<i64, AuditError> {
+        let (now, passed) = ((self.config.clock)(), Instant::now());
+        let mut line = self.line();
+        if line.pending.len() >= PENDING_MAX || line.pending_bytes >= PENDING_BYTES_MAX {
+            line.lost = line.lost.saturating_add(1);
+            return Err(AuditError::Behind);
+        }
+        if line.lost > 0 {
+            let mut body = Map::new();
+            body.insert(
+                "reason".to_owned(),
+                "records were lost: they came faster than the disk takes them".into(),
+            );
+            body.insert("lost".to_owned(), line.lost.into());
+            line.append(&self.chain, now, &AuditEvent::host(AuditKind::Gap, body))?;
+            line.lost = 0;
+        }
+        if let Some(jump) = line.jump(now, passed) {
+            let mut body = Map::new();
+            body.insert("jump-ms".to_owned(), jump.into());
+            line.append(&self.chain, now, &AuditEvent::host(AuditKind::Clock, body))?;
+        }
+        line.append(&self.chain, now, event)
     }
 
-    pub(super) fn healthy(&self) -> Result<(), AuditError> {
-        match self.health.load(Ordering::Acquire) {
-            HEALTHY => Ok(()),
-            CROWDED => Err(AuditError::Crowded),
-            CLOSED => Err(AuditError::Closed),
-            _ => Err(AuditError::Unwritable {
-                why: self.why().clone(),
+    /// Writes until the end, and then what is left.
+    async fn run(self: Arc<Self>) {
+        let mut head_at = Instant::now();
+        let mut prune_at = Instant::now();
+        loop {
+            let ended = self.end.is_cancelled();
+            let behind = self.head_is_behind();
+            tokio::select! {
+                biased;
+                () = self.more.notified() => {}
+                () = self.end.cancelled(), if !ended => {}
+                () = sleep(HEAD_TIME), if behind => {}
+            }
+            // Others may come meanwhile, unless somebody waits.
+            let mut urgent = timeout(GROUP_TIME, async {
+                tokio::select! {
+                    () = self.urgent.notified() => {}
+                    () = self.end.cancelled() => {}
+                }
+            })
+            .await
+            .is_ok();
+            self.write_all().await;
+            urgent |= head_at.elapsed() >= HEAD_TIME;
+            if urgent && self.head_is_behind() {
+                self.export_head().await;
+                head_at = Instant::now();
+            }
+            if ended {
+                return;
+            }
+            if prune_at <= Instant::now() {
+                prune_at = Instant::now() + PRUNE_PAUSE;
+                if let Err(error) = self.prune().await {
+                    tracing::warn!(%error, "the audit log could not be pruned");
+                }
+            }
+        }
+    }
+
+    /// Writes all records that wait; tries again where the disk refuses them.
+    async fn write_all(&self) {
+        let mut pause = RETRY_PAUSE;
+        loop {
+            let group: Vec<AuditRow> = {
+                let line = self.line();
+                line.pending.iter().take(GROUP_MAX).cloned().collect()
+            };
+            let Some(last) = group.last().map(|row| row.seq) else {
+                return;
+            };
+            let written = group.len();
+            match self.store.audit_append(group).await {
+                Ok(()) => {
+                    {
+                        let mut line = self.line();
+                        let bytes = line.pending.drain(..written).map(|row| row.bytes()).sum();
+                        line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
+                    }
+                    if self.failing.swap(false, Ordering::Relaxed) {
+                        tracing::warn!("the audit log is written again");
+                    }
+                    pause = RETRY_PAUSE;
+                    self.progress
+                        .send_modify(|progress| progress.durable = last);
+                }
+                Err(error) => {
+                    if !self.failing.swap(true, Ordering::Relaxed) {
+                        tracing::error!(%error, "the audit log can't be written: new calls are refused until it can");
+                    }
+                    self.progress.send_modify(|progress| {
+                        progress.failures = progress.failures.wrapping_add(1);
+                        progress.why = Some(error);
+                    });
+                    if self.end.is_cancelled() {
+                        return;
+                    }
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        () = self.end.cancelled() => {}
+                    }
+                    pause = pause.saturating_mul(2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Removes the oldest records where there are too many or they are too old.
+    async fn prune(&self) -> Result<(), AuditError> {
+        let bounds = Bounds {
+            size_max: self.config.size_max,
+            // Ages mean nothing under a clock that jumps.
+            older_than: self.line().steady.then(|| {
+                let age = i64::try_from(self.config.age_max.as_millis()).unwrap_or(i64::MAX);
+                (self.config.clock)().saturating_sub(age)
             }),
-        }
-    }
-
-    /// Says that nothing can be written, and why.
-    pub(super) fn set_unwritable(&self, why: &str) {
-        why.clone_into(&mut self.why());
-        self.health.store(UNWRITABLE, Ordering::Release);
-    }
-
-    /// Says that everything is well. Takes the tail, so that it can't cross a push.
-    pub(super) fn set_healthy(&self, _tail: &mut Tail) {
-        self.health.store(HEALTHY, Ordering::Release);
-    }
-
-    fn push(
-        &self,
-        event: &AuditEvent,
-        waiter: Option<oneshot::Sender<Result<(), AuditError>>>,
-    ) -> Result<i64, AuditError> {
-        // Outside of the lock: the dearest part. A map of values is always JSON.
-        let body = serde_json::to_string(&event.body).unwrap_or_else(|_| "{}".to_owned());
-        let mut tail = self.tail();
-        if tail.closing {
-            return Err(AuditError::Closed);
-        }
-        let health = self.health.load(Ordering::Acquire);
-        let bytes = tail.pending.bytes();
-        let full = tail.pending.count >= PENDING_MAX || bytes >= PENDING_BYTES_MAX;
-        if health == UNWRITABLE || full {
-            tail.refused = tail.refused.saturating_add(1);
-            drop(tail);
-            return Err(self.healthy().err().unwrap_or(AuditError::Crowded));
-        }
-        let texts = Texts {
-            kind: event.kind.as_str(),
-            alias: &event.holder.alias,
-            tenant: &event.holder.tenant,
-            caller: &event.caller,
-            call: &event.call,
-            body: &body,
+            exported: self.head().map_or(0, |head| head.seq),
         };
-        let seq = self.append(&mut tail, &texts);
-        let pending = &mut tail.pending;
-        pending.administrative |= event.kind.is_administrative();
-        let mut wake = pending.count == 1;
-        if let Some(waiter) = waiter {
-            pending.waiters.push((seq, waiter));
-            wake |= !pending.urgent;
-            pending.urgent = true;
+        let Some(surplus) = prune::surplus(&*self.store, &bounds).await? else {
+            return Ok(());
+        };
+        let body = surplus.describe();
+        self.push(&AuditEvent::host(AuditKind::Prune, body))?;
+        self.write_all().await;
+        let time_ms = (self.config.clock)();
+        let seal = self.chain.seal(surplus.seq, time_ms, &surplus.mac).to_hex();
+        self.store
+            .audit_prune(Checkpoint {
+                seq: surplus.seq,
+                time_ms,
+                mac: surplus.mac,
+                seal,
+            })
+            .await?;
+        Ok(())
+    }
+
+    fn head_is_behind(&self) -> bool {
+        let progress = self.progress.borrow();
+        progress.durable > self.head().map_or(0, |head| head.seq)
+    }
+
+    /// The last head that this process exported.
+    fn head(&self) -> Option<Head> {
+        self.exported
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Puts the last record on disk where its removal shows.
+    async fn export_head(&self) {
+        let last = match self.store.audit_last().await {
+            Ok(Some(last)) => last,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "no head of the audit log could be taken");
+                return;
+            }
+        };
+        if self.head().is_some_and(|head| head.seq >= last.seq) {
+            return;
         }
-        // Calls that run shall find room for their records: no new ones from half on.
-        if pending.count >= PENDING_MAX / 2 || pending.bytes() >= PENDING_BYTES_MAX / 2 {
-            self.health.store(CROWDED, Ordering::Release);
-            wake |= !pending.urgent;
-            pending.urgent = true;
+        let head = Head {
+            project: self.store.project().to_owned(),
+            seq: last.seq,
+            mac: last.mac,
+            time: (self.config.clock)(),
+        };
+        let (heads, exported) = (self.config.heads.clone(), head.clone());
+        let appended = tokio::task::spawn_blocking(move || heads.append(&exported)).await;
+        match appended {
+            Ok(Ok(())) => {
+                if let Some(on_head) = &self.config.on_head {
+                    on_head(&head);
+                }
+                *self.exported.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
+            }
+            Ok(Err(error)) => tracing::warn!(
+                path = %self.config.heads.path().display(), %error,
+                "a head of the audit log could not be kept; records cut off after the last one would not show"
+            ),
+            Err(error) => tracing::error!(%error, "the task that keeps heads failed"),
         }
-        drop(tail);
-        if wake {
-            self.wake.notify_one();
-        }
+    }
+}
+
+impl Line {
+    fn append(&mut self, chain: &Chain, now: i64, event: &AuditEvent) -> Result<i64, AuditError> {
+        let seq = self.seq.saturating_add(1);
+        let record = event::line(seq, now, event).map_err(AuditError::Event)?;
+        let mac = chain.mac(self.mac, &record);
+        let row = AuditRow {
+            seq,
+            holder: event.holder.clone(),
+            record,
+            mac: mac.to_hex(),
+        };
+        self.pending_bytes = self.pending_bytes.saturating_add(row.bytes());
+        self.pending.push_back(row);
+        self.seq = seq;
+        self.mac = mac;
         Ok(seq)
     }
 
-    /// Adds a record of the host itself, whatever waits already.
-    pub(super) fn host_record(&self, tail: &mut Tail, kind: AuditKind, body: Map<String, Value>) {
-        let body = Value::Object(body).to_string();
-        let texts = Texts {
-            kind: kind.as_str(),
-            alias: "",
-            tenant: "",
-            caller: "",
-            call: "",
-            body: &body,
-        };
-        self.append(tail, &texts);
-        tail.pending.administrative |= kind.is_administrative();
-        tail.pending.urgent = true;
-    }
-
-    /// Adds a `gap` record.
-    pub(super) fn gap(&self, tail: &mut Tail, reason: GapReason, mut body: Map<String, Value>) {
-        body.insert("reason".to_owned(), reason.as_str().into());
-        self.host_record(tail, AuditKind::Gap, body);
-    }
-
-    /// Gives a record its time, its place and its code.
-    fn append(&self, tail: &mut Tail, texts: &Texts<'_>) -> i64 {
-        let time_ms = self.config.clock.wall_ms();
-        let passed = self.config.clock.passed();
-        if let Some(jump) = tail.watch.look(time_ms, passed) {
-            *self
-                .clock_set
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(passed);
-            let body = jump_body(jump, GapReason::Clock).to_string();
-            let texts = Texts {
-                kind: AuditKind::Gap.as_str(),
-                alias: "",
-                tenant: "",
-                caller: "",
-                call: "",
-                body: &body,
-            };
-            self.append_at(tail, time_ms, &texts);
+    /// By how much the wall clock went otherwise than time passed since the last record, if
+    /// that is much: milliseconds, forwards or backwards.
+    fn jump(&mut self, now: i64, passed: Instant) -> Option<i64> {
+        let (before, since) = std::mem::replace(&mut self.time, (now, passed));
+        let elapsed = passed.saturating_duration_since(since).as_millis();
+        let elapsed = i64::try_from(elapsed).unwrap_or(i64::MAX);
+        let jump = now.saturating_sub(before).saturating_sub(elapsed);
+        if jump.saturating_abs() < JUMP_MS {
+            return None;
         }
-        self.append_at(tail, time_ms, texts)
+        self.steady = false;
+        Some(jump)
     }
-
-    fn append_at(&self, tail: &mut Tail, time_ms: i64, texts: &Texts<'_>) -> i64 {
-        let seq = tail.seq.saturating_add(1);
-        let pending = &mut tail.pending;
-        pending.since.get_or_insert_with(Instant::now);
-        let group = pending.group.get_or_insert_with(|| AuditGroup {
-            first: seq,
-            last: seq,
-            from_ms: time_ms,
-            to_ms: time_ms,
-            records: Vec::with_capacity(4 << 10),
-        });
-        let start = group.records.len();
-        record::encode(&mut group.records, seq, time_ms, texts);
-        // Within a group the code before lies right before the record.
-        let joined = start
-            .checked_sub(tail.mac.len())
-            .and_then(|start| group.records.get(start..));
-        let mac = match joined {
-            Some(joined) => self.chain.mac_joined(joined),
-            None => self.chain.mac(&tail.mac, &group.records),
-        };
-        group.records.extend_from_slice(mac.as_bytes());
-        group.last = seq;
-        group.from_ms = group.from_ms.min(time_ms);
-        group.to_ms = group.to_ms.max(time_ms);
-        pending.count = pending.count.saturating_add(1);
-        tail.seq = seq;
-        tail.mac = *mac.as_bytes();
-        seq
-    }
-}
-
-impl Pending {
-    fn bytes(&self) -> usize {
-        self.group.as_ref().map_or(0, |group| group.records.len())
-    }
-}
-
-/// What a record about a clock that was set says.
-pub(super) fn jump_body(jump: Jump, reason: GapReason) -> Value {
-    json!({
-        "reason": reason.as_str(),
-        "expected_ms": jump.expected_ms,
-        "found_ms": jump.found_ms,
-        "by_ms": jump.found_ms.saturating_sub(jump.expected_ms),
-    })
 }

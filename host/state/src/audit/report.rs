@@ -1,311 +1,231 @@
-//! What happened in a window of time, and what of it is unusual.
+//! What happened in a window of time, summed up, and what of it is unusual.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
 
-use super::clock::time_text;
-use super::error::AuditError;
-use super::event::AuditKind;
-use super::record::{Record, Texts};
-use super::search::{AuditFilter, AuditRecord, scan};
+use super::event::AuditRecord;
+use super::search::{Filter, search};
+use crate::error::StateError;
 use crate::store::StateStore;
 
-/// Different names that are counted; what comes after is counted together.
-const NAMES_MAX: usize = 10_000;
+/// Records that are read at once.
+const PAGE: usize = 5_000;
 
-/// What stands in for names beyond those.
-const OTHERS: &str = "(others)";
+/// Different things that are counted in one table; the rest is counted together.
+const ROWS_MAX: usize = 500;
 
-/// Administrative acts and gaps that are listed; the newest.
-const LISTED_MAX: usize = 1_000;
+/// A count is unusual when it is so many times that of the window before…
+const TIMES_UNUSUAL: u64 = 5;
 
-/// How many times more than before is unusual.
-const TIMES: u64 = 3;
-
-/// How many at least.
-const COUNT_MIN: u64 = 20;
-
-/// Names with how often each was seen.
-pub type Counts = BTreeMap<String, u64>;
-
-/// A window of time: from a moment on, before another; milliseconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ReportWindow {
-    /// Its start.
-    pub from_ms: i64,
-    /// Its end.
-    pub to_ms: i64,
-}
-
-impl ReportWindow {
-    /// The window as long, right before.
-    fn before(self) -> ReportWindow {
-        let length = self.to_ms.saturating_sub(self.from_ms);
-        ReportWindow {
-            from_ms: self.from_ms.saturating_sub(length),
-            to_ms: self.from_ms,
-        }
-    }
-
-    fn contains(self, time_ms: i64) -> bool {
-        (self.from_ms..self.to_ms).contains(&time_ms)
-    }
-}
-
-/// Something unusual, with its arithmetic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unusual {
-    /// The rule: `new-caller`, `new-tool`, `more`, `gap`.
-    pub rule: &'static str,
-    /// A sentence.
-    pub text: String,
-}
+/// …and at least this large.
+const COUNT_UNUSUAL: u64 = 10;
 
 /// What happened in a window.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub struct Report {
-    /// Records in the window.
-    pub records: u64,
-    /// Records in the window as long before it.
-    pub records_before: u64,
+    /// The window: milliseconds since 1970, UTC; its end is not part of it.
+    pub from: i64,
+    /// Its end.
+    pub to: i64,
     /// Records by kind.
-    pub kinds: Counts,
-    /// Records by plugin.
-    pub plugins: Counts,
-    /// Records by caller.
-    pub callers: Counts,
-    /// Calls by tool, as `ALIAS tool`.
-    pub tools: Counts,
-    /// Calls that failed, as `ALIAS code`.
-    pub errors: Counts,
-    /// Refused uses, as `ALIAS capability`.
-    pub refusals: Counts,
-    /// Limits that were hit, as `ALIAS setting`.
-    pub limits: Counts,
-    /// Failed log-ins by caller.
-    pub failed_logins: Counts,
-    /// Administrative acts.
-    pub acts: Vec<AuditRecord>,
-    /// Gaps in the log.
-    pub gaps: Vec<AuditRecord>,
-    /// What is unusual against the window before.
-    pub unusual: Vec<Unusual>,
+    pub kinds: BTreeMap<String, u64>,
+    /// Calls by plugin and tool.
+    pub calls: BTreeMap<String, u64>,
+    /// Calls that failed, by plugin, tool and code.
+    pub failures: BTreeMap<String, u64>,
+    /// Refused uses, by plugin and capability.
+    pub refusals: BTreeMap<String, u64>,
+    /// Limits that were reached, by plugin and setting.
+    pub limits: BTreeMap<String, u64>,
+    /// Failed log-ins, by caller.
+    pub failed_logins: BTreeMap<String, u64>,
+    /// Uses of secrets, by plugin and secret.
+    pub secrets: BTreeMap<String, u64>,
+    /// What people did: grants, installs, secrets; the newest last.
+    pub acts: Vec<String>,
+    /// What is missing from the log, or tells of a crash.
+    pub gaps: Vec<String>,
+    /// What is unusual, with the arithmetic of it.
+    pub unusual: Vec<String>,
 }
 
-/// Sums a window up and compares it with the one as long before it.
+/// Sums up the window from `from_ms` to `to_ms` and compares it with the one before of the
+/// same length.
 ///
 /// # Errors
-/// When the store can't be read, or what it holds are no records.
+/// When the state can't be read.
 pub async fn report(
     store: &Arc<dyn StateStore>,
-    window: ReportWindow,
-) -> Result<Report, AuditError> {
-    let before = window.before();
-    let mut now = Tally::default();
-    let mut then = Tally::default();
-    let mut began_ms: Option<i64> = None;
-    let (mut acts, mut gaps) = (Vec::new(), Vec::new());
-    // All are read: times go back where a clock was set.
-    scan(store, &AuditFilter::default(), |record, texts| {
-        began_ms = Some(began_ms.map_or(record.time_ms, |ms| ms.min(record.time_ms)));
-        if before.contains(record.time_ms) {
-            then.add(texts);
-        } else if window.contains(record.time_ms) {
-            now.add(texts);
-            let kind = texts.kind.parse::<AuditKind>().ok();
-            if kind.is_some_and(AuditKind::is_administrative) {
-                list(&mut acts, record, texts);
-            } else if kind == Some(AuditKind::Gap) {
-                list(&mut gaps, record, texts);
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Report, StateError> {
+    let before_ms = from_ms.saturating_sub(to_ms.saturating_sub(from_ms));
+    let mut before = Counts::default();
+    let mut now = Counts::default();
+    let mut report = Report {
+        from: from_ms,
+        to: to_ms,
+        ..Report::default()
+    };
+    let window = Filter {
+        from_ms: Some(before_ms),
+        to_ms: Some(to_ms),
+        ..Filter::default()
+    };
+    let mut seq = 0;
+    loop {
+        let page = search(store, &window, seq, PAGE).await?;
+        for (line, _) in &page.lines {
+            let Ok(record) = AuditRecord::parse(line) else {
+                report.gaps.push("a line that is no record".to_owned());
+                continue;
+            };
+            if record.time < from_ms {
+                before.count(&record);
+            } else {
+                now.count(&record);
+                report.add(&record, line);
             }
         }
-        ControlFlow::Continue(())
-    })
-    .await?;
-    let unusual = unusual(&now, &then, &gaps, before, began_ms);
-    Ok(Report {
-        records: now.records,
-        records_before: then.records,
-        kinds: now.kinds,
-        plugins: now.plugins,
-        callers: now.callers,
-        tools: now.tools,
-        errors: now.errors,
-        refusals: now.refusals,
-        limits: now.limits,
-        failed_logins: now.failed_logins,
-        acts,
-        gaps,
-        unusual,
-    })
-}
-
-fn list(records: &mut Vec<AuditRecord>, record: &Record<'_>, texts: &Texts<'_>) {
-    if records.len() >= LISTED_MAX {
-        records.remove(0);
+        if page.end {
+            break;
+        }
+        seq = page.last;
     }
-    records.push(AuditRecord::new(record, texts));
+    report.unusual = unusual(&before, &now);
+    Ok(report)
 }
 
-#[derive(Default)]
-struct Tally {
-    records: u64,
-    kinds: Counts,
-    plugins: Counts,
-    callers: Counts,
-    tools: Counts,
-    errors: Counts,
-    refusals: Counts,
-    limits: Counts,
-    failed_logins: Counts,
-}
-
-impl Tally {
-    fn add(&mut self, texts: &Texts<'_>) {
-        self.records = self.records.saturating_add(1);
-        count(&mut self.kinds, texts.kind);
-        if !texts.alias.is_empty() {
-            count(&mut self.plugins, texts.alias);
-        }
-        if !texts.caller.is_empty() {
-            count(&mut self.callers, texts.caller);
-        }
-        let Ok(kind) = texts.kind.parse::<AuditKind>() else {
-            return;
+impl Report {
+    fn add(&mut self, record: &AuditRecord<'_>, line: &str) {
+        let plugin = &record.plugin;
+        let text = |name: &str| {
+            let value = record.body.get(name).and_then(|value| value.as_str());
+            value.unwrap_or("?").to_owned()
         };
-        let of = |counts: &mut Counts, name: &str| {
-            count(counts, format!("{} {name}", texts.alias).trim());
-        };
-        match kind {
-            AuditKind::Call => {
-                let body = body(texts);
-                of(&mut self.tools, text(&body, "tool").unwrap_or("?"));
-                if let Some(code) = text(&body, "code") {
-                    of(&mut self.errors, code);
+        count(&mut self.kinds, record.kind.to_string());
+        match &*record.kind {
+            "call" => {
+                let tool = format!("{plugin} {}", text("tool"));
+                if let Some(code) = record.body.get("error").and_then(|code| code.as_str()) {
+                    count(&mut self.failures, format!("{tool}: {code}"));
                 }
+                count(&mut self.calls, tool);
             }
-            AuditKind::Refusal => {
-                let body = body(texts);
-                of(&mut self.refusals, text(&body, "capability").unwrap_or("?"));
+            "refusal" => count(
+                &mut self.refusals,
+                format!("{plugin} {}", text("capability")),
+            ),
+            "limit" => count(&mut self.limits, format!("{plugin} {}", text("setting"))),
+            "login-failed" => count(&mut self.failed_logins, record.caller.to_string()),
+            "secret-use" | "secret-reveal" => {
+                count(&mut self.secrets, format!("{plugin} {}", text("secret")));
             }
-            AuditKind::Limit => {
-                let body = body(texts);
-                of(&mut self.limits, text(&body, "setting").unwrap_or("?"));
-            }
-            AuditKind::LoginFailed => {
-                let caller = if texts.caller.is_empty() {
-                    "?"
-                } else {
-                    texts.caller
-                };
-                count(&mut self.failed_logins, caller);
+            "gap" | "clock" => keep(&mut self.gaps, line),
+            "add" | "update" | "remove" | "grant" | "revoke" | "edit" | "undone" | "secret-set"
+            | "secret-rotate" | "secret-remove" | "vault-rotate" | "alert" => {
+                keep(&mut self.acts, line);
             }
             _ => {}
         }
     }
+}
 
-    /// What is compared as rates, with what each is called.
-    fn rates(&self) -> [(&'static str, &Counts); 6] {
-        [
-            ("records of plugin", &self.plugins),
-            ("records of caller", &self.callers),
-            ("failed calls of", &self.errors),
-            ("refusals of", &self.refusals),
-            ("limit hits of", &self.limits),
-            ("failed log-ins of", &self.failed_logins),
-        ]
+/// Keeps the newest lines.
+fn keep(lines: &mut Vec<String>, line: &str) {
+    if lines.len() >= ROWS_MAX {
+        lines.remove(0);
     }
+    lines.push(line.to_owned());
 }
 
-fn body(texts: &Texts<'_>) -> Value {
-    serde_json::from_str(texts.body).unwrap_or_default()
-}
-
-fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
-    body.get(name).and_then(Value::as_str)
-}
-
-fn count(counts: &mut Counts, name: &str) {
-    if let Some(count) = counts.get_mut(name) {
-        *count = count.saturating_add(1);
-        return;
-    }
-    let name = if counts.len() < NAMES_MAX {
-        name
+fn count(counts: &mut BTreeMap<String, u64>, what: String) {
+    let what = if counts.len() < ROWS_MAX || counts.contains_key(&what) {
+        what
     } else {
-        OTHERS
+        "others".to_owned()
     };
-    let count = counts.entry(name.to_owned()).or_default();
+    let count = counts.entry(what).or_default();
     *count = count.saturating_add(1);
 }
 
-fn unusual(
-    now: &Tally,
-    then: &Tally,
-    gaps: &[AuditRecord],
-    before: ReportWindow,
-    began_ms: Option<i64>,
-) -> Vec<Unusual> {
-    let mut found = Vec::new();
-    if !gaps.is_empty() {
-        let reasons: BTreeSet<&str> = gaps
-            .iter()
-            .filter_map(|gap| text(&gap.body, "reason"))
-            .collect();
-        let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
-        found.push(Unusual {
-            rule: "gap",
-            text: format!("{} gaps in the log ({reasons})", gaps.len()),
-        });
-    }
-    // A log that is younger has nothing to compare with.
-    if began_ms.is_none_or(|began| began >= before.to_ms) {
-        return found;
-    }
-    let since = time_text(before.from_ms.max(began_ms.unwrap_or(before.from_ms)));
-    let new = [
-        ("new-caller", "caller", &now.callers, &then.callers),
-        ("new-tool", "tool", &now.tools, &then.tools),
-    ];
-    for (rule, what, now, then) in new {
-        for (name, count) in now {
-            if !then.contains_key(name) && name != OTHERS {
-                found.push(Unusual {
-                    rule,
-                    text: format!("{what} {name}: {count} records, none from {since} on before"),
-                });
+/// What windows are compared by.
+#[derive(Default)]
+struct Counts {
+    /// Whether the log has anything of this window.
+    any: bool,
+    counts: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn count(&mut self, record: &AuditRecord<'_>) {
+        self.any = true;
+        let plugin = &record.plugin;
+        match &*record.kind {
+            "call" => {
+                count(&mut self.counts, format!("calls for {}", record.caller));
+                count(&mut self.counts, format!("calls of {plugin}"));
+                if record.body.contains_key("error") {
+                    count(&mut self.counts, format!("failed calls of {plugin}"));
+                }
             }
+            "refusal" => count(&mut self.counts, format!("refusals of {plugin}")),
+            "limit" => count(&mut self.counts, format!("limits reached by {plugin}")),
+            "login-failed" => count(&mut self.counts, "failed log-ins".to_owned()),
+            "secret-use" => count(&mut self.counts, format!("uses of secrets by {plugin}")),
+            "secret-reveal" => count(&mut self.counts, format!("secrets shown to {plugin}")),
+            "gap" => count(&mut self.counts, "gaps".to_owned()),
+            _ => {}
         }
     }
-    for ((what, now), (_, then)) in now.rates().into_iter().zip(then.rates()) {
-        for (name, count) in now {
-            let earlier = then.get(name).copied().unwrap_or(0);
-            if *count >= COUNT_MIN && *count >= earlier.saturating_mul(TIMES) && earlier > 0 {
-                found.push(Unusual {
-                    rule: "more",
-                    text: format!(
-                        "{what} {name}: {count} against {earlier} from {since} on before (told from {TIMES} times as many and {COUNT_MIN} on)"
-                    ),
-                });
-            }
+}
+
+fn unusual(before: &Counts, now: &Counts) -> Vec<String> {
+    let mut unusual = Vec::new();
+    for (what, count) in &now.counts {
+        let was = before.counts.get(what).copied().unwrap_or(0);
+        if was == 0 && before.any {
+            unusual.push(format!("{what}: {count}, and none in the window before"));
+        } else if *count >= COUNT_UNUSUAL && *count >= was.saturating_mul(TIMES_UNUSUAL) && was > 0
+        {
+            unusual.push(format!(
+                "{what}: {count}, {} times the {was} of the window before",
+                count / was
+            ));
         }
     }
-    // Failures that there were none of before are more than any times as many.
-    for ((what, now), (_, then)) in now.rates().into_iter().zip(then.rates()).skip(2) {
-        for (name, count) in now {
-            if *count >= COUNT_MIN && !then.contains_key(name) {
-                found.push(Unusual {
-                    rule: "more",
-                    text: format!(
-                        "{what} {name}: {count} against none from {since} on before (told from {COUNT_MIN} on)"
-                    ),
-                });
-            }
+    unusual
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(rows: &[(&str, u64)]) -> Counts {
+        Counts {
+            any: true,
+            counts: rows
+                .iter()
+                .map(|(what, count)| ((*what).to_owned(), *count))
+                .collect(),
         }
     }
-    found
+
+    #[test]
+    fn what_is_new_or_much_more_is_unusual() {
+        let before = counts(&[("a", 2), ("b", 10), ("c", 1)]);
+        let now = counts(&[("a", 10), ("b", 49), ("c", 5), ("d", 1)]);
+        assert_eq!(
+            unusual(&before, &now),
+            [
+                "a: 10, 5 times the 2 of the window before",
+                "d: 1, and none in the window before"
+            ]
+        );
+        // The first window of a log is no surprise.
+        assert!(unusual(&Counts::default(), &now).is_empty());
+    }
 }

@@ -1,174 +1,84 @@
-//! Reading the log. What is read is what is stored; whether that was written is for `verify`.
+//! Looking for records.
 
-use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde_json::Value;
+use super::event::{AuditKind, AuditRecord};
+use crate::error::StateError;
+use crate::store::{ROWS_MAX, StateStore};
 
-use super::chain::hex;
-use super::clock::time_text;
-use super::error::AuditError;
-use super::event::AuditKind;
-use super::record::{Record, Texts};
-use crate::store::StateStore;
-
-/// Bytes of records that are read at once.
-const PAGE_BYTES: u64 = 1 << 20;
-
-/// Bytes of the records that one search gives.
-const RESULT_BYTES_MAX: usize = 64 << 20;
-
-/// Which records are wanted; all that is set must hold.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AuditFilter {
-    /// Of this plugin, by its alias.
-    pub alias: Option<String>,
-    /// Of this caller.
+/// Which records are meant; all that is said must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// About this plugin.
+    pub plugin: Option<String>,
+    /// By or for this caller.
     pub caller: Option<String>,
     /// Of one of these kinds; any where there are none.
     pub kinds: Vec<AuditKind>,
     /// Of this call.
     pub call: Option<String>,
-    /// Written then or later, in milliseconds since 1970.
+    /// From this moment on: milliseconds since 1970, UTC.
     pub from_ms: Option<i64>,
-    /// Written before, in milliseconds since 1970.
+    /// Before this moment.
     pub to_ms: Option<i64>,
-    /// After this record.
-    pub after: i64,
 }
 
-impl AuditFilter {
-    /// Whether it leaves nothing out.
-    pub fn is_all(&self) -> bool {
-        *self == AuditFilter::default()
-    }
-
-    fn wants(&self, record: &Record<'_>, texts: &Texts<'_>) -> bool {
-        let is = |wanted: &Option<String>, found: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == found)
-        };
-        self.from_ms.is_none_or(|from| record.time_ms >= from)
-            && self.to_ms.is_none_or(|to| record.time_ms < to)
-            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.as_str() == texts.kind))
-            && is(&self.alias, texts.alias)
-            && is(&self.caller, texts.caller)
-            && is(&self.call, texts.call)
+impl Filter {
+    /// Whether a record is meant.
+    pub fn matches(&self, record: &AuditRecord<'_>) -> bool {
+        let same =
+            |wanted: &Option<String>, is: &str| wanted.as_ref().is_none_or(|wanted| wanted == is);
+        same(&self.plugin, &record.plugin)
+            && same(&self.caller, &record.caller)
+            && same(&self.call, &record.call)
+            && (self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.as_str() == record.kind))
+            && self.from_ms.is_none_or(|from| record.time >= from)
+            && self.to_ms.is_none_or(|to| record.time < to)
     }
 }
 
-/// A record as it is shown.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AuditRecord {
-    /// Its place.
-    pub seq: i64,
-    /// When it was written, such as `2026-11-21T10:00:00.123Z`.
-    pub time: String,
-    /// The same in milliseconds since 1970.
-    pub time_ms: i64,
-    /// Its kind.
-    pub kind: String,
-    /// The plugin's alias; empty for the host.
-    pub alias: String,
-    /// The tenant; empty where there is only one.
-    pub tenant: String,
-    /// Who did it, or for whom it was done.
-    pub caller: String,
-    /// The call's id; empty outside of calls.
-    pub call: String,
-    /// The rest.
-    pub body: Value,
-    /// Its code, in hexadecimal digits.
-    pub mac: String,
+/// A part of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Records that were meant, a line of JSON each with its code, oldest first.
+    pub lines: Vec<(String, String)>,
+    /// The last record that was looked at: where to go on.
+    pub last: i64,
+    /// Whether there was nothing more.
+    pub end: bool,
 }
 
-impl AuditRecord {
-    pub(super) fn new(record: &Record<'_>, texts: &Texts<'_>) -> AuditRecord {
-        AuditRecord {
-            seq: record.seq,
-            time: time_text(record.time_ms),
-            time_ms: record.time_ms,
-            kind: texts.kind.to_owned(),
-            alias: texts.alias.to_owned(),
-            tenant: texts.tenant.to_owned(),
-            caller: texts.caller.to_owned(),
-            call: texts.call.to_owned(),
-            body: serde_json::from_str(texts.body)
-                .unwrap_or_else(|_| Value::String(texts.body.to_owned())),
-            mac: hex(record.mac),
-        }
-    }
-}
-
-/// The place of the last record; 0 where there is none.
+/// The records after `seq` that are meant, `lines_max` at most.
 ///
 /// # Errors
-/// When the store can't be read.
-pub async fn last(store: &Arc<dyn StateStore>) -> Result<i64, AuditError> {
-    Ok(store.audit_last().await?.map_or(0, |group| group.last))
-}
-
-/// The newest records that are wanted, oldest first: `records_max` at most, and no more than
-/// 64 MiB of them.
-///
-/// # Errors
-/// When the store can't be read, or what it holds are no records.
+/// When the state can't be read.
 pub async fn search(
     store: &Arc<dyn StateStore>,
-    filter: &AuditFilter,
-    records_max: usize,
-) -> Result<Vec<AuditRecord>, AuditError> {
-    let mut found: VecDeque<(AuditRecord, usize)> = VecDeque::new();
-    let mut bytes = 0_usize;
-    scan(store, filter, |record, texts| {
-        let size = record.covered.len();
-        bytes = bytes.saturating_add(size);
-        found.push_back((AuditRecord::new(record, texts), size));
-        while found.len() > records_max || bytes > RESULT_BYTES_MAX {
-            let Some((_, size)) = found.pop_front() else {
-                break;
-            };
-            bytes = bytes.saturating_sub(size);
-        }
-        ControlFlow::Continue(())
-    })
-    .await?;
-    Ok(found.into_iter().map(|(record, _)| record).collect())
-}
-
-/// Shows each record that is wanted, in order, until told to stop.
-pub(super) async fn scan(
-    store: &Arc<dyn StateStore>,
-    filter: &AuditFilter,
-    mut show: impl FnMut(&Record<'_>, &Texts<'_>) -> ControlFlow<()>,
-) -> Result<(), AuditError> {
-    let mut cursor = filter.after;
+    filter: &Filter,
+    seq: i64,
+    lines_max: usize,
+) -> Result<Page, StateError> {
+    let mut page = Page {
+        last: seq,
+        ..Page::default()
+    };
     loop {
-        let page = store.audit_after(cursor, PAGE_BYTES).await?;
-        let Some(end) = page.last().map(|group| group.last) else {
-            return Ok(());
-        };
-        for group in &page {
-            let mut rest = group.records.as_slice();
-            while !rest.is_empty() {
-                let read =
-                    Record::take(&mut rest).and_then(|record| Some((record, record.texts()?)));
-                let Some((record, texts)) = read else {
-                    return Err(AuditError::Damaged {
-                        after: cursor,
-                        why: "what follows is no record",
-                    });
-                };
-                // Groups may have been joined since the last page.
-                if record.seq > cursor
-                    && filter.wants(&record, &texts)
-                    && show(&record, &texts).is_break()
-                {
-                    return Ok(());
+        let rows = store.audit_after(page.last, ROWS_MAX / 10).await?;
+        if rows.is_empty() {
+            page.end = true;
+            return Ok(page);
+        }
+        for row in rows {
+            // What is no record is shown: nobody looks for it, and nobody must miss it.
+            let meant =
+                AuditRecord::parse(&row.record).map_or(true, |record| filter.matches(&record));
+            page.last = row.seq;
+            if meant {
+                page.lines.push((row.record, row.mac));
+                if page.lines.len() >= lines_max {
+                    return Ok(page);
                 }
             }
         }
-        cursor = end;
     }
 }

@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -57,6 +57,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// None where the state is only read.
     writer: Option<Writer>,
+    /// What the path leads through, where SQLite can't take the real one.
+    _dir: Option<std::fs::File>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -74,6 +76,8 @@ impl SqliteStore {
     /// When it was made by a newer version (nothing of it is then touched), is damaged, or
     /// can't be written.
     pub async fn open(path: &Path, config: &StoreConfig) -> Result<Arc<SqliteStore>, StateError> {
+        let (sayable, dir) = sayable(path)?;
+        let path = sayable.as_path();
         schema::refuse_newer(path).await?;
         make_private(path).map_err(|error| StateError::unwritable(path, &error))?;
         let (writer, project) = Writer::start(path.to_owned(), config.clone()).await?;
@@ -82,6 +86,7 @@ impl SqliteStore {
             project,
             readers: readers(path, false).await?,
             writer: Some(writer),
+            _dir: dir,
         }))
     }
 
@@ -93,6 +98,8 @@ impl SqliteStore {
         if !path.exists() {
             return Err(StateError::None(path.to_owned()));
         }
+        let (sayable, dir) = sayable(path)?;
+        let path = sayable.as_path();
         schema::refuse_newer(path).await?;
         let log = schema::wal_path(path);
         let nothing_pending = std::fs::metadata(log).map_or(0, |log| log.len()) == 0;
@@ -114,6 +121,7 @@ impl SqliteStore {
             project: project.into(),
             readers,
             writer: None,
+            _dir: dir,
         }))
     }
 
@@ -153,6 +161,20 @@ async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError>
         .await
         .map_err(|error| failure(path, &error))?;
     Ok(pool)
+}
+
+/// A path that SQLite can take: it wants UTF-8. Any other is reached through its directory,
+/// which must stay open for that.
+fn sayable(path: &Path) -> Result<(PathBuf, Option<std::fs::File>), StateError> {
+    if path.to_str().is_some() {
+        return Ok((path.to_owned(), None));
+    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok((path.to_owned(), None));
+    };
+    let dir = std::fs::File::open(dir).map_err(|error| StateError::unreadable(path, &error))?;
+    let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    Ok((Path::new(&through).join(name), Some(dir)))
 }
 
 /// Makes the file for this user only, and refuses a link in its place.
@@ -258,26 +280,29 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
-        let write = Write::AuditAppend(group);
+    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
+        let write = Write::AuditAppend(rows);
         self.write(&Holder::host(), write).await.map(|_| ())
     }
 
-    async fn audit_after(&self, seq: i64, bytes_max: u64) -> Result<Vec<AuditGroup>, StateError> {
-        reads::audit_after(&self.readers, &self.project, seq, bytes_max)
+    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        reads::audit_after(&self.readers, &self.project, seq, rows_max)
             .await
             .map_err(self.failed())
     }
 
-    async fn audit_last(&self) -> Result<Option<AuditGroup>, StateError> {
+    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        reads::audit_text(&self.readers, &self.project, seq, rows_max)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {
         reads::audit_last(&self.readers, &self.project)
             .await
             .map_err(self.failed())
-    }
-
-    async fn audit_join(&self, first: i64, last: i64) -> Result<(), StateError> {
-        let write = Write::AuditJoin { first, last };
-        self.write(&Holder::host(), write).await.map(|_| ())
     }
 
     async fn audit_prune(&self, checkpoint: Checkpoint) -> Result<(), StateError> {
@@ -348,6 +373,12 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError> {
+        reads::history_latest(&self.readers, &self.project, ROWS_MAX)
+            .await
+            .map_err(self.failed())
+    }
+
     async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError> {
         let write = Write::UsagePut(rows);
         self.write(&Holder::host(), write).await.map(|_| ())
@@ -379,10 +410,11 @@ impl StateStore for SqliteStore {
     }
 
     async fn close(&self) {
+        // The last one that closes puts the write-ahead log into the file: not a reader.
+        self.readers.close().await;
         if let Some(writer) = &self.writer {
             writer.close().await;
         }
-        self.readers.close().await;
     }
 }
 

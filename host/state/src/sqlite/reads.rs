@@ -6,9 +6,8 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::rows::{
-    AuditGroup, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
-use crate::store::AUDIT_GROUPS_MAX;
 
 pub(super) async fn kv_get(
     on: &SqlitePool,
@@ -56,68 +55,67 @@ pub(super) async fn audit_after(
     on: &SqlitePool,
     project: &str,
     seq: i64,
-    bytes_max: u64,
-) -> Result<Vec<AuditGroup>, Error> {
-    // The sizes first: a group is larger than its row's other values by far.
-    let sizes: Vec<(i64, i64)> = sqlx::query_as(
-        "SELECT first, length(records) FROM audit
-         WHERE project = $1 AND last > $2 AND first >= (
-             SELECT coalesce(max(first), 0) FROM audit WHERE project = $1 AND first <= $2 + 1)
-         ORDER BY first LIMIT $3",
-    )
-    .bind(project)
-    .bind(seq.min(i64::MAX - 1))
-    .bind(i64::from(AUDIT_GROUPS_MAX))
-    .fetch_all(on)
-    .await?;
-    let mut room = bytes_max;
-    let mut range: Option<(i64, i64)> = None;
-    for (first, bytes) in sizes {
-        let left = room.checked_sub(unsigned(bytes));
-        match (range, left) {
-            (None, _) => range = Some((first, first)),
-            (Some((start, _)), Some(_)) => range = Some((start, first)),
-            (Some(_), None) => break,
-        }
-        room = left.unwrap_or(0);
-    }
-    let Some((start, end)) = range else {
-        return Ok(Vec::new());
-    };
+    rows_max: u32,
+) -> Result<Vec<AuditRow>, Error> {
     let rows = sqlx::query(
-        "SELECT first, last, from_ms, to_ms, records FROM audit
-         WHERE project = $1 AND first BETWEEN $2 AND $3 AND last > $4 ORDER BY first",
+        "SELECT seq, alias, tenant, record, mac FROM audit
+         WHERE project = $1 AND seq > $2 ORDER BY seq LIMIT $3",
     )
     .bind(project)
-    .bind(start)
-    .bind(end)
     .bind(seq)
+    .bind(i64::from(rows_max))
     .fetch_all(on)
     .await?;
-    rows.iter().map(audit_group).collect()
+    rows.iter().map(audit_row).collect()
 }
 
-pub(super) async fn audit_last(
+/// The database puts the texts together, which is much faster than handing out rows.
+pub(super) async fn audit_text(
     on: &SqlitePool,
     project: &str,
-) -> Result<Option<AuditGroup>, Error> {
+    seq: i64,
+    rows_max: u32,
+) -> Result<Option<AuditText>, Error> {
     let row = sqlx::query(
-        "SELECT first, last, from_ms, to_ms, records FROM audit
-         WHERE project = $1 ORDER BY first DESC LIMIT 1",
+        "SELECT count(*), min(seq), max(seq), group_concat(record, char(10)), group_concat(mac, '')
+         FROM (SELECT seq, record, mac FROM audit
+               WHERE project = $1 AND seq > $2 ORDER BY seq LIMIT $3)",
+    )
+    .bind(project)
+    .bind(seq)
+    .bind(i64::from(rows_max))
+    .fetch_one(on)
+    .await?;
+    let count: u32 = row.try_get(0)?;
+    if count == 0 {
+        return Ok(None);
+    }
+    Ok(Some(AuditText {
+        first: row.try_get(1)?,
+        last: row.try_get(2)?,
+        count,
+        records: row.try_get(3)?,
+        macs: row.try_get(4)?,
+    }))
+}
+
+pub(super) async fn audit_last(on: &SqlitePool, project: &str) -> Result<Option<AuditRow>, Error> {
+    let row = sqlx::query(
+        "SELECT seq, alias, tenant, record, mac FROM audit
+         WHERE project = $1 ORDER BY seq DESC LIMIT 1",
     )
     .bind(project)
     .fetch_optional(on)
     .await?;
-    row.as_ref().map(audit_group).transpose()
+    row.as_ref().map(audit_row).transpose()
 }
 
-pub(super) fn audit_group(row: &SqliteRow) -> Result<AuditGroup, Error> {
-    Ok(AuditGroup {
-        first: row.try_get(0)?,
-        last: row.try_get(1)?,
-        from_ms: row.try_get(2)?,
-        to_ms: row.try_get(3)?,
-        records: row.try_get(4)?,
+fn audit_row(row: &SqliteRow) -> Result<AuditRow, Error> {
+    Ok(AuditRow {
+        seq: row.try_get(0)?,
+        holder: holder(row.try_get(1)?, row.try_get(2)?),
+        record: row.try_get(3)?,
+        mac: row.try_get(4)?,
     })
 }
 
@@ -226,6 +224,36 @@ pub(super) async fn history(
                 who: row.try_get(2)?,
                 digest: row.try_get(3)?,
                 grants: row.try_get(4)?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn history_latest(
+    on: &SqlitePool,
+    project: &str,
+    rows_max: u32,
+) -> Result<Vec<HistoryRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT alias, tenant, time_ms, kind, who, digest, grants FROM history AS latest
+         WHERE project = $1 AND seq = (
+             SELECT max(seq) FROM history
+             WHERE project = latest.project AND alias = latest.alias AND tenant = latest.tenant)
+         ORDER BY alias, tenant LIMIT $2",
+    )
+    .bind(project)
+    .bind(i64::from(rows_max))
+    .fetch_all(on)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(HistoryRow {
+                holder: holder(row.try_get(0)?, row.try_get(1)?),
+                time_ms: row.try_get(2)?,
+                kind: row.try_get(3)?,
+                who: row.try_get(4)?,
+                digest: row.try_get(5)?,
+                grants: row.try_get(6)?,
             })
         })
         .collect()

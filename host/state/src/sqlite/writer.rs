@@ -368,7 +368,7 @@ mod tests {
 
     fn audit(queue: &mut Queue) -> Result<(), StateError> {
         let (done, _) = oneshot::channel();
-        let write = Write::AuditJoin { first: 1, last: 1 };
+        let write = Write::AuditAppend(Vec::new());
         queue.push(&Holder::host(), Job { write, done })
     }
 

@@ -2,12 +2,10 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::reads::audit_group;
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
+    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
 };
-use crate::store::AUDIT_GROUPS_MAX;
 
 /// Rows of one statement: SQLite takes 32,766 values in one.
 const ROWS_AT_ONCE: usize = 1_000;
@@ -26,11 +24,7 @@ pub(super) enum Write {
         bucket: String,
         key: String,
     },
-    AuditAppend(AuditGroup),
-    AuditJoin {
-        first: i64,
-        last: i64,
-    },
+    AuditAppend(Vec<AuditRow>),
     AuditPrune(Checkpoint),
     SecretsPut(Vec<SecretRow>),
     SecretUsed {
@@ -81,10 +75,7 @@ pub(super) async fn is_nearly_full(
 
 impl Write {
     pub(super) fn is_audit(&self) -> bool {
-        matches!(
-            self,
-            Write::AuditAppend(_) | Write::AuditJoin { .. } | Write::AuditPrune(_)
-        )
+        matches!(self, Write::AuditAppend(_) | Write::AuditPrune(_))
     }
 
     /// Bytes that it holds while it waits, roughly.
@@ -111,8 +102,7 @@ impl Write {
                 bucket,
                 key,
             } => kv_delete(on, project, holder, bucket, key).await,
-            Write::AuditAppend(group) => audit_append(on, project, group).await,
-            Write::AuditJoin { first, last } => audit_join(on, project, *first, *last).await,
+            Write::AuditAppend(rows) => audit_append(on, project, rows).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => secrets_put(on, project, rows).await,
             Write::SecretUsed {
@@ -288,125 +278,69 @@ async fn kv_set_used(
     .map(|_| ())
 }
 
-async fn audit_append(on: &mut SqliteConnection, project: &str, group: &AuditGroup) -> Applied {
+async fn audit_append(on: &mut SqliteConnection, project: &str, rows: &[AuditRow]) -> Applied {
     let last: i64 = sqlx::query_scalar(
         "SELECT max(
-             coalesce((SELECT last FROM audit WHERE project = $1 ORDER BY first DESC LIMIT 1), 0),
+             coalesce((SELECT max(seq) FROM audit WHERE project = $1), 0),
              coalesce((SELECT seq FROM audit_checkpoint WHERE project = $1), 0))",
     )
     .bind(project)
     .fetch_one(&mut *on)
     .await?;
-    if last.checked_add(1) != Some(group.first) || group.last < group.first {
+    let follow = (last.saturating_add(1)..)
+        .zip(rows)
+        .all(|(seq, row)| row.seq == seq);
+    if !follow {
         return Ok(Err(StateError::Damaged(format!(
-            "the records {} to {} of the audit log were to be added after {last}, which they do not follow",
-            group.first, group.last
+            "records of the audit log were to be added after {last} that do not follow it"
         ))));
     }
-    audit_insert(on, project, group).await?;
-    audit_add_used(on, project, size(group.records.len())).await?;
-    Ok(Ok(Done::Nothing))
-}
-
-async fn audit_insert(
-    on: &mut SqliteConnection,
-    project: &str,
-    group: &AuditGroup,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO audit (project, alias, tenant, first, last, from_ms, to_ms, records)
-         VALUES ($1, '', '', $2, $3, $4, $5, $6)",
-    )
-    .bind(project)
-    .bind(group.first)
-    .bind(group.last)
-    .bind(group.from_ms)
-    .bind(group.to_ms)
-    .bind(&group.records)
-    .execute(on)
-    .await
-    .map(|_| ())
-}
-
-async fn audit_add_used(
-    on: &mut SqliteConnection,
-    project: &str,
-    bytes: i64,
-) -> Result<(), sqlx::Error> {
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO audit (project, seq, alias, tenant, record, mac) ",
+        );
+        insert.push_values(rows, |mut values, row| {
+            values
+                .push_bind(project)
+                .push_bind(row.seq)
+                .push_bind(&*row.holder.alias)
+                .push_bind(&*row.holder.tenant)
+                .push_bind(&row.record)
+                .push_bind(&row.mac);
+        });
+        insert.build().execute(&mut *on).await?;
+    }
+    let bytes = rows.iter().map(AuditRow::bytes).sum::<u64>();
     sqlx::query(
         "INSERT INTO audit_used (project, bytes) VALUES ($1, $2)
          ON CONFLICT (project) DO UPDATE SET bytes = audit_used.bytes + excluded.bytes",
     )
     .bind(project)
-    .bind(bytes)
+    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
     .execute(on)
-    .await
-    .map(|_| ())
-}
-
-/// One group in place of its neighbours, with the same records.
-async fn audit_join(on: &mut SqliteConnection, project: &str, first: i64, last: i64) -> Applied {
-    let rows = sqlx::query(
-        "SELECT first, last, from_ms, to_ms, records FROM audit
-         WHERE project = $1 AND first BETWEEN $2 AND $3 ORDER BY first LIMIT $4",
-    )
-    .bind(project)
-    .bind(first)
-    .bind(last)
-    .bind(i64::from(AUDIT_GROUPS_MAX))
-    .fetch_all(&mut *on)
     .await?;
-    let mut groups = Vec::with_capacity(rows.len());
-    for row in &rows {
-        groups.push(audit_group(row)?);
-    }
-    let joined = groups
-        .into_iter()
-        .try_fold(None, |joined, group| match joined {
-            None => Some(Some(group)),
-            Some(AuditGroup { last, .. }) if last.checked_add(1) != Some(group.first) => None,
-            Some(mut joined) => {
-                joined.last = group.last;
-                joined.from_ms = joined.from_ms.min(group.from_ms);
-                joined.to_ms = joined.to_ms.max(group.to_ms);
-                joined.records.extend_from_slice(&group.records);
-                Some(Some(joined))
-            }
-        });
-    let Some(Some(joined)) = joined.filter(|joined| {
-        joined
-            .as_ref()
-            .is_some_and(|joined| joined.first == first && joined.last == last)
-    }) else {
-        return Ok(Err(StateError::Damaged(format!(
-            "the groups of the audit log from {first} to {last} are no neighbours"
-        ))));
-    };
-    sqlx::query("DELETE FROM audit WHERE project = $1 AND first BETWEEN $2 AND $3")
-        .bind(project)
-        .bind(first)
-        .bind(last)
-        .execute(&mut *on)
-        .await?;
-    audit_insert(on, project, &joined).await?;
     Ok(Ok(Done::Nothing))
 }
 
 async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Checkpoint) -> Applied {
     let bytes: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(length(records)), 0) FROM audit
-         WHERE project = $1 AND first <= $2 AND last <= $2",
+        "SELECT coalesce(sum(length(CAST(record AS BLOB)) + length(mac)), 0)
+         FROM audit WHERE project = $1 AND seq <= $2",
     )
     .bind(project)
     .bind(checkpoint.seq)
     .fetch_one(&mut *on)
     .await?;
-    sqlx::query("DELETE FROM audit WHERE project = $1 AND first <= $2 AND last <= $2")
+    sqlx::query("DELETE FROM audit WHERE project = $1 AND seq <= $2")
         .bind(project)
         .bind(checkpoint.seq)
         .execute(&mut *on)
         .await?;
-    audit_add_used(on, project, bytes.saturating_neg()).await?;
+    sqlx::query("UPDATE audit_used SET bytes = bytes - $2 WHERE project = $1")
+        .bind(project)
+        .bind(bytes)
+        .execute(&mut *on)
+        .await?;
     sqlx::query(
         "INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
          VALUES ($1, $2, $3, $4, $5)

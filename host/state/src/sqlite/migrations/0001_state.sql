@@ -24,18 +24,16 @@ CREATE TABLE kv_used (
     PRIMARY KEY (project, alias, tenant)
 );
 
--- The audit log in groups of records; what of it was pruned, and the bytes that it has.
+-- The audit log; what of it was pruned, and the bytes that it has.
 CREATE TABLE audit (
     project TEXT NOT NULL,
+    seq BIGINT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
-    first BIGINT NOT NULL,
-    last BIGINT NOT NULL,
-    from_ms BIGINT NOT NULL,
-    to_ms BIGINT NOT NULL,
-    records BLOB NOT NULL,
-    PRIMARY KEY (project, first)
-);
+    record TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    PRIMARY KEY (project, seq)
+) WITHOUT ROWID;
 CREATE TABLE audit_used (
     project TEXT NOT NULL PRIMARY KEY,
     bytes BIGINT NOT NULL
@@ -44,8 +42,8 @@ CREATE TABLE audit_checkpoint (
     project TEXT NOT NULL PRIMARY KEY,
     seq BIGINT NOT NULL,
     time_ms BIGINT NOT NULL,
-    mac BLOB NOT NULL,
-    seal BLOB NOT NULL
+    mac TEXT NOT NULL,
+    seal TEXT NOT NULL
 );
 
 CREATE TABLE secrets (

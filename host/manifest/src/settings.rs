@@ -1,0 +1,194 @@
+//! How the host keeps what it keeps: `[state]`, `[audit]` and `[vault]` in `portreeve.toml`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::duration::HumanDuration;
+use crate::limits::{LimitError, in_range};
+use crate::size::ByteSize;
+use crate::text::{quoted, written_as_string};
+
+/// Longest part of a command, and most parts.
+const COMMAND_BYTES_MAX: usize = 4_096;
+const COMMAND_PARTS_MAX: usize = 64;
+
+/// How the host keeps its state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Bytes that the state may have on disk.
+    pub state_size: ByteSize,
+    /// Bytes of records that the audit log keeps.
+    pub audit_size: ByteSize,
+    /// How long the audit log keeps them.
+    pub audit_age: Duration,
+    /// A program that gets the audit log's heads.
+    pub audit_command: Vec<String>,
+    /// Where the key of the vault is.
+    pub vault_key: VaultKeyPlace,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            state_size: ByteSize(1 << 30),
+            audit_size: ByteSize(256 << 20),
+            audit_age: Duration::from_secs(400 * 86_400),
+            audit_command: Vec::new(),
+            vault_key: VaultKeyPlace::Default,
+        }
+    }
+}
+
+/// `[state]`: the database of the project.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawState {
+    /// Bytes that it may have: plugins' storage up to nine tenths of it, the audit log, and
+    /// the rest. 1 GiB by default.
+    size: Option<ByteSize>,
+}
+
+/// `[audit]`: the log of what happened.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawAudit {
+    /// Bytes of records that are kept; 256 MiB by default.
+    size: Option<ByteSize>,
+    /// How long records are kept; 400 days by default.
+    age: Option<HumanDuration>,
+    /// A program, with its arguments, that gets each head of the log as a line of JSON on
+    /// its standard input, to keep it elsewhere.
+    #[serde(default)]
+    command: Vec<String>,
+}
+
+/// `[vault]`: the secrets.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawVault {
+    /// Where the key is that seals them: "file" (in your state directory, the default),
+    /// "file:PATH", "keyring" or "env:NAME".
+    key: Option<VaultKeyPlace>,
+}
+
+/// Where the key of the vault is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum VaultKeyPlace {
+    /// A file in the user's own state directory.
+    #[default]
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// The keyring of the user's session.
+    Keyring,
+    /// This environment variable.
+    Env(String),
+}
+
+impl std::str::FromStr for VaultKeyPlace {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<VaultKeyPlace, String> {
+        match text.split_once(':') {
+            None if text == "file" => Ok(VaultKeyPlace::Default),
+            None if text == "keyring" => Ok(VaultKeyPlace::Keyring),
+            Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+                Ok(VaultKeyPlace::File(path.into()))
+            }
+            Some(("env", name))
+                if !name.is_empty()
+                    && name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') =>
+            {
+                Ok(VaultKeyPlace::Env(name.to_owned()))
+            }
+            _ => Err(format!(
+                "{} is no place for a key; write \"file\", \"file:PATH\", \"keyring\" or \"env:NAME\"",
+                quoted(text)
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for VaultKeyPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            VaultKeyPlace::Default => f.pad("file"),
+            VaultKeyPlace::File(path) => write!(f, "file:{}", path.display()),
+            VaultKeyPlace::Keyring => f.pad("keyring"),
+            VaultKeyPlace::Env(name) => write!(f, "env:{name}"),
+        }
+    }
+}
+
+written_as_string!(VaultKeyPlace, {
+    "type": "string",
+    "description": "Where the key of the vault is: \"file\", \"file:PATH\", \"keyring\" or \"env:NAME\".",
+    "pattern": "^(file|keyring|file:.+|env:[A-Za-z0-9_]+)$",
+});
+
+/// What is wrong with a setting, and where.
+pub(crate) type Wrong = (&'static str, LimitError);
+
+impl Settings {
+    /// The settings as they were written; what is wrong goes to `errors`.
+    pub(crate) fn read(
+        state: &RawState,
+        audit: &RawAudit,
+        vault: &RawVault,
+        errors: &mut Vec<Wrong>,
+    ) -> Settings {
+        const MIB: u64 = 1 << 20;
+        let mut settings = Settings::default();
+        let mut wrong = Vec::new();
+        if let Some(size) = state.size {
+            in_range("size", size, 16 * MIB..=(1 << 40), &mut wrong);
+            settings.state_size = size;
+        }
+        errors.extend(wrong.drain(..).map(|error| ("state", error)));
+        if let Some(size) = audit.size {
+            in_range("size", size, MIB..=(1 << 40), &mut wrong);
+            settings.audit_size = size;
+        }
+        if let Some(age) = audit.age {
+            in_range("age", age, 86_400_000..=36_500 * 86_400_000, &mut wrong);
+            settings.audit_age = age.0;
+        }
+        let long = audit
+            .command
+            .iter()
+            .any(|part| part.is_empty() || part.len() > COMMAND_BYTES_MAX || part.contains('\0'));
+        if long || audit.command.len() > COMMAND_PARTS_MAX {
+            wrong.push(LimitError {
+                setting: "command",
+                value: format!("a list of {}", audit.command.len()),
+                allowed: format!(
+                    "at most {COMMAND_PARTS_MAX} parts that are not empty, of {COMMAND_BYTES_MAX} bytes at most"
+                ),
+            });
+        }
+        // The state holds the log as well.
+        if settings.audit_size.0 > settings.state_size.0 / 2 {
+            if audit.size.is_some() {
+                wrong.push(LimitError {
+                    setting: "size",
+                    value: settings.audit_size.to_string(),
+                    allowed: format!(
+                        "at most half of the state's ({}); raise `size` under [state] too",
+                        settings.state_size
+                    ),
+                });
+            } else {
+                settings.audit_size = ByteSize(settings.state_size.0 / 2);
+            }
+        }
+        settings.audit_command.clone_from(&audit.command);
+        errors.extend(wrong.into_iter().map(|error| ("audit", error)));
+        settings.vault_key = vault.key.clone().unwrap_or_default();
+        settings
+    }
+}
