@@ -9,11 +9,13 @@
 use std::sync::Arc;
 
 use portreeve_manifest::diagnostic::Diagnostics;
+use portreeve_manifest::edit::{Edit, EditError};
 use portreeve_runtime::ProgressReport;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Edited;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::host::{Host, HostError};
 use crate::view::ProjectView;
@@ -33,6 +35,8 @@ pub enum ControlRequest {
         /// Its arguments.
         arguments: Map<String, Value>,
     },
+    /// A change of the operator's file.
+    Edit(Edit),
 }
 
 /// What was asked for.
@@ -43,6 +47,8 @@ pub enum ControlAnswer {
     Project(ProjectView),
     /// The end of a call.
     Called(Box<CallResponse>),
+    /// What an edit came to.
+    Edited(Edited),
 }
 
 /// Why it was not done.
@@ -114,7 +120,13 @@ impl From<&Diagnostics> for ControlError {
 impl From<HostError> for ControlError {
     fn from(error: HostError) -> ControlError {
         match &error {
-            HostError::Manifest(diagnostics) => diagnostics.into(),
+            HostError::Manifest(diagnostics)
+            | HostError::Edit(EditError::Before(diagnostics) | EditError::After(diagnostics)) => {
+                ControlError {
+                    message: error.to_string(),
+                    ..diagnostics.into()
+                }
+            }
             _ => ControlError::failed(error.to_string()),
         }
     }
@@ -149,6 +161,9 @@ impl Host {
                     })
                     .await;
                 Ok(ControlAnswer::Called(Box::new(response)))
+            }
+            ControlRequest::Edit(edit) => {
+                Ok(ControlAnswer::Edited(self.edit(&edit, &caller).await?))
             }
         }
     }

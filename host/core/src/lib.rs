@@ -9,23 +9,29 @@
 //! manifests, packages and the runtime; it does not know MCP or the command line.
 #![deny(missing_docs)]
 
+mod admin;
 mod admission;
 mod call;
 pub mod control;
 mod control_socket;
+mod grants;
 mod guests;
 mod host;
 mod install;
 pub mod log;
 mod plugin;
 mod project;
+mod record;
 mod registry;
+mod scope;
 pub mod socket;
 mod view;
 mod watch;
 mod workshop;
 
+pub use admin::Edited;
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_runtime::{

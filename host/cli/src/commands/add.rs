@@ -4,8 +4,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use portreeve_core::control::ControlRequest;
 use portreeve_core::{MANIFEST, Project};
-use portreeve_manifest::edit::{self, EditError, NewPlugin};
+use portreeve_manifest::edit::{Edit, EditError, NewPlugin};
 use portreeve_manifest::feature::Feature;
 use portreeve_manifest::grant::RequestItem;
 use portreeve_manifest::id::Alias;
@@ -43,6 +44,7 @@ pub(crate) struct Add {
 
 impl Add {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
         let project = context.project()?;
         let (file, package) = read_package(&self.path)?;
         let plugin = &package.manifest;
@@ -54,19 +56,20 @@ impl Add {
         };
         let source = self.source(&project)?;
         let new = NewPlugin {
-            source: &source,
+            source: source.clone(),
             grants: grants(&self.grants, plugin)?,
             ..NewPlugin::default()
         };
         let name = manifest_name(&project);
-        let text = match edit::add_plugin(&name, &project.read_manifest()?, &alias, &new) {
+        let edit = Edit::Add(alias.clone(), new.clone());
+        let text = match edit.apply(&name, &project.read_manifest()?) {
             Err(EditError::Taken(alias)) => bail!(
                 "there is a plugin `{alias}` in {name} already: choose another name with --alias, or take its table [plugins.{alias}] out first"
             ),
             edited => edited?,
         };
         let missing = check(&name, &text, &alias, plugin)?;
-        project.write_manifest(&text)?;
+        context.ask(project, "adding it", ControlRequest::Edit(edit))?;
         let requests = plugin.requests.items();
         let result = json!({
             "alias": alias,

@@ -23,6 +23,7 @@ pub(crate) struct List {}
 
 impl List {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
         let project = context.project()?;
         let request = ControlRequest::Project;
         let ControlAnswer::Project(view) = context.ask(project, "reading the plugins", request)?
