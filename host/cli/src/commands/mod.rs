@@ -1,6 +1,7 @@
 //! The commands, a file for each.
 
 mod add;
+mod audit;
 mod build;
 mod call;
 mod check;
@@ -28,6 +29,7 @@ pub(crate) enum Command {
     Call(call::Call),
     Serve(serve::Serve),
     Logs(logs::Logs),
+    Audit(audit::Audit),
     Doctor(doctor::Doctor),
 }
 
@@ -43,6 +45,7 @@ impl Command {
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),
             Command::Logs(command) => command.run(context),
+            Command::Audit(command) => command.run(context),
             Command::Doctor(command) => command.run(context),
         }
     }
