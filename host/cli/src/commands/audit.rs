@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use portreeve_manifest::duration::HumanDuration;
 use portreeve_state::audit::{
-    AuditKind, AuditRecord, Filter, Heads, Page, Report, Verified, export, report, search, verify,
+    AuditKind, AuditRecord, Filter, Heads, Report, Verified, export, report, search, verify,
     verify_export, wall_clock,
 };
 use portreeve_state::{Key, SqliteStore, StateStore, read_key};
@@ -261,15 +261,19 @@ impl Tail {
             0
         };
         let mut seq = newest(&store, &filter, after, self.lines, context.output).await?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             let page = search(&store, &filter, seq, PAGE).await?;
-            show_all(context.output, &page)?;
+            for (line, _) in &page.lines {
+                show(context.output, line)?;
+            }
             seq = page.last;
             if page.end {
                 tokio::time::sleep(POLL).await;
             }
         }
-        Ok(())
     }
 }
 
@@ -310,12 +314,6 @@ async fn newest(
         show(output, line)?;
     }
     Ok(seq)
-}
-
-fn show_all(output: Output, page: &Page) -> anyhow::Result<()> {
-    page.lines
-        .iter()
-        .try_for_each(|(line, _)| show(output, line))
 }
 
 fn show(output: Output, line: &str) -> anyhow::Result<()> {

@@ -434,6 +434,7 @@ impl Shared {
                 line.pending.iter().take(GROUP_MAX).cloned().collect()
             };
             let Some(last) = group.last().map(|row| row.seq) else {
+                self.works_again();
                 return;
             };
             let written = group.len();
@@ -444,9 +445,7 @@ impl Shared {
                         let bytes = line.pending.drain(..written).map(|row| row.bytes()).sum();
                         line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
                     }
-                    if self.failing.swap(false, Ordering::Relaxed) {
-                        tracing::warn!("the audit log is written again");
-                    }
+                    self.works_again();
                     pause = RETRY_PAUSE;
                     self.progress
                         .send_modify(|progress| progress.durable = last);
@@ -470,6 +469,12 @@ impl Shared {
                     pause = pause.saturating_mul(2).min(RETRY_PAUSE_MAX);
                 }
             }
+        }
+    }
+
+    fn works_again(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::warn!("the audit log is written again");
         }
     }
 

@@ -356,3 +356,205 @@ fn own_place(record: &str) -> Option<i64> {
     let digits = record.strip_prefix("{\"seq\":")?;
     digits.split_once(',')?.0.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PROJECT: &str = "p";
+
+    fn key(byte: u8) -> Key {
+        Key::new([byte; 32])
+    }
+
+    type Row = (i64, String, String);
+
+    /// A log of so many records.
+    fn log(count: i64) -> Vec<Row> {
+        extend(&key(1), Vec::new(), count)
+    }
+
+    /// A log that a host with this key goes on with.
+    fn extend(key: &Key, mut rows: Vec<Row>, count: i64) -> Vec<Row> {
+        let chain = Chain::new(key, PROJECT);
+        let first = i64::try_from(rows.len()).unwrap() + 1;
+        for seq in first..first + count {
+            let before = rows
+                .last()
+                .map_or(Mac::START, |(_, _, mac)| Mac::from_hex(mac).unwrap());
+            let record = format!("{{\"seq\":{seq},\"time\":{},\"body\":{{}}}}", seq * 10);
+            let mac = chain.mac(before, &record).to_hex();
+            rows.push((seq, record, mac));
+        }
+        rows
+    }
+
+    fn head(row: &Row) -> Head {
+        Head {
+            project: PROJECT.to_owned(),
+            seq: row.0,
+            mac: row.2.clone(),
+            time: 0,
+        }
+    }
+
+    /// As the store gives it, which goes by the places.
+    fn verified(key: &Key, rows: &[Row], page: usize, heads: Vec<Head>) -> Verified {
+        let mut rows = rows.to_vec();
+        rows.sort();
+        let mut verifier = Verifier::new(key, PROJECT, heads, None);
+        for rows in rows.chunks(page) {
+            verifier.page(&text(rows));
+        }
+        verifier.finish()
+    }
+
+    fn text(rows: &[Row]) -> AuditText {
+        let records: Vec<&str> = rows.iter().map(|(_, record, _)| record.as_str()).collect();
+        AuditText {
+            first: rows[0].0,
+            last: rows[rows.len() - 1].0,
+            count: u32::try_from(rows.len()).unwrap(),
+            records: records.join("\n"),
+            macs: rows.iter().map(|(_, _, mac)| mac.as_str()).collect(),
+        }
+    }
+
+    fn told(verified: &Verified) -> Vec<(&'static str, i64, i64)> {
+        let told = |finding: &Finding| (finding.kind, finding.seq, finding.last);
+        verified.findings.iter().map(told).collect()
+    }
+
+    #[test]
+    fn each_change_is_told_with_its_place() {
+        type Change = fn(&mut Vec<Row>);
+        type Told = &'static [(&'static str, i64, i64)];
+        let cases: [(Change, Told); 9] = [
+            (|_| {}, &[]),
+            (|rows| rows[4].1.push(' '), &[("changed", 5, 5)]),
+            (|rows| rows[0].1.push(' '), &[("changed", 1, 1)]),
+            // The record after it builds on its code.
+            (|rows| rows[4].2 = rows[5].2.clone(), &[("changed", 5, 6)]),
+            (|rows| drop(rows.drain(4..7)), &[("missing", 5, 7)]),
+            (|rows| drop(rows.drain(..2)), &[("missing", 1, 2)]),
+            (|rows| drop(rows.drain(17..)), &[("cut-off", 17, 20)]),
+            (
+                |rows| {
+                    rows.remove(8);
+                    rows.remove(2);
+                },
+                &[("missing", 3, 3), ("missing", 9, 9)],
+            ),
+            (
+                |rows| {
+                    let last = rows.pop().unwrap();
+                    rows.push((last.0, last.1, "0".repeat(64)));
+                },
+                &[("changed", 20, 20), ("other-head", 20, 20)],
+            ),
+        ];
+        for (number, (change, expected)) in cases.into_iter().enumerate() {
+            let mut rows = log(20);
+            let heads = vec![head(&rows[9]), head(&rows[19])];
+            change(&mut rows);
+            for page in [1, 3, 20] {
+                let verified = verified(&key(1), &rows, page, heads.clone());
+                assert_eq!(told(&verified), expected, "{number}, {page}: {verified:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_key_is_told_from_changes() {
+        let rows = log(20);
+        for page in [1, 7, 20] {
+            let other = verified(&key(2), &rows, page, Vec::new());
+            assert_eq!(told(&other), [("other-key", 1, 20)]);
+            // A host went on with a new key.
+            let both = extend(&key(2), rows.clone(), 5);
+            let new = verified(&key(2), &both, page, Vec::new());
+            assert_eq!(told(&new), [("other-key", 1, 20)]);
+            let old = verified(&key(1), &both, page, Vec::new());
+            assert_eq!(told(&old), [("changed", 21, 25)]);
+        }
+    }
+
+    #[test]
+    fn much_that_is_wrong_is_counted_and_hides_nothing() {
+        let mut rows = log(400);
+        let heads = vec![head(&rows[399])];
+        rows.truncate(399);
+        for row in rows.iter_mut().step_by(3) {
+            row.1.push(' ');
+        }
+        let verified = verified(&key(1), &rows, 100, heads);
+        assert_eq!(verified.findings.len(), FINDINGS_MAX);
+        assert_eq!(verified.findings.last().unwrap().kind, "cut-off");
+        assert!(verified.findings_more >= 83, "{}", verified.findings_more);
+    }
+
+    #[test]
+    fn what_the_host_prunes_meanwhile_is_not_missing() {
+        let rows = log(30);
+        let chain = Chain::new(&key(1), PROJECT);
+        let checkpoint = |seal: &str| Checkpoint {
+            seq: 20,
+            time_ms: 5,
+            mac: rows[19].2.clone(),
+            seal: seal.to_owned(),
+        };
+        let seal = chain.seal(20, 5, &rows[19].2).to_hex();
+        for (seal, expected) in [
+            (seal.as_str(), &[][..]),
+            (&"0".repeat(64), &[("missing", 11, 20)]),
+        ] {
+            let mut verifier = Verifier::new(&key(1), PROJECT, vec![head(&rows[14])], None);
+            verifier.page(&text(&rows[..10]));
+            verifier.pruned_meanwhile(&checkpoint(seal));
+            verifier.page(&text(&rows[20..]));
+            assert_eq!(told(&verifier.finish()), expected);
+        }
+    }
+
+    proptest! {
+        /// Whatever is done to a log without its key shows, if heads were kept of its end.
+        #[test]
+        fn any_change_shows(
+            count in 2_i64..60,
+            page in 1_usize..70,
+            changes in proptest::collection::vec((0_u8..6, 0_usize..60, 0_usize..60), 1..4),
+        ) {
+            let rows = log(count);
+            let heads = vec![head(rows.last().unwrap())];
+            let mut tampered = rows.clone();
+            for (what, at, other) in changes {
+                if tampered.is_empty() {
+                    break;
+                }
+                let (at, other) = (at % tampered.len(), other % tampered.len());
+                match what {
+                    // A letter of a record; a record of its own; its code; its place.
+                    0 => {
+                        let place = other % tampered[at].1.len();
+                        let letter = if tampered[at].1.as_bytes()[place] == b'x' { "y" } else { "x" };
+                        tampered[at].1.replace_range(place..place + 1, letter);
+                    }
+                    1 => tampered[at].1 = format!("{}\n{{}}", tampered[at].1),
+                    2 => tampered[at].2 = "0".repeat(64),
+                    3 => drop(tampered.remove(at)),
+                    4 => {
+                        let seq = tampered[at].0;
+                        tampered[at].0 = tampered[other].0;
+                        tampered[other].0 = seq;
+                    }
+                    _ => tampered.truncate(at),
+                }
+            }
+            let mut sorted = tampered.clone();
+            sorted.sort();
+            let verified = verified(&key(1), &tampered, page, heads);
+            prop_assert_eq!(verified.is_whole(), sorted == rows, "{:?}", verified);
+        }
+    }
+}
