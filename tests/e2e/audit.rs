@@ -58,9 +58,9 @@ fn what_was_done_is_shown_summed_up_and_verified() {
     call(&project, "text=one");
     call(&project, "text=two");
     let tail = said(&project, &["audit", "tail"]);
-    assert!(tail.contains(" started - host - "), "{tail}");
-    assert!(tail.contains(" call echo "), "{tail}");
-    assert!(tail.contains(" tool=echo"), "{tail}");
+    assert!(tail.contains(" started "), "{tail}");
+    assert!(tail.contains(" call "), "{tail}");
+    assert!(tail.contains("\"tool\":\"echo\""), "{tail}");
     let last = said(&project, &["audit", "tail", "-n", "1"]);
     assert_eq!(last.lines().count(), 1, "{last}");
     assert!(last.contains(" stopped "), "{last}");
@@ -68,7 +68,7 @@ fn what_was_done_is_shown_summed_up_and_verified() {
     let calls = said(
         &project,
         &[
-            "audit", "search", "--plugin", "echo", "--kind", "call", "--from", "1h", "--json",
+            "audit", "search", "--plugin", "echo", "--kind", "call", "--since", "1h", "--json",
         ],
     );
     let calls: Vec<Value> = calls
@@ -82,19 +82,16 @@ fn what_was_done_is_shown_summed_up_and_verified() {
     assert_eq!(one.lines().count(), 1, "{one}");
     for nothing in [
         ["audit", "search", "--plugin", "other"],
-        ["audit", "search", "--to", "2026-01-01"],
+        ["audit", "search", "--until", "2026-01-01"],
     ] {
         assert_eq!(said(&project, &nothing).trim(), "", "{nothing:?}");
     }
 
     let report = said(&project, &["audit", "report"]);
     assert!(report.contains("       2  echo echo"), "{report}");
-    assert!(
-        report.contains("nothing against the window before"),
-        "{report}"
-    );
+    assert!(report.trim_end().ends_with("\n  nothing"), "{report}");
     let verdict = said(&project, &["audit", "verify"]);
-    assert!(verdict.starts_with("whole: "), "{verdict}");
+    assert!(verdict.starts_with("the audit log is whole"), "{verdict}");
     assert!(verdict.contains("heads"), "{verdict}");
 }
 
@@ -111,7 +108,7 @@ fn an_export_is_verified_elsewhere() {
     };
     let verdict = verify(&whole);
     assert!(verdict.status.success(), "{}", stdout(&verdict));
-    let changed = whole.replace("\"tool\":\"echo\"", "\"tool\":\"ecco\"");
+    let changed = whole.replace("\\\"tool\\\":\\\"echo\\\"", "\\\"tool\\\":\\\"ecco\\\"");
     assert_ne!(changed, whole);
     let mut lines: Vec<&str> = whole.lines().collect();
     lines.remove(2);
@@ -146,9 +143,9 @@ fn a_server_is_followed_and_verified_while_it_runs() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
-    assert!(lines.next().unwrap().unwrap().contains(" call echo "));
+    assert!(lines.next().unwrap().unwrap().contains(" call "));
     server.text("echo__echo", json!({"text": "two"}));
-    assert!(lines.next().unwrap().unwrap().contains(" call echo "));
+    assert!(lines.next().unwrap().unwrap().contains(" call "));
     assert!(findings(&project).is_empty());
     following.kill().unwrap();
     following.wait().unwrap();
@@ -166,8 +163,9 @@ fn a_host_that_was_killed_leaves_a_gap_and_a_whole_log() {
     let gaps = said(&project, &["audit", "search", "--kind", "gap"]);
     assert_eq!(gaps.lines().count(), 1, "{gaps}");
     assert!(findings(&project).is_empty());
-    let report = said(&project, &["audit", "report"]);
-    assert!(report.contains("\ngaps\n"), "{report}");
+    let report = said(&project, &["audit", "report", "--json"]);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{report}");
 }
 
 #[test]
@@ -211,7 +209,7 @@ fn what_can_not_be_read_is_said() {
     );
     for wrong in [
         ["audit", "search", "--kind", "calls"],
-        ["audit", "search", "--from", "yesterday"],
+        ["audit", "search", "--since", "yesterday"],
     ] {
         let output = project.run(&wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");

@@ -32,12 +32,18 @@ pub struct Edited {
 
 impl Host {
     /// Edits the operator's file and puts the change in force: recorded, then written, then
-    /// swapped. A revoke holds for the next use of calls that run.
+    /// swapped. A revoke holds for the next use of calls that run. `agreed` is the digest of
+    /// the plugin's component, where the operator has seen what it asks for.
     ///
     /// # Errors
     /// When the edit makes no sense, can't be recorded or can't be written; nothing is then
     /// changed.
-    pub async fn edit(&self, edit: &Edit, who: &Caller) -> Result<Edited, HostError> {
+    pub async fn edit(
+        &self,
+        edit: &Edit,
+        agreed: Option<String>,
+        who: &Caller,
+    ) -> Result<Edited, HostError> {
         let mut stamp = self.manifest.lock().await;
         let path = self.project.manifest_path();
         let file = path.display().to_string();
@@ -53,17 +59,19 @@ impl Host {
                 .unwrap_or_default()
         };
         let granted = grants(&manifest);
-        if edited == text {
+        let registry = self.registry();
+        let plugin = registry.plugin(alias.as_str());
+        let facts = plugin.and_then(|plugin| plugin.facts.as_ref());
+        let digest = facts.map(|facts| facts.component.digest.to_string());
+        let replaced = agreed.is_some() && agreed != digest;
+        if edited == text && !replaced {
             return Ok(Edited {
                 changed: false,
                 grants: granted,
                 record: None,
             });
         }
-        let registry = self.registry();
-        let plugin = registry.plugin(alias.as_str());
-        let facts = plugin.and_then(|plugin| plugin.facts.as_ref());
-        if let (Some(entry), Some(facts)) = (manifest.plugins.get(alias), facts) {
+        if let (Some(entry), Some(facts), false) = (manifest.plugins.get(alias), facts, replaced) {
             manifest.effective(entry, &facts.manifest)?;
         }
         let kind = match edit {
@@ -72,7 +80,6 @@ impl Host {
             Edit::Revoke(..) => AuditKind::Revoke,
             Edit::Remove(..) => AuditKind::Remove,
         };
-        let digest = facts.map(|facts| facts.component.digest.to_string());
         let event = AuditEvent {
             kind,
             holder: Holder::plugin(alias.as_str()),
@@ -81,18 +88,19 @@ impl Host {
             body: object(json!({
                 "before": grants(&before),
                 "after": granted,
-                "digest": digest,
+                "digest": agreed.as_ref().or(digest.as_ref()),
             })),
         };
         let record = self.audit.commit(event).await?;
         self.project.write_manifest(&edited)?;
-        if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) {
+        if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced {
             // Known to be theirs: not recorded once more as an edit by hand.
             let row = history(alias.as_str(), kind, who, digest, &granted);
             self.store.history_append(row).await?;
             self.regrant(&manifest, &registry)?;
         } else {
-            self.adopt(&manifest).await?;
+            let agreed = agreed.map(|digest| (alias.clone(), digest));
+            self.adopt(&manifest, agreed).await?;
         }
         *stamp = FileStamp::of(&path);
         Ok(Edited {

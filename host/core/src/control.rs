@@ -36,7 +36,12 @@ pub enum ControlRequest {
         arguments: Map<String, Value>,
     },
     /// A change of the operator's file.
-    Edit(Edit),
+    Edit {
+        /// The change.
+        edit: Edit,
+        /// The digest of the plugin's component, where its operator has seen what it asks for.
+        agreed: Option<String>,
+    },
 }
 
 /// What was asked for.
@@ -147,7 +152,8 @@ impl Host {
     ) -> Result<ControlAnswer, ControlError> {
         match request {
             ControlRequest::Project => {
-                let view = ProjectView::new(self.project(), &self.registry());
+                let changes = self.store.history_latest().await.map_err(HostError::from)?;
+                let view = ProjectView::new(self.project(), &self.registry(), &changes);
                 Ok(ControlAnswer::Project(view))
             }
             ControlRequest::Call { tool, arguments } => {
@@ -162,8 +168,9 @@ impl Host {
                     .await;
                 Ok(ControlAnswer::Called(Box::new(response)))
             }
-            ControlRequest::Edit(edit) => {
-                Ok(ControlAnswer::Edited(self.edit(&edit, &caller).await?))
+            ControlRequest::Edit { edit, agreed } => {
+                let edited = self.edit(&edit, agreed, &caller).await?;
+                Ok(ControlAnswer::Edited(edited))
             }
         }
     }

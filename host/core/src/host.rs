@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
+use portreeve_manifest::id::Alias;
+use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{
     CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Runtime,
@@ -20,6 +22,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{Mutex, watch};
 
 use crate::admission::{Admission, Permit};
+use crate::agreement::{self, Agreement};
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
@@ -135,9 +138,7 @@ impl Host {
             lock: config.lock,
             project: config.project,
         };
-        let registry = host.install(&manifest).await;
-        host.record_changes(&manifest, &registry).await?;
-        host.take_up(registry);
+        host.adopt(&manifest, None).await?;
         Ok(Arc::new(host))
     }
 
@@ -170,11 +171,20 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         *stamp = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
-        self.adopt(&manifest).await
+        self.adopt(&manifest, None).await
     }
 
     /// Makes a manifest the one that holds. What it changes is on record before it does.
-    pub(crate) async fn adopt(&self, manifest: &ProjectManifest) -> Result<(), HostError> {
+    /// `agreed` is a component that the operator agrees to with it.
+    pub(crate) async fn adopt(
+        &self,
+        manifest: &ProjectManifest,
+        agreed: Option<(Alias, String)>,
+    ) -> Result<(), HostError> {
+        let agreement = Agreement {
+            now: agreed,
+            ..Agreement::read(&self.project)?
+        };
         let mut limits = manifest.host.clone();
         if limits.concurrent_calls > self.instances {
             tracing::warn!(
@@ -184,12 +194,31 @@ impl Host {
             limits.concurrent_calls = self.instances;
         }
         self.admission.resize(&limits);
-        let registry = self.install(manifest).await;
+        let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self.record_changes(manifest, &registry).await {
             self.close_changed(&registry);
             return Err(error);
         }
+        self.write_lock(&agreement.lock, manifest, &registry)?;
         self.take_up(registry);
+        Ok(())
+    }
+
+    /// Keeps what is agreed to from now on.
+    fn write_lock(
+        &self,
+        before: &Lockfile,
+        manifest: &ProjectManifest,
+        registry: &Registry,
+    ) -> Result<(), HostError> {
+        let lock = agreement::lockfile(before, manifest.plugins.keys(), |alias| {
+            let facts = registry.plugin(alias.as_str())?.facts.as_ref()?;
+            let source = manifest.plugins.get(alias)?.source.to_string();
+            Some((source, &*facts.manifest, facts.component.digest))
+        });
+        if lock != *before {
+            self.project.write_lock(&lock.to_text())?;
+        }
         Ok(())
     }
 
@@ -273,11 +302,12 @@ impl Host {
         self.store.close().await;
     }
 
-    async fn install(&self, manifest: &ProjectManifest) -> Registry {
+    async fn install(&self, manifest: &ProjectManifest, agreement: &Agreement) -> Registry {
         let before = self.registry.load_full();
         let installer = Installer {
             dir: self.project.dir(),
             manifest,
+            agreement,
             workshop: &self.workshop,
             before: &before,
         };

@@ -16,6 +16,7 @@ use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
 use portreeve_supply::{IntakeLimits, Package, Tools, source};
 
+use crate::agreement::Agreement;
 use crate::grants::InForce;
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::registry::{Offered, Registry};
@@ -29,6 +30,8 @@ pub(crate) struct Installer<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) manifest: &'a ProjectManifest,
     pub(crate) workshop: &'a Workshop,
+    /// What was agreed to.
+    pub(crate) agreement: &'a Agreement,
     /// What was installed before: components are taken over from it.
     pub(crate) before: &'a Registry,
 }
@@ -105,6 +108,8 @@ impl Installer<'_> {
                 .refuse_entry(&entry.alias, "version", &message, help)
                 .to_string());
         }
+        self.agreement
+            .covers(&entry.alias, &package.digest, manifest)?;
         let effective = self
             .manifest
             .effective(entry, manifest)

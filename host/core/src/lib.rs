@@ -11,6 +11,7 @@
 
 mod admin;
 mod admission;
+mod agreement;
 mod call;
 pub mod control;
 mod control_socket;
@@ -37,7 +38,7 @@ pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
 };
-pub use project::{MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
+pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
-pub use view::{PluginView, ProjectView, ToolView};
+pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -526,7 +526,10 @@ async fn an_export_is_verified_without_its_database() {
     assert!(verified.is_whole(), "{verified:?}");
     assert_eq!(verified.records, 22);
     for (changed, expected) in [
-        (whole.replace("\"number\":5", "\"number\":6"), "changed"),
+        (
+            whole.replace("\\\"number\\\":5", "\\\"number\\\":6"),
+            "changed",
+        ),
         (exported(header.clone(), &page.lines[3..]), "missing"),
         (whole.replace(store.project(), "other"), "other-key"),
     ] {

@@ -1,19 +1,14 @@
-//! `portreeve audit`: what was done here, and whether the record of it is whole.
-//!
-//! Everything is read from the database, beside the process that owns the project or without
-//! one.
+//! `portreeve audit`: what happened, and whether the record of it is whole.
 
-use std::collections::VecDeque;
-use std::fmt::Write as _;
-use std::io::{BufReader, Write as _};
+use std::fs::File;
+use std::io::BufReader;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
-use portreeve_manifest::duration::HumanDuration;
+use jiff::{Span, Timestamp, Zoned};
 use portreeve_state::audit::{
     AuditKind, AuditRecord, Filter, Heads, Report, Verified, export, report, search, verify,
     verify_export, wall_clock,
@@ -26,309 +21,250 @@ use crate::exit::Exit;
 use crate::output::Output;
 use crate::{error, output, places, text};
 
-/// How often `-f` looks for more.
-const POLL: Duration = Duration::from_millis(250);
+/// Records that one look at the state gives.
+const PAGE: usize = 5_000;
 
-/// Records that are read at once.
-const PAGE: usize = 1_000;
+/// How often `tail -f` looks for more.
+const POLL: Duration = Duration::from_millis(200);
 
-/// Most records that one command shows, `export` aside.
-const SHOWN_MAX: i64 = 100_000;
-
-/// Most rows of each table of a report for people; the largest.
-const ROWS_SHOWN: usize = 20;
-
-/// Read and verify the record of what was done.
+/// See what happened, and verify that the record of it is whole.
 ///
-/// Every call, refusal, grant, secret and other act is on record, in a chain that can't be
-/// changed without it showing. These commands only read, also beside a host that runs.
+/// Every call, every refusal, every grant and every use of a secret is on record. The log is
+/// read beside a host that runs.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   portreeve audit tail -f
-  portreeve audit search --plugin github --kind refusal --from 24h
+  portreeve audit search --plugin github --kind refusal --since 24h
   portreeve audit verify
-  portreeve audit export --from 2026-11-01 > november.jsonl
-  portreeve audit report --last 7d")]
+  portreeve audit report --since 7d
+  portreeve audit export --since 2026-11-01 > november.jsonl")]
 pub(crate) struct Audit {
     #[command(subcommand)]
-    action: Action,
+    what: What,
 }
 
 #[derive(Subcommand)]
-enum Action {
-    Tail(Tail),
-    Search(Search),
-    Verify(Verify),
-    Export(Export),
-    Report(Summary),
+enum What {
+    /// Show the newest records.
+    Tail {
+        /// Go on with what is recorded from now on.
+        #[arg(short, long)]
+        follow: bool,
+        /// How many records to show.
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=100_000))]
+        lines: u32,
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Show all records that match, oldest first.
+    Search {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Write all records that match as lines of JSON, each with its code.
+    ///
+    /// An export of everything can be verified elsewhere, with the same key: `verify --file`.
+    Export {
+        #[command(flatten)]
+        which: Which,
+    },
+    /// Verify that no record was changed, moved or removed.
+    ///
+    /// Fails if one was. Records that were cut off show up to the last head of the log that
+    /// was kept in your own state directory.
+    Verify {
+        /// What `export` wrote, instead of this project's log.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Sum up what happened in a window, and what of it is unusual.
+    ///
+    /// Unusual is what is new, or at least ten and five times as much as in the window
+    /// before of the same length.
+    Report {
+        /// The start of the window: a moment, or how long ago.
+        #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = moment)]
+        since: i64,
+        /// Its end.
+        #[arg(long, value_name = "WHEN", value_parser = moment)]
+        until: Option<i64>,
+    },
 }
 
-/// Show the newest records.
+/// Which records are meant.
 #[derive(Args)]
-#[command(after_help = "\
-Examples:
-  portreeve audit tail -n 20
-  portreeve audit tail -f --kind refusal --kind limit")]
-struct Tail {
-    /// Go on with what is recorded from now on.
-    #[arg(short, long)]
-    follow: bool,
-    /// How many of the last records to show.
-    #[arg(short = 'n', long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(i64).range(..=SHOWN_MAX))]
-    lines: i64,
-    #[command(flatten)]
-    wanted: Wanted,
-}
-
-/// Show the records that fit, the newest ones, oldest first.
-#[derive(Args)]
-#[command(after_help = "\
-A time is a date or a timestamp (2026-11-21, 2026-11-21T10:00:00Z; UTC), or how long ago (90m, 7d).
-
-Examples:
-  portreeve audit search --plugin github --from 24h
-  portreeve audit search --kind grant --kind revoke --json
-  portreeve audit search --call 5f3a2c11-7")]
-struct Search {
-    #[command(flatten)]
-    wanted: Wanted,
-    #[command(flatten)]
-    window: Window,
-    /// How many to show.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(i64).range(1..=SHOWN_MAX))]
-    limit: i64,
-}
-
-/// Say whether the record is whole: nothing changed, removed, moved or cut off.
-///
-/// Holds every record against the key in your state directory, and the log's end against the
-/// heads that were kept there. Exit code 1 when something is wrong.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  portreeve audit verify
-  portreeve audit verify --json
-  portreeve audit verify --file log.jsonl     what `portreeve audit export` wrote")]
-struct Verify {
-    /// An export of the whole log, instead of this project's log.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
-/// Write records as JSON lines, with their codes, so that they can be verified elsewhere.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  portreeve audit export > log.jsonl
-  portreeve audit export --kind call --from 2026-11-01 --to 2026-12-01")]
-struct Export {
-    #[command(flatten)]
-    wanted: Wanted,
-    #[command(flatten)]
-    window: Window,
-}
-
-/// Sum up what happened, and say what of it is unusual.
-///
-/// Compares a window of time with the one before of the same length.
-#[derive(Args)]
-#[command(after_help = "\
-Examples:
-  portreeve audit report                 the last 24 hours
-  portreeve audit report --last 7d
-  portreeve audit report --from 2026-11-20 --to 2026-11-21 --json")]
-struct Summary {
-    /// The window's length, up to now.
-    #[arg(long, value_name = "TIME", default_value = "24h", conflicts_with_all = ["from", "to"])]
-    last: HumanDuration,
-    #[command(flatten)]
-    window: Window,
-}
-
-/// Which records are wanted; all that is said must hold.
-#[derive(Args, Clone)]
-struct Wanted {
+struct Which {
     /// About this plugin.
     #[arg(long, value_name = "ALIAS")]
     plugin: Option<String>,
     /// By or for this caller.
     #[arg(long, value_name = "NAME")]
     caller: Option<String>,
-    /// Of this kind; repeat for one of several.
-    #[arg(long, value_name = "KIND")]
-    kind: Vec<AuditKind>,
+    /// Of this kind, such as `call`, `refusal` or `grant`; repeat for more.
+    #[arg(long = "kind", value_name = "KIND")]
+    kinds: Vec<AuditKind>,
     /// Of this call.
     #[arg(long, value_name = "ID")]
     call: Option<String>,
+    /// From this moment on: `2026-11-21`, `2026-11-21T08:00:00Z`, or how long ago: `90m`.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    since: Option<i64>,
+    /// Before this moment.
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    until: Option<i64>,
 }
 
-#[derive(Args, Clone)]
-struct Window {
-    /// From this time on.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    from: Option<i64>,
-    /// Before this time.
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    to: Option<i64>,
-}
-
-impl Wanted {
-    fn filter(&self, window: Option<&Window>) -> Filter {
+impl Which {
+    fn filter(&self) -> Filter {
         Filter {
             plugin: self.plugin.clone(),
             caller: self.caller.clone(),
-            kinds: self.kind.clone(),
+            kinds: self.kinds.clone(),
             call: self.call.clone(),
-            from_ms: window.and_then(|window| window.from),
-            to_ms: window.and_then(|window| window.to),
+            from_ms: self.since,
+            to_ms: self.until,
         }
     }
-
-    fn is_all(&self) -> bool {
-        self.plugin.is_none()
-            && self.caller.is_none()
-            && self.call.is_none()
-            && self.kind.is_empty()
-    }
 }
 
-/// A time as people write it, in milliseconds since 1970.
-fn time(text: &str) -> Result<i64, String> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.as_millisecond());
+/// A moment as people write it: milliseconds since 1970, UTC.
+pub(crate) fn moment(text: &str) -> Result<i64, String> {
+    if let Ok(ago) = text.parse::<Span>() {
+        let ago = if ago.is_negative() { ago } else { -ago };
+        let then = Zoned::now().checked_add(ago);
+        return then
+            .map(|then| then.timestamp().as_millisecond())
+            .map_err(|error| format!("`{text}` is too long ago: {error}"));
     }
-    if let Ok(date) = text.parse::<jiff::civil::Date>()
-        && let Ok(start) = date.to_zoned(jiff::tz::TimeZone::UTC)
-    {
-        return Ok(start.timestamp().as_millisecond());
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment.as_millisecond());
     }
-    match text.parse::<HumanDuration>() {
-        Ok(ago) => Ok(wall_clock().saturating_sub(ms(ago))),
-        Err(_) => Err(
-            "write a date or timestamp such as 2026-11-21 or 2026-11-21T10:00:00Z (UTC), or how long ago: 90m, 7d"
-                .to_owned(),
-        ),
-    }
-}
-
-fn ms(duration: HumanDuration) -> i64 {
-    i64::try_from(duration.0.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// A moment as people read it.
-fn shown_time(time_ms: i64) -> String {
-    match Timestamp::from_millisecond(time_ms) {
-        Ok(time) => format!("{time:.3}"),
-        Err(_) => format!("{time_ms} ms"),
-    }
+    let day = text
+        .parse::<jiff::civil::DateTime>()
+        .and_then(|day| day.to_zoned(jiff::tz::TimeZone::system()));
+    day.map(|day| day.timestamp().as_millisecond()).map_err(|_| {
+        format!("`{text}` is no moment: write 2026-11-21, 2026-11-21T08:00:00Z, or how long ago: 90m, 24h, 7d")
+    })
 }
 
 impl Audit {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
-        context.log()?;
+        if let What::Verify { file: Some(file) } = &self.what {
+            let opened =
+                File::open(file).with_context(|| format!("{} can't be read", file.display()))?;
+            let verified = verify_export(&key()?, BufReader::new(opened))
+                .with_context(|| file.display().to_string())?;
+            return told(context, &verified);
+        }
+        let project = context.project()?;
         context.block_on(async {
-            match &self.action {
-                Action::Tail(tail) => tail.run(context).await,
-                Action::Search(search) => search.run(context).await,
-                Action::Verify(verify) => verify.run(context).await,
-                Action::Export(export) => export.run(context).await,
-                Action::Report(summary) => summary.run(context).await,
+            let store: Arc<dyn StateStore> = SqliteStore::read(&project.database()).await?;
+            match &self.what {
+                What::Tail {
+                    follow,
+                    lines,
+                    which,
+                } => tail(context.output, &store, &which.filter(), *lines, *follow).await,
+                What::Search { which } => each(&store, &which.filter(), 0, |line, _| {
+                    show(context.output, line)
+                })
+                .await
+                .map(|_| ()),
+                What::Export { which } => {
+                    let print = |line: &str| output::print(&text::line(&text::json(line)));
+                    let filter = which.filter();
+                    print(&export::header(&store, filter != Filter::default()).await?)?;
+                    each(&store, &filter, 0, |line, mac| {
+                        print(&export::line(line, mac))
+                    })
+                    .await
+                    .map(|_| ())
+                }
+                What::Verify { .. } => {
+                    let heads = Heads::new(&places::state_dir()?, store.project());
+                    told(context, &verify(store, &key()?, &heads).await?)
+                }
+                What::Report { since, until } => {
+                    let until = until.unwrap_or_else(wall_clock);
+                    let summed = report(&store, *since, until).await?;
+                    context.output.result(&summed, || show_report(&summed))
+                }
             }
         })
     }
 }
 
-/// The state, for reading.
-async fn open(context: &Context) -> anyhow::Result<Arc<dyn StateStore>> {
-    let project = context.project()?;
-    Ok(SqliteStore::read(&project.database()).await?)
-}
-
 fn key() -> anyhow::Result<Key> {
-    let path = places::state_dir()?.join("audit.key");
-    read_key(&path).context("the audit log can't be verified without its key")
+    read_key(&places::state_dir()?.join("audit.key"))
+        .context("without the key that the log was written with, nothing can be verified")
 }
 
-impl Tail {
-    async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let store = open(context).await?;
-        let filter = self.wanted.filter(None);
-        let last = store.audit_last().await?.map_or(0, |last| last.seq);
-        let after = if self.wanted.is_all() {
-            last.saturating_sub(self.lines).max(0)
-        } else {
-            0
-        };
-        let mut seq = newest(&store, &filter, after, self.lines, context.output).await?;
-        if !self.follow {
-            return Ok(());
-        }
-        loop {
-            let page = search(&store, &filter, seq, PAGE).await?;
-            for (line, _) in &page.lines {
-                show(context.output, line)?;
-            }
-            seq = page.last;
-            if page.end {
-                tokio::time::sleep(POLL).await;
-            }
-        }
-    }
-}
-
-impl Search {
-    async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let store = open(context).await?;
-        let filter = self.wanted.filter(Some(&self.window));
-        newest(&store, &filter, 0, self.limit, context.output).await?;
-        Ok(())
-    }
-}
-
-/// Shows the newest records that are meant, oldest first. Gives the last that was looked at.
-async fn newest(
+/// Hands out all records after `seq` that match; gives the last one that was looked at.
+async fn each(
     store: &Arc<dyn StateStore>,
     filter: &Filter,
-    after: i64,
-    lines_max: i64,
-    output: Output,
+    seq: i64,
+    mut hand: impl FnMut(&str, &str) -> anyhow::Result<()>,
 ) -> anyhow::Result<i64> {
-    let lines_max = usize::try_from(lines_max).unwrap_or(0);
-    let mut kept: VecDeque<String> = VecDeque::new();
-    let mut seq = after;
+    let mut seq = seq;
     loop {
         let page = search(store, filter, seq, PAGE).await?;
-        for (line, _) in page.lines {
-            kept.push_back(line);
-            if kept.len() > lines_max {
-                kept.pop_front();
-            }
+        for (line, mac) in &page.lines {
+            hand(line, mac)?;
         }
         seq = page.last;
         if page.end {
-            break;
+            return Ok(seq);
         }
     }
-    for line in &kept {
-        show(output, line)?;
+}
+
+async fn tail(
+    output: Output,
+    store: &Arc<dyn StateStore>,
+    filter: &Filter,
+    lines: u32,
+    follow: bool,
+) -> anyhow::Result<()> {
+    let kept = lines as usize;
+    let mut last = std::collections::VecDeque::new();
+    // Where all are meant, the newest are at the end.
+    let after = match store.audit_last().await? {
+        Some(end) if *filter == Filter::default() => end.seq.saturating_sub(i64::from(lines)),
+        _ => 0,
+    };
+    let mut seq = each(store, filter, after, |line, _| {
+        last.push_back(line.to_owned());
+        if last.len() > kept {
+            last.pop_front();
+        }
+        Ok(())
+    })
+    .await?;
+    for line in last {
+        show(output, &line)?;
     }
-    Ok(seq)
+    if !follow {
+        return Ok(());
+    }
+    loop {
+        tokio::time::sleep(POLL).await;
+        seq = each(store, filter, seq, |line, _| show(output, line)).await?;
+    }
 }
 
 fn show(output: Output, line: &str) -> anyhow::Result<()> {
-    let shown = if output.is_json() {
-        text::json(line)
-    } else {
-        record_line(line)
-    };
-    output::print(&text::line(&shown))
+    if output.is_json() {
+        return output::print(&text::line(&text::json(line)));
+    }
+    output::print(&text::line(&one_line(line)))
 }
 
-/// A record as people read it: `TIME SEQ KIND PLUGIN CALLER CALL NAME=VALUE …`.
-fn record_line(line: &str) -> String {
+/// A record for people.
+fn one_line(line: &str) -> String {
     let Ok(record) = AuditRecord::parse(line) else {
-        return format!("no record: {line}");
+        return format!("NO RECORD: {line}");
     };
     let or_dash = |text: &str| {
         if text.is_empty() {
@@ -337,122 +273,62 @@ fn record_line(line: &str) -> String {
             text.to_owned()
         }
     };
-    let mut shown = format!(
-        "{} {} {} {} {} {}",
-        shown_time(record.time),
+    let body = if record.body.is_empty() {
+        String::new()
+    } else {
+        Value::Object(record.body.clone()).to_string()
+    };
+    format!(
+        "{} {:>6} {:<13} {:<16} {:<10} {} {body}",
+        time(record.time),
         record.seq,
         record.kind,
         or_dash(&record.plugin),
         or_dash(&record.caller),
         or_dash(&record.call),
-    );
-    for (name, value) in &record.body {
-        let _ = match value {
-            Value::String(text) => write!(shown, " {name}={text}"),
-            value => write!(shown, " {name}={value}"),
-        };
-    }
-    shown
+    )
 }
 
-impl Verify {
-    async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let verified = match &self.file {
-            Some(path) => {
-                let file = std::fs::File::open(path)
-                    .with_context(|| format!("{} can't be read", path.display()))?;
-                verify_export(&key()?, BufReader::new(file))
-                    .with_context(|| path.display().to_string())?
-            }
-            None => {
-                let store = open(context).await?;
-                let heads = Heads::new(&places::state_dir()?, store.project());
-                verify(store, &key()?, &heads).await?
-            }
-        };
-        context.output.result(&verified, || verdict(&verified))?;
-        if verified.is_whole() {
-            return Ok(());
+fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
+}
+
+fn told(context: &Context, verified: &Verified) -> anyhow::Result<()> {
+    let mut value = serde_json::to_value(verified)?;
+    if let Some(value) = value.as_object_mut() {
+        value.insert("whole".to_owned(), verified.is_whole().into());
+    }
+    context.output.result(&value, || {
+        let mut shown = String::new();
+        for finding in &verified.findings {
+            shown.push_str(&format!("{}: {}\n", finding.kind, finding.message));
         }
+        if verified.findings_more > 0 {
+            shown.push_str(&format!("and {} more\n", verified.findings_more));
+        }
+        let pruned = verified.pruned.map_or_else(String::new, |seq| {
+            format!(", those up to {seq} pruned behind a sealed checkpoint")
+        });
+        let records = format!(
+            "records {} to {}{pruned}, held against {} kept heads",
+            verified.first, verified.last, verified.heads
+        );
+        shown.push_str(&if verified.is_whole() {
+            format!("the audit log is whole: {records}")
+        } else {
+            format!("THE AUDIT LOG WAS CHANGED: {records}; keep a copy of it, and find out who had the file")
+        });
+        shown
+    })?;
+    if verified.is_whole() {
+        Ok(())
+    } else {
         Err(error::shown(Exit::Failed))
     }
 }
 
-fn verdict(verified: &Verified) -> String {
-    let mut shown = String::new();
-    for finding in &verified.findings {
-        let _ = writeln!(shown, "{}: {}", finding.kind, finding.message);
-    }
-    if verified.findings_more > 0 {
-        let _ = writeln!(shown, "… and {} more", verified.findings_more);
-    }
-    if verified.is_whole() {
-        shown.push_str("whole: ");
-    } else {
-        shown.push_str("NOT whole: ");
-    }
-    if verified.records == 0 {
-        shown.push_str("no records");
-    } else {
-        let _ = write!(
-            shown,
-            "{} records, {} to {}, {} bytes",
-            verified.records, verified.first, verified.last, verified.bytes
-        );
-    }
-    if let Some(pruned) = verified.pruned {
-        let _ = write!(shown, "; those up to {pruned} were pruned");
-    }
-    let _ = write!(shown, "; held against {} heads", verified.heads);
-    shown
-}
-
-impl Export {
-    async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let store = open(context).await?;
-        let filter = self.wanted.filter(Some(&self.window));
-        let filtered = !self.wanted.is_all() || self.window.from.or(self.window.to).is_some();
-        output::print_exact(&export::header(&store, filtered).await?)?;
-        let mut seq = 0;
-        loop {
-            let page = search(&store, &filter, seq, PAGE).await?;
-            let mut lines = String::new();
-            for (record, mac) in &page.lines {
-                lines.push_str(&export::line(record, mac));
-                lines.push('\n');
-            }
-            if lines.pop().is_some() {
-                output::print_exact(&lines)?;
-            }
-            seq = page.last;
-            if page.end {
-                return Ok(std::io::stdout().flush()?);
-            }
-        }
-    }
-}
-
-impl Summary {
-    async fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let now = wall_clock();
-        let to = self.window.to.unwrap_or(now);
-        let length = ms(self.last);
-        let from = self.window.from.unwrap_or(to.saturating_sub(length));
-        if from >= to {
-            return Err(error::usage("the window ends before it begins"));
-        }
-        let store = open(context).await?;
-        let report = report(&store, from, to).await?;
-        context.output.result(&report, || summary(&report))
-    }
-}
-
-fn summary(report: &Report) -> String {
-    let mut shown = format!(
-        "from {} to {}\n",
-        shown_time(report.from),
-        shown_time(report.to)
-    );
+fn show_report(report: &Report) -> String {
+    let mut shown = format!("from {} to {}\n", time(report.from), time(report.to));
     let tables = [
         ("records", &report.kinds),
         ("calls", &report.calls),
@@ -460,36 +336,32 @@ fn summary(report: &Report) -> String {
         ("refusals", &report.refusals),
         ("limits reached", &report.limits),
         ("failed log-ins", &report.failed_logins),
-        ("uses of secrets", &report.secrets),
+        ("secrets used", &report.secrets),
     ];
-    for (title, counts) in tables {
+    for (name, counts) in tables {
+        shown.push_str(&format!("\n{name}\n"));
         if counts.is_empty() {
-            continue;
+            shown.push_str("  none\n");
         }
-        let _ = writeln!(shown, "\n{title}");
-        let mut rows: Vec<_> = counts.iter().collect();
-        rows.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-        for (name, count) in rows.iter().take(ROWS_SHOWN) {
-            let _ = writeln!(shown, "  {count:>8}  {}", text::line(name));
-        }
-        if let Some(more) = rows.len().checked_sub(ROWS_SHOWN).filter(|more| *more > 0) {
-            let _ = writeln!(shown, "            and {more} more; see --json");
+        for (what, count) in counts {
+            shown.push_str(&format!("  {count:>8}  {}\n", text::line(what)));
         }
     }
-    for (title, lines) in [("acts", &report.acts), ("gaps", &report.gaps)] {
-        if !lines.is_empty() {
-            let _ = writeln!(shown, "\n{title}");
+    for (name, lines) in [("what people did", &report.acts), ("gaps", &report.gaps)] {
+        shown.push_str(&format!("\n{name}\n"));
+        if lines.is_empty() {
+            shown.push_str("  none\n");
         }
         for line in lines {
-            let _ = writeln!(shown, "  {}", text::line(&record_line(line)));
+            shown.push_str(&format!("  {}\n", text::line(&one_line(line))));
         }
     }
-    shown.push_str("\nunusual\n");
+    shown.push_str("\nunusual, against the window before of the same length\n");
     if report.unusual.is_empty() {
-        shown.push_str("  nothing against the window before\n");
+        shown.push_str("  nothing\n");
     }
-    for line in &report.unusual {
-        let _ = writeln!(shown, "  {}", text::line(line));
+    for what in &report.unusual {
+        shown.push_str(&format!("  {}\n", text::line(what)));
     }
     shown
 }
@@ -499,41 +371,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
-        assert_eq!(time("1970-01-02"), Ok(86_400_000));
-        assert_eq!(time("1970-01-01T00:00:01.5Z"), Ok(1_500));
-        let hour_ago = time("1h").unwrap();
-        let passed = wall_clock() - hour_ago;
-        assert!((3_600_000..3_700_000).contains(&passed), "{passed}");
-        assert!(time("yesterday").unwrap_err().contains("7d"));
-    }
-
-    #[test]
-    fn records_are_shown_on_one_line() {
-        let line = r#"{"seq":7,"time":1500,"kind":"call","plugin":"echo","tenant":"","caller":"","call":"c-1","body":{"ms":1.5,"tool":"a\nb"}}"#;
-        assert_eq!(
-            record_line(line),
-            "1970-01-01T00:00:01.500Z 7 call echo - c-1 ms=1.5 tool=a\nb"
-        );
-        let shown = text::line(&record_line(line)).to_string();
-        assert!(shown.ends_with("tool=a\\nb"), "{shown}");
-        assert_eq!(record_line("x"), "no record: x");
-    }
-
-    #[test]
-    fn a_verdict_says_what_is_wrong() {
-        let whole = Verified {
-            first: 5,
-            last: 9,
-            records: 5,
-            bytes: 600,
-            pruned: Some(4),
-            heads: 2,
-            ..Verified::default()
+    fn moments_are_written_in_several_ways() {
+        let now = wall_clock();
+        let near = |text: &str, ago_ms: i64| {
+            let then = moment(text).unwrap();
+            assert!((now - ago_ms - then).abs() < 10_000, "{text}: {then}");
         };
-        assert_eq!(
-            verdict(&whole),
-            "whole: 5 records, 5 to 9, 600 bytes; those up to 4 were pruned; held against 2 heads"
+        near("90m", 90 * 60_000);
+        near("24h", 24 * 3_600_000);
+        assert_eq!(moment("1970-01-02T00:00:00Z"), Ok(86_400_000));
+        assert!(moment("2026-11-21").unwrap() > 1_700_000_000_000);
+        assert!(moment("soon").unwrap_err().contains("how long ago"));
+    }
+
+    #[test]
+    fn a_record_is_one_clean_line() {
+        let line = r#"{"seq":3,"time":0,"kind":"call","plugin":"a","tenant":"","caller":"x\u001b[31m\ny","call":"","body":{"tool":"t"}}"#;
+        let shown = text::line(&one_line(line)).to_string();
+        assert!(
+            shown.contains("call") && shown.contains("\"tool\":\"t\""),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains('\n') && !shown.contains('\u{1b}'),
+            "{shown}"
         );
     }
 }

@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portreeve_manifest::grant::RequestItem;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_runtime::Runtime;
 use portreeve_supply::{IntakeLimits, Package, source};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
-use super::papers::{AuthorFile, request};
+use super::papers::AuthorFile;
 use crate::cargo::Crate;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::progress::Progress;
-use crate::{error, places};
+use crate::{error, places, review};
 
 /// Check a plugin's files without building it.
 ///
@@ -70,7 +70,7 @@ impl Check {
         });
         context
             .output
-            .result(&result, || show(&findings, &requests))?;
+            .result(&result, || show(&findings, manifest))?;
         if findings.iter().any(|finding| finding.level == Level::Error) {
             return Err(error::shown(Exit::Failed));
         }
@@ -160,7 +160,7 @@ impl Check {
     }
 }
 
-fn show(findings: &[Finding], requests: &[RequestItem]) -> String {
+fn show(findings: &[Finding], manifest: &PluginManifest) -> String {
     let mut shown = String::new();
     for finding in findings {
         let level = match finding.level {
@@ -170,13 +170,6 @@ fn show(findings: &[Finding], requests: &[RequestItem]) -> String {
         };
         shown.push_str(&format!("{level}: {}\n", finding.message));
     }
-    if requests.is_empty() {
-        shown.push_str("it asks for nothing");
-    } else {
-        shown.push_str("it asks for\n");
-        for item in requests {
-            shown.push_str(&format!("  {}\n", request(item)));
-        }
-    }
+    shown.push_str(&review::describe_all(manifest, &Map::new()));
     shown
 }

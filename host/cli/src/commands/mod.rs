@@ -6,11 +6,14 @@ mod build;
 mod call;
 mod check;
 mod doctor;
+mod grant;
 mod init;
 mod inspect;
 mod list;
 mod logs;
 mod papers;
+mod remove;
+mod revoke;
 mod serve;
 
 use clap::Subcommand;
@@ -25,6 +28,9 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Init(init::Init),
     Add(add::Add),
+    Grant(grant::Grant),
+    Revoke(revoke::Revoke),
+    Remove(remove::Remove),
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
@@ -41,6 +47,9 @@ impl Command {
             Command::Inspect(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
+            Command::Grant(command) => command.run(context),
+            Command::Revoke(command) => command.run(context),
+            Command::Remove(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),

@@ -1,14 +1,15 @@
 //! The log as JSON lines, which can be verified elsewhere by whoever has the key.
 //!
-//! The first line says whose log it is; then each record stands there to the letter, behind
-//! its code.
+//! The first line says whose log it is; then come the records, each as a text beside its code,
+//! so that it stays what was written, to the byte, whatever escapes a reader puts in or out.
 
+use std::borrow::Cow;
 use std::io::{BufRead, Read as _};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::verify::{Verified, Verifier};
+use super::verify::{Verified, Verifier, own_place};
 use crate::error::StateError;
 use crate::key::Key;
 use crate::rows::{AuditText, Checkpoint};
@@ -19,10 +20,6 @@ const VERSION: u32 = 1;
 
 /// Longest line that is read, in bytes: far longer than any record.
 const LINE_BYTES_MAX: u64 = 1 << 20;
-
-/// What stands around the code and the record of a line.
-const BEFORE_MAC: &str = "{\"mac\":\"";
-const BEFORE_RECORD: &str = "\",\"record\":";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -40,6 +37,12 @@ struct Sealed {
     time: i64,
     mac: String,
     seal: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    mac: Cow<'a, str>,
+    record: Cow<'a, str>,
 }
 
 /// Why an export can't be verified.
@@ -74,7 +77,7 @@ pub async fn header(store: &Arc<dyn StateStore>, filtered: bool) -> Result<Strin
 
 /// The line of a record, without its end.
 pub fn line(record: &str, mac: &str) -> String {
-    format!("{BEFORE_MAC}{mac}{BEFORE_RECORD}{record}}}")
+    serde_json::json!({ "mac": mac, "record": record }).to_string()
 }
 
 /// Verifies an export of a whole log. Heads are not looked at: an export may be older.
@@ -107,29 +110,19 @@ pub fn verify_export(key: &Key, mut text: impl BufRead) -> Result<Verified, Expo
     });
     let mut verifier = Verifier::new(key, &header.project, Vec::new(), checkpoint.as_ref());
     while let Some(line) = next_line(&mut text, &mut number)? {
-        let (mac, record) = line
-            .strip_prefix(BEFORE_MAC)
-            .and_then(|rest| rest.strip_suffix('}'))
-            .and_then(|rest| rest.split_once(BEFORE_RECORD))
-            .ok_or_else(|| wrong(number, "this is no line of an export"))?;
+        let Line { mac, record } = serde_json::from_str(&line)
+            .map_err(|_| wrong(number, "this is no line of an export"))?;
         // Its own word for its place; a wrong one makes the code wrong.
-        let seq = serde_json::from_str::<Place>(record)
-            .map_err(|_| wrong(number, "this is no record"))?
-            .seq;
+        let seq = own_place(&record).ok_or_else(|| wrong(number, "this is no record"))?;
         verifier.page(&AuditText {
             first: seq,
             last: seq,
             count: 1,
-            records: record.to_owned(),
-            macs: mac.to_owned(),
+            records: record.into_owned(),
+            macs: mac.into_owned(),
         });
     }
     Ok(verifier.finish())
-}
-
-#[derive(Deserialize)]
-struct Place {
-    seq: i64,
 }
 
 fn next_line(text: &mut impl BufRead, number: &mut u64) -> Result<Option<String>, ExportError> {

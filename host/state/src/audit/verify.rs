@@ -352,7 +352,7 @@ impl Verifier {
 }
 
 /// The place that a record itself names.
-fn own_place(record: &str) -> Option<i64> {
+pub(crate) fn own_place(record: &str) -> Option<i64> {
     let digits = record.strip_prefix("{\"seq\":")?;
     digits.split_once(',')?.0.parse().ok()
 }

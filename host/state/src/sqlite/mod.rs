@@ -6,7 +6,7 @@ mod schema;
 mod writer;
 mod writes;
 
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,7 +95,9 @@ impl SqliteStore {
     /// # Errors
     /// When there is none, or it was made by another version, or can't be read.
     pub async fn read(path: &Path) -> Result<Arc<SqliteStore>, StateError> {
-        if !path.exists() {
+        if std::fs::symlink_metadata(path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        {
             return Err(StateError::None(path.to_owned()));
         }
         let (sayable, dir) = sayable(path)?;
@@ -177,12 +179,17 @@ fn sayable(path: &Path) -> Result<(PathBuf, Option<std::fs::File>), StateError> 
     Ok((Path::new(&through).join(name), Some(dir)))
 }
 
-/// Makes the file for this user only, and refuses a link in its place.
+/// Makes the file for this user only, also one that was there, and refuses a link in its
+/// place. The files beside it get its permissions.
 fn make_private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).custom_flags(NOFOLLOW);
-    options.open(path).map(|_| ())
+    let file = options.open(path)?;
+    if file.metadata()?.mode() & 0o077 != 0 {
+        file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
 }
 
 /// A state from elsewhere could bring a link along that leads out of it.
@@ -215,7 +222,7 @@ fn failure(path: &Path, error: &sqlx::Error) -> StateError {
         Some(CANTOPEN | IOERR) => StateError::ReadOnly {
             path: path.to_owned(),
             why,
-            action: "look at the disk and at the permissions of its directory",
+            action: "look whether the disk is full or fails, and at the permissions of its directory",
         },
         Some(CORRUPT | NOTADB) => StateError::Damaged(format!(
             "{}: {why}; put it aside, or a copy from before in its place",

@@ -1,6 +1,7 @@
 //! The schema: which version a database has, and how it comes to the one that is known.
 
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use sqlx::SqlSafeStr;
@@ -9,7 +10,7 @@ use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 
 use crate::error::StateError;
-use crate::sqlite::failure;
+use crate::sqlite::{NOFOLLOW, failure};
 
 /// The newest version that is known: the number of the last migration.
 pub(super) const VERSION: i64 = 1;
@@ -87,7 +88,9 @@ pub(super) async fn refuse_newer(path: &Path) -> Result<(), StateError> {
 fn header_version(path: &Path) -> Result<u32, StateError> {
     const OFFSET: usize = 60;
     let mut header = Vec::new();
-    match std::fs::File::open(path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).custom_flags(NOFOLLOW);
+    match options.open(path) {
         Ok(file) => {
             file.take(100)
                 .read_to_end(&mut header)

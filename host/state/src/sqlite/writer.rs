@@ -2,7 +2,7 @@
 //! when the batch is on disk.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -160,8 +160,9 @@ impl Writer {
         std::thread::Builder::new()
             .name("portreeve-state".to_owned())
             .spawn(move || {
+                let _end = End(queue.clone());
                 runtime.block_on(async {
-                    match Thread::open(path, &config).await {
+                    match Thread::open(path, config).await {
                         Ok(mut thread) => {
                             let _ = opened.send(Ok(thread.project.clone()));
                             thread.run(&queue).await;
@@ -207,42 +208,42 @@ impl Drop for Writer {
     }
 }
 
+/// However the thread ends, nobody waits for it afterwards.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.closing = true;
+        queue.audit.clear();
+        queue.lanes.clear();
+    }
+}
+
 struct Thread {
     connection: SqliteConnection,
+    config: StoreConfig,
     path: PathBuf,
     project: Arc<str>,
-    size_pages_max: i64,
 }
 
 impl Thread {
-    async fn open(path: PathBuf, config: &StoreConfig) -> Result<Thread, StateError> {
+    async fn open(path: PathBuf, config: StoreConfig) -> Result<Thread, StateError> {
         let failed = |error: sqlx::Error| failure(&path, &error);
-        let pages = i64::try_from(config.size_max / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX);
-        let synchronous = if config.sync {
-            SqliteSynchronous::Full
-        } else {
-            SqliteSynchronous::Off
-        };
-        let mut connection = SqliteConnectOptions::new()
-            .filename(&path)
-            .page_size(PAGE_BYTES)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(synchronous)
-            .busy_timeout(BUSY_TIME_MAX)
-            .pragma("max_page_count", pages.to_string())
-            .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
-            .pragma("trusted_schema", "OFF")
-            .thread_name(|_| "portreeve-state-writer".to_owned())
-            .connect()
+        let mut connection = connect(&path, &config).await.map_err(failed)?;
+        // Two that make the same database at once take turns.
+        let mut transaction = connection
+            .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(failed)?;
-        schema::migrate(&mut connection, &path).await?;
-        let project = project_id(&mut connection).await.map_err(failed)?;
+        schema::migrate(&mut transaction, &path).await?;
+        let project = project_id(&mut transaction).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
         Ok(Thread {
             connection,
+            config,
             path,
             project,
-            size_pages_max: pages,
         })
     }
 
@@ -289,42 +290,98 @@ impl Thread {
     }
 
     /// All of these writes or none; each with its own result where it was refused.
+    ///
+    /// The statements around them are written out: after some failures SQLite has rolled back
+    /// already, and sqlx's own transaction, which can't do it again, would stay open for good.
     async fn transaction(
         &mut self,
         batch: &[&Write],
     ) -> Result<Vec<Result<Done, StateError>>, StateError> {
-        let path = &self.path;
-        let failed = |error: sqlx::Error| failure(path, &error);
-        let mut transaction = self
-            .connection
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(failed)?;
-        let full = writes::is_nearly_full(&mut transaction, self.size_pages_max)
-            .await
-            .map_err(failed)?;
+        let done = self.attempt(batch).await;
+        if done.is_err() && execute(&mut self.connection, "ROLLBACK").await.is_err() {
+            // Nothing was left to roll back, or the connection is in a state of its own:
+            // a new one is in none.
+            if let Ok(connection) = connect(&self.path, &self.config).await {
+                let old = std::mem::replace(&mut self.connection, connection);
+                let _ = old.close().await;
+            }
+        }
+        done.map_err(|error| failure(&self.path, &error))
+    }
+
+    async fn attempt(
+        &mut self,
+        batch: &[&Write],
+    ) -> Result<Vec<Result<Done, StateError>>, sqlx::Error> {
+        let connection = &mut self.connection;
+        execute(connection, "BEGIN IMMEDIATE").await?;
+        let wanted = batch.iter().map(|write| plugin_pages(write)).sum();
+        let mut room = writes::room(connection, pages_max(&self.config), wanted).await?;
         let mut done = Vec::with_capacity(batch.len());
         for write in batch {
-            done.push(match write {
-                Write::KvPut { .. } if full => Err(StateError::Full(
+            let pages = plugin_pages(write);
+            done.push(if pages > room {
+                Err(StateError::Full(
                     "nine tenths of it are used; the rest is kept for the audit log".to_owned(),
-                )),
-                write => write
-                    .apply(&mut transaction, &self.project)
-                    .await
-                    .map_err(failed)?,
+                ))
+            } else {
+                room = room.saturating_sub(pages);
+                write.apply(connection, &self.project).await?
             });
         }
-        transaction.commit().await.map_err(failed)?;
+        execute(connection, "COMMIT").await?;
         Ok(done)
     }
 }
 
+/// Pages that a write may take of what plugins have; 0 for a write that isn't theirs.
+fn plugin_pages(write: &Write) -> i64 {
+    /// Of trees that grow: a leaf and what is above it, of the values and of their sums.
+    const AROUND: usize = 4;
+    match write {
+        Write::KvPut { .. } => {
+            let pages = write.bytes().div_ceil(PAGE_BYTES as usize);
+            i64::try_from(pages.saturating_add(AROUND)).unwrap_or(i64::MAX)
+        }
+        _ => 0,
+    }
+}
+
+fn pages_max(config: &StoreConfig) -> i64 {
+    i64::try_from(config.size_max / u64::from(PAGE_BYTES)).unwrap_or(i64::MAX)
+}
+
+async fn connect(path: &Path, config: &StoreConfig) -> Result<SqliteConnection, sqlx::Error> {
+    let synchronous = if config.sync {
+        SqliteSynchronous::Full
+    } else {
+        SqliteSynchronous::Off
+    };
+    SqliteConnectOptions::new()
+        .filename(path)
+        .page_size(PAGE_BYTES)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_TIME_MAX)
+        .pragma("max_page_count", pages_max(config).to_string())
+        .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
+        .pragma("trusted_schema", "OFF")
+        .thread_name(|_| "portreeve-state-writer".to_owned())
+        .connect()
+        .await
+}
+
+async fn execute(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(statement).execute(connection).await.map(|_| ())
+}
+
 /// The project's id: chosen once, at random.
 async fn project_id(connection: &mut SqliteConnection) -> Result<Arc<str>, sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let known: Option<String> = sqlx::query_scalar("SELECT project FROM projects")
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut *connection)
         .await?;
     let id = match known {
         Some(id) => id,
@@ -334,11 +391,10 @@ async fn project_id(connection: &mut SqliteConnection) -> Result<Arc<str>, sqlx:
                  VALUES (lower(hex(randomblob(16))), CAST(unixepoch('subsec') * 1000 AS INTEGER))
                  RETURNING project",
             )
-            .fetch_one(&mut *transaction)
+            .fetch_one(connection)
             .await?
         }
     };
-    transaction.commit().await?;
     Ok(id.into())
 }
 

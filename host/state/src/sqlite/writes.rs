@@ -54,23 +54,30 @@ pub(super) enum Done {
 /// A write's own result; the outer error fails the whole batch.
 type Applied = Result<Result<Done, StateError>, sqlx::Error>;
 
-/// Whether plugins may store no more: the last tenth is the audit log's.
-pub(super) async fn is_nearly_full(
+/// Pages that plugins may still fill, or more where it is clear that they want no more than
+/// that: the last tenth is the audit log's.
+pub(super) async fn room(
     connection: &mut SqliteConnection,
     pages_max: i64,
-) -> Result<bool, sqlx::Error> {
+    wanted: i64,
+) -> Result<i64, sqlx::Error> {
+    if wanted == 0 {
+        return Ok(0);
+    }
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
         .fetch_one(&mut *connection)
         .await?;
-    // Cheap while there is room: what is free within the file counts only then.
-    let allowed = pages_max.saturating_sub(pages_max / 10);
-    if pages < allowed {
-        return Ok(false);
+    let room = pages_max
+        .saturating_sub(pages_max / 10)
+        .saturating_sub(pages);
+    if wanted <= room {
+        return Ok(room);
     }
+    // What is free within the file counts only when there is little else.
     let free: i64 = sqlx::query_scalar("PRAGMA freelist_count")
         .fetch_one(connection)
         .await?;
-    Ok(pages.saturating_sub(free) >= allowed)
+    Ok(room.saturating_add(free))
 }
 
 impl Write {
