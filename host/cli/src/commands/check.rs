@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portreeve_manifest::grant::Requests;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_runtime::Runtime;
