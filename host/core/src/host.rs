@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, watch};
 use crate::admission::{Admission, Permit};
 use crate::agreement::{self, Agreement};
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_secrets::CallSecrets;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::{CallOutput, GuestLog};
@@ -460,6 +461,11 @@ impl Host {
             progress: Arc::new(PluginProgress {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
+            }),
+            secrets: Arc::new(CallSecrets {
+                scope: scope.clone(),
+                vault: self.vault.clone(),
+                placeholders: std::sync::Mutex::default(),
             }),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),

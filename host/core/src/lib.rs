@@ -13,6 +13,7 @@ mod admin;
 mod admission;
 mod agreement;
 mod call;
+mod call_secrets;
 pub mod control;
 mod control_socket;
 mod grants;
