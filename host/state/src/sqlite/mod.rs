@@ -9,7 +9,7 @@ mod writes;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
@@ -135,6 +135,31 @@ impl SqliteStore {
     }
 }
 
+/// SQLite's own waiting doesn't cover the moment in which a file becomes one with a log, or
+/// in which the last that had it open puts the log into it. Tries again until that is over.
+async fn patiently<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, sqlx::Error> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        match attempt().await {
+            Err(error) if code(&error) == Some(BUSY) && Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The low byte of SQLite's result codes: <https://www.sqlite.org/rescode.html>.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+const BUSY: u32 = 5;
+
 async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError> {
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -143,18 +168,19 @@ async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError>
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("trusted_schema", "OFF")
         .thread_name(|_| "portreeve-state-reader".to_owned());
-    let pool = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .min_connections(0)
-        .connect_with(options)
-        .await
-        .map_err(|error| failure(path, &error))?;
-    // A file that is no database shows with the first look at it.
-    sqlx::query("SELECT count(*) FROM projects")
-        .fetch_one(&pool)
-        .await
-        .map_err(|error| failure(path, &error))?;
-    Ok(pool)
+    let open = || async {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .connect_with(options.clone())
+            .await?;
+        // A file that is no database shows with the first look at it.
+        sqlx::query("SELECT count(*) FROM projects")
+            .fetch_one(&pool)
+            .await?;
+        Ok(pool)
+    };
+    patiently(open).await.map_err(|error| failure(path, &error))
 }
 
 /// Makes the file for this user only, also one that was there, and refuses a link in its
@@ -175,7 +201,7 @@ const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// What the database says, in our words.
 fn failure(path: &Path, error: &sqlx::Error) -> StateError {
-    /// The low byte of SQLite's result codes: <https://www.sqlite.org/rescode.html>.
+    const LOCKED: u32 = 6;
     const READONLY: u32 = 8;
     const IOERR: u32 = 10;
     const CORRUPT: u32 = 11;
@@ -188,9 +214,13 @@ fn failure(path: &Path, error: &sqlx::Error) -> StateError {
             other => StateError::Database(other.to_string()),
         };
     };
-    let code = database.code().and_then(|code| code.parse::<u32>().ok());
     let why = database.message().to_owned();
-    match code.map(|code| code & 0xff) {
+    match code(error) {
+        Some(BUSY | LOCKED) => StateError::ReadOnly {
+            path: path.to_owned(),
+            why,
+            action: "end what else has it open, such as a tool for databases",
+        },
         Some(FULL) => StateError::Full(why),
         Some(READONLY) => StateError::ReadOnly {
             path: path.to_owned(),

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::writes::{self, Done, Write};
-use super::{BUSY_TIME_MAX, StoreConfig, failure, schema};
+use super::{BUSY_TIME_MAX, StoreConfig, failure, patiently, schema};
 use crate::error::StateError;
 use crate::rows::Holder;
 
@@ -33,6 +33,9 @@ const LANES_MAX: usize = 1_024;
 /// takes to sync it, and whoever comes next waits for that only.
 const LANE_SHARE: usize = 4;
 
+/// Bytes of one holder in one batch, for the same reason; one write may be larger.
+const LANE_SHARE_BYTES: usize = 64 << 10;
+
 /// Writes of holders in one batch.
 const BATCH_MAX: usize = 64;
 
@@ -52,6 +55,18 @@ struct Lane {
     holder: Holder,
     jobs: VecDeque<Job>,
     bytes: usize,
+}
+
+impl Lane {
+    /// How many of its writes its turn has: one at least.
+    fn share(&self) -> usize {
+        let mut bytes = 0_usize;
+        let within = self.jobs.iter().take(LANE_SHARE).take_while(|job| {
+            bytes = bytes.saturating_add(job.write.bytes());
+            bytes <= LANE_SHARE_BYTES
+        });
+        within.count().max(1)
+    }
 }
 
 #[derive(Default)]
@@ -107,7 +122,7 @@ impl Queue {
             let Some(mut lane) = self.lanes.pop_front() else {
                 break;
             };
-            let share = lane.jobs.len().min(LANE_SHARE).min(places);
+            let share = lane.share().min(places);
             places = places.saturating_sub(share);
             for job in lane.jobs.drain(..share) {
                 lane.bytes = lane.bytes.saturating_sub(job.write.bytes());
@@ -230,7 +245,9 @@ struct Thread {
 impl Thread {
     async fn open(path: PathBuf, config: StoreConfig) -> Result<Thread, StateError> {
         let failed = |error: sqlx::Error| failure(&path, &error);
-        let mut connection = connect(&path, &config).await.map_err(failed)?;
+        let mut connection = patiently(|| connect(&path, &config))
+            .await
+            .map_err(failed)?;
         // Two that make the same database at once take turns.
         let mut transaction = connection
             .begin_with("BEGIN IMMEDIATE")
@@ -273,8 +290,12 @@ impl Thread {
                     let _ = job.done.send(done);
                 }
             }
-            // One of them failed all. Alone, the others succeed.
-            Err(_) if batch.len() > 1 => {
+            // One of them failed all. Alone, the others succeed, unless nothing can be written:
+            // then each would wait for that again.
+            Err(error)
+                if batch.len() > 1
+                    && !matches!(error, StateError::ReadOnly { .. } | StateError::Closed) =>
+            {
                 for job in batch {
                     let done = self.transaction(&[&job.write]).await;
                     let done = done.and_then(|mut done| done.pop().unwrap_or(Ok(Done::Nothing)));
@@ -441,6 +462,40 @@ mod tests {
         assert_eq!(first.len(), LANE_SHARE + 2);
         assert_eq!(first[0], "audit");
         assert_eq!(first.last().unwrap(), "neighbour");
+    }
+
+    #[test]
+    fn a_turn_is_one_of_bytes_too() {
+        let mut queue = Queue::default();
+        let sizes = [30 << 10, 30 << 10, 30 << 10, 200 << 10, 1, 1, 1, 1, 1];
+        for bytes in sizes {
+            let (done, _) = oneshot::channel();
+            let holder = Holder::plugin("large");
+            let write = Write::KvPut {
+                holder: holder.clone(),
+                bucket: String::new(),
+                key: String::new(),
+                value: vec![0; bytes],
+                bytes_max: 0,
+            };
+            queue.push(&holder, Job { write, done }).unwrap();
+        }
+        let turns: Vec<usize> = (0..5).map(|_| queue.batch().len()).collect();
+        assert_eq!(turns, [2, 1, 1, 4, 1]);
+        assert!(queue.lanes.is_empty());
+    }
+
+    /// However much of a storm waits, a neighbour's write is in the next batch.
+    #[test]
+    fn a_neighbour_waits_for_no_more_than_the_batch_that_is_being_written() {
+        let mut queue = Queue::default();
+        for turn in 0..50 {
+            while put(&mut queue, "storm").is_ok() {}
+            put(&mut queue, "neighbour").unwrap();
+            let batch = aliases(&queue.batch());
+            assert!(batch.contains(&"neighbour".to_owned()), "turn {turn}");
+            assert!(batch.len() <= LANE_SHARE + 1, "turn {turn}");
+        }
     }
 
     #[test]

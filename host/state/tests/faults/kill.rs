@@ -76,7 +76,13 @@ fn a_disk_that_fails_at_any_write_fails_that_write_alone() {
         let Some(failed) = sweep(call, fault, |output, path| {
             check_now(path, &output.lines);
             let failures = output.failures();
-            assert!(failures.len() <= 1, "{call} {fault}: {:#?}", output.lines);
+            // Calls are counted by thread, and after some failures there is a new one; but
+            // what comes next always works.
+            let twice = output
+                .lines
+                .windows(2)
+                .any(|pair| pair.iter().all(|line| line.starts_with("failed")));
+            assert!(!twice, "{call} {fault}: {:#?}", output.lines);
             for failure in failures {
                 // SQLite tells a full disk from one that fails everywhere but where it makes
                 // the log's index.
