@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
@@ -29,11 +30,11 @@ const LANE_BYTES_MAX: usize = 16 << 20;
 /// Holders that have writes waiting.
 const LANES_MAX: usize = 1_024;
 
-/// Writes of one holder in one batch: few, so that a batch takes little longer than the disk
-/// takes to sync it, and whoever comes next waits for that only.
-const LANE_SHARE: usize = 4;
+/// Writes of one holder in one batch, where the disk is slow enough that more of them don't
+/// show: see [`Pace`].
+const LANE_SHARE_MAX: usize = 16;
 
-/// Bytes of one holder in one batch, for the same reason; one write may be larger.
+/// Bytes of one holder in one batch; one write may be larger.
 const LANE_SHARE_BYTES: usize = 64 << 10;
 
 /// Writes of holders in one batch.
@@ -59,9 +60,9 @@ struct Lane {
 
 impl Lane {
     /// How many of its writes its turn has: one at least.
-    fn share(&self) -> usize {
+    fn share(&self, share_max: usize) -> usize {
         let mut bytes = 0_usize;
-        let within = self.jobs.iter().take(LANE_SHARE).take_while(|job| {
+        let within = self.jobs.iter().take(share_max).take_while(|job| {
             bytes = bytes.saturating_add(job.write.bytes());
             bytes <= LANE_SHARE_BYTES
         });
@@ -111,7 +112,7 @@ impl Queue {
     }
 
     /// The next batch: the audit log's, then some of each holder's, whose turn then is over.
-    fn batch(&mut self) -> Vec<Job> {
+    fn batch(&mut self, share_max: usize) -> Vec<Job> {
         let audit = self.audit.len().min(AUDIT_PLACES);
         let mut batch: Vec<Job> = self.audit.drain(..audit).collect();
         let mut places = BATCH_MAX;
@@ -122,7 +123,7 @@ impl Queue {
             let Some(mut lane) = self.lanes.pop_front() else {
                 break;
             };
-            let share = lane.share().min(places);
+            let share = lane.share(share_max).min(places);
             places = places.saturating_sub(share);
             for job in lane.jobs.drain(..share) {
                 lane.bytes = lane.bytes.saturating_sub(job.write.bytes());
@@ -235,8 +236,35 @@ impl Drop for End {
     }
 }
 
+/// How long things took lately.
+#[derive(Default)]
+struct Pace {
+    /// One write.
+    write: Duration,
+    /// What comes after the batch's writes: the disk.
+    commit: Duration,
+}
+
+impl Pace {
+    /// Writes of one holder in one batch: as many as take no more than half of what the disk
+    /// takes anyway, so that whoever comes next hardly waits for them.
+    fn share(&self) -> usize {
+        let write = self.write.as_nanos().max(1);
+        let share = self.commit.as_nanos() / 2 / write;
+        usize::try_from(share).map_or(LANE_SHARE_MAX, |share| share.clamp(1, LANE_SHARE_MAX))
+    }
+
+    fn took(&mut self, writes: usize, writing: Duration, commit: Duration) {
+        let smooth = |before: Duration, now: Duration| (before * 7 + now) / 8;
+        let writes = u32::try_from(writes.max(1)).unwrap_or(u32::MAX);
+        self.write = smooth(self.write, writing / writes);
+        self.commit = smooth(self.commit, commit);
+    }
+}
+
 struct Thread {
     connection: SqliteConnection,
+    pace: Pace,
     config: StoreConfig,
     path: PathBuf,
     project: Arc<str>,
@@ -258,6 +286,7 @@ impl Thread {
         transaction.commit().await.map_err(failed)?;
         Ok(Thread {
             connection,
+            pace: Pace::default(),
             config,
             path,
             project,
@@ -268,7 +297,7 @@ impl Thread {
         loop {
             let (batch, closing) = {
                 let mut queue = shared.queue();
-                (queue.batch(), queue.closing)
+                (queue.batch(self.pace.share()), queue.closing)
             };
             if !batch.is_empty() {
                 self.commit(batch).await;
@@ -339,6 +368,7 @@ impl Thread {
         let wanted = batch.iter().map(|write| plugin_pages(write)).sum();
         let mut room = writes::room(connection, pages_max(&self.config), wanted).await?;
         let mut done = Vec::with_capacity(batch.len());
+        let begun = Instant::now();
         for write in batch {
             let pages = plugin_pages(write);
             done.push(if pages > room {
@@ -350,7 +380,10 @@ impl Thread {
                 write.apply(connection, &self.project).await?
             });
         }
+        let written = Instant::now();
         execute(connection, "COMMIT").await?;
+        self.pace
+            .took(batch.len(), written - begun, written.elapsed());
         Ok(done)
     }
 }
@@ -423,6 +456,8 @@ async fn project_id(connection: &mut SqliteConnection) -> Result<Arc<str>, sqlx:
 mod tests {
     use super::*;
 
+    const LANE_SHARE: usize = 4;
+
     fn put(queue: &mut Queue, alias: &str) -> Result<(), StateError> {
         let (done, _) = oneshot::channel();
         let write = Write::KvDelete {
@@ -458,7 +493,7 @@ mod tests {
         assert!(matches!(put(&mut queue, "storm"), Err(StateError::Busy)));
         put(&mut queue, "neighbour").unwrap();
         audit(&mut queue).unwrap();
-        let first = aliases(&queue.batch());
+        let first = aliases(&queue.batch(LANE_SHARE));
         assert_eq!(first.len(), LANE_SHARE + 2);
         assert_eq!(first[0], "audit");
         assert_eq!(first.last().unwrap(), "neighbour");
@@ -480,7 +515,7 @@ mod tests {
             };
             queue.push(&holder, Job { write, done }).unwrap();
         }
-        let turns: Vec<usize> = (0..5).map(|_| queue.batch().len()).collect();
+        let turns: Vec<usize> = (0..5).map(|_| queue.batch(LANE_SHARE).len()).collect();
         assert_eq!(turns, [2, 1, 1, 4, 1]);
         assert!(queue.lanes.is_empty());
     }
@@ -492,10 +527,26 @@ mod tests {
         for turn in 0..50 {
             while put(&mut queue, "storm").is_ok() {}
             put(&mut queue, "neighbour").unwrap();
-            let batch = aliases(&queue.batch());
+            let batch = aliases(&queue.batch(LANE_SHARE));
             assert!(batch.contains(&"neighbour".to_owned()), "turn {turn}");
             assert!(batch.len() <= LANE_SHARE + 1, "turn {turn}");
         }
+    }
+
+    #[test]
+    fn a_turn_is_long_where_the_disk_is_slow() {
+        let pace = |write, commit| {
+            let mut pace = Pace::default();
+            for _ in 0..100 {
+                pace.took(10, Duration::from_micros(write * 10), commit);
+            }
+            pace.share()
+        };
+        assert_eq!(Pace::default().share(), 1);
+        assert_eq!(pace(50, Duration::from_micros(60)), 1);
+        assert_eq!(pace(50, Duration::from_micros(510)), 5);
+        assert_eq!(pace(50, Duration::from_millis(8)), LANE_SHARE_MAX);
+        assert_eq!(pace(0, Duration::from_millis(8)), LANE_SHARE_MAX);
     }
 
     #[test]
@@ -508,7 +559,7 @@ mod tests {
         }
         let mut seen = std::collections::BTreeMap::new();
         for _ in 0..LANE_SHARE {
-            for alias in aliases(&queue.batch()) {
+            for alias in aliases(&queue.batch(LANE_SHARE)) {
                 *seen.entry(alias).or_insert(0) += 1;
             }
         }
@@ -526,7 +577,7 @@ mod tests {
             audit(&mut queue).unwrap();
         }
         assert!(matches!(audit(&mut queue), Err(StateError::Busy)));
-        let batch = aliases(&queue.batch());
+        let batch = aliases(&queue.batch(LANE_SHARE));
         assert_eq!(batch.len(), BATCH_MAX + AUDIT_PLACES);
     }
 }
