@@ -1,6 +1,7 @@
 //! The state in SQLite: one file, a write-ahead log that is synced with each batch, one
 //! writer, and readers beside it.
 
+mod checkpoint;
 mod reads;
 mod schema;
 mod writer;

@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::checkpoint::{Checkpointer, LOG_PAGES_MAX};
 use super::writes::{self, Done, Write};
 use super::{BUSY_TIME_MAX, StoreConfig, failure, patiently, schema};
 use crate::error::StateError;
@@ -182,6 +183,7 @@ impl Writer {
                         Ok(mut thread) => {
                             let _ = opened.send(Ok(thread.project.clone()));
                             thread.run(&queue).await;
+                            thread.checkpointer.close().await;
                             let _ = thread.connection.close().await;
                         }
                         Err(error) => {
@@ -264,6 +266,7 @@ impl Pace {
 
 struct Thread {
     connection: SqliteConnection,
+    checkpointer: Checkpointer,
     pace: Pace,
     config: StoreConfig,
     path: PathBuf,
@@ -284,8 +287,12 @@ impl Thread {
         schema::migrate(&mut transaction, &path).await?;
         let project = project_id(&mut transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        let beside = patiently(|| connect(&path, &config))
+            .await
+            .map_err(failed)?;
         Ok(Thread {
             connection,
+            checkpointer: Checkpointer::start(beside),
             pace: Pace::default(),
             config,
             path,
@@ -384,19 +391,24 @@ impl Thread {
         execute(connection, "COMMIT").await?;
         self.pace
             .took(batch.len(), written - begun, written.elapsed());
+        let pages = batch.iter().map(|write| pages(write));
+        self.checkpointer.wrote(pages.sum());
         Ok(done)
     }
 }
 
+/// Pages that a write may change: those of its own, and of the trees that it is in, which
+/// are the values' and their sums'.
+fn pages(write: &Write) -> usize {
+    const AROUND: usize = 4;
+    let own = write.bytes().div_ceil(PAGE_BYTES as usize);
+    own.saturating_add(AROUND)
+}
+
 /// Pages that a write may take of what plugins have; 0 for a write that isn't theirs.
 fn plugin_pages(write: &Write) -> i64 {
-    /// Of trees that grow: a leaf and what is above it, of the values and of their sums.
-    const AROUND: usize = 4;
     match write {
-        Write::KvPut { .. } => {
-            let pages = write.bytes().div_ceil(PAGE_BYTES as usize);
-            i64::try_from(pages.saturating_add(AROUND)).unwrap_or(i64::MAX)
-        }
+        Write::KvPut { .. } => i64::try_from(pages(write)).unwrap_or(i64::MAX),
         _ => 0,
     }
 }
@@ -419,6 +431,7 @@ async fn connect(path: &Path, config: &StoreConfig) -> Result<SqliteConnection, 
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("max_page_count", pages_max(config).to_string())
         .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
+        .pragma("wal_autocheckpoint", LOG_PAGES_MAX.to_string())
         .pragma("trusted_schema", "OFF")
         .thread_name(|_| "portreeve-state-writer".to_owned())
         .connect()

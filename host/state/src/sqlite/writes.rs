@@ -89,6 +89,7 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
+            Write::AuditAppend(rows) => rows.iter().map(|row| row.record.len()).sum(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
