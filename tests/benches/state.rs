@@ -4,6 +4,7 @@
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
@@ -18,7 +19,7 @@ use figures::{median, report};
 use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 
 /// Writes of the neighbour in one turn, and pairs of turns.
-const WRITES: usize = 300;
+const WRITES: usize = 1_000;
 const PAIRS: usize = 15;
 
 /// Writes of the storm that wait at any time: as many as may.

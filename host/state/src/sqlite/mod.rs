@@ -2,6 +2,7 @@
 //! writer, and readers beside it.
 
 mod checkpoint;
+mod queue;
 mod reads;
 mod schema;
 mod writer;
