@@ -56,7 +56,6 @@ impl Context {
         doing: &str,
         request: ControlRequest,
     ) -> anyhow::Result<ControlAnswer> {
-        self.log()?;
         self.block_on(async {
             let progress = Arc::new(Progress::new());
             progress.quick_step(doing);

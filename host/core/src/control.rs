@@ -9,13 +9,16 @@
 use std::sync::Arc;
 
 use portreeve_manifest::diagnostic::Diagnostics;
+use portreeve_manifest::edit::{Edit, EditError};
 use portreeve_runtime::ProgressReport;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::Edited;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::host::{Host, HostError};
+use crate::secrets::{SecretAct, SecretDone};
 use crate::view::ProjectView;
 
 pub use crate::control_socket::{ConnectError, ControlClient, ControlSocket};
@@ -33,6 +36,15 @@ pub enum ControlRequest {
         /// Its arguments.
         arguments: Map<String, Value>,
     },
+    /// A change of the operator's file.
+    Edit {
+        /// The change.
+        edit: Edit,
+        /// The digest of the plugin's component, where its operator has seen what it asks for.
+        agreed: Option<String>,
+    },
+    /// Something with the vault.
+    Secret(SecretAct),
 }
 
 /// What was asked for.
@@ -43,6 +55,10 @@ pub enum ControlAnswer {
     Project(ProjectView),
     /// The end of a call.
     Called(Box<CallResponse>),
+    /// What an edit came to.
+    Edited(Edited),
+    /// What came of an act with the vault.
+    Secret(SecretDone),
 }
 
 /// Why it was not done.
@@ -114,7 +130,13 @@ impl From<&Diagnostics> for ControlError {
 impl From<HostError> for ControlError {
     fn from(error: HostError) -> ControlError {
         match &error {
-            HostError::Manifest(diagnostics) => diagnostics.into(),
+            HostError::Manifest(diagnostics)
+            | HostError::Edit(EditError::Before(diagnostics) | EditError::After(diagnostics)) => {
+                ControlError {
+                    message: error.to_string(),
+                    ..diagnostics.into()
+                }
+            }
             _ => ControlError::failed(error.to_string()),
         }
     }
@@ -135,7 +157,8 @@ impl Host {
     ) -> Result<ControlAnswer, ControlError> {
         match request {
             ControlRequest::Project => {
-                let view = ProjectView::new(self.project(), &self.registry());
+                let changes = self.store.history_latest().await.map_err(HostError::from)?;
+                let view = ProjectView::new(self.project(), &self.registry(), &changes);
                 Ok(ControlAnswer::Project(view))
             }
             ControlRequest::Call { tool, arguments } => {
@@ -149,6 +172,13 @@ impl Host {
                     })
                     .await;
                 Ok(ControlAnswer::Called(Box::new(response)))
+            }
+            ControlRequest::Edit { edit, agreed } => {
+                let edited = self.edit(&edit, agreed, &caller).await?;
+                Ok(ControlAnswer::Edited(edited))
+            }
+            ControlRequest::Secret(act) => {
+                Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))
             }
         }
     }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// The operator's file.
 pub const MANIFEST: &str = "portreeve.toml";
 
+/// What the operator has agreed to.
+pub const LOCKFILE: &str = "portreeve.lock";
+
 /// Longest path that a Unix socket can have on every system that we know (104 bytes on
 /// BSD and macOS, with its end).
 const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -22,6 +25,9 @@ pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed
 
 /// Largest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest lockfile that is read, in bytes: it says more of each plugin.
+const LOCKFILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a project can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,9 +56,14 @@ pub enum ProjectError {
     /// Its state directory can't be trusted.
     #[error(transparent)]
     State(#[from] portreeve_runtime::Error),
-    /// The manifest is larger than any real one.
-    #[error("{}: it has more than {MANIFEST_BYTES_MAX} bytes", .0.display())]
-    TooLarge(PathBuf),
+    /// A file is larger than any real one.
+    #[error("{}: it has more than {bytes_max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is read of one.
+        bytes_max: u64,
+    },
 }
 
 /// The directory of a `portreeve.toml`.
@@ -117,27 +128,29 @@ impl Project {
         self.state_dir().join("logs")
     }
 
+    /// Its `portreeve.lock`.
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCKFILE)
+    }
+
     /// The text of its `portreeve.toml`.
     ///
     /// # Errors
     /// When it can't be read or is too large.
     pub fn read_manifest(&self) -> Result<String, ProjectError> {
-        let path = self.manifest_path();
-        let read = || {
-            let mut text = String::new();
-            File::open(&path)?
-                .take(MANIFEST_BYTES_MAX.saturating_add(1))
-                .read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|error| ProjectError::File {
-            path: path.clone(),
-            error,
-        })?;
-        if text.len() as u64 > MANIFEST_BYTES_MAX {
-            return Err(ProjectError::TooLarge(path));
+        read_text(&self.manifest_path(), MANIFEST_BYTES_MAX)
+    }
+
+    /// The text of its `portreeve.lock`, if it has one.
+    ///
+    /// # Errors
+    /// When it can't be read or is too large.
+    pub fn read_lock(&self) -> Result<Option<String>, ProjectError> {
+        let path = self.lock_path();
+        if !path.exists() {
+            return Ok(None);
         }
-        Ok(text)
+        read_text(&path, LOCKFILE_BYTES_MAX).map(Some)
     }
 
     /// Replaces its `portreeve.toml`: written beside, on disk, then renamed.
@@ -145,20 +158,34 @@ impl Project {
     /// # Errors
     /// When it can't be written.
     pub fn write_manifest(&self, text: &str) -> Result<(), ProjectError> {
-        let path = self.manifest_path();
+        self.replace(&self.manifest_path(), text)
+    }
+
+    /// Replaces its `portreeve.lock` in the same way.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_lock(&self, text: &str) -> Result<(), ProjectError> {
+        self.replace(&self.lock_path(), text)
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> Result<(), ProjectError> {
         let write = || {
-            let mode = std::fs::metadata(&path)?.permissions();
+            // As the operator's file is: one can be read by whoever reads the other.
+            let mode = std::fs::metadata(path)
+                .or_else(|_| std::fs::metadata(self.manifest_path()))?
+                .permissions();
             let mut file = tempfile::Builder::new()
                 .prefix(".portreeve-")
                 .permissions(mode)
                 .tempfile_in(&self.dir)?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
+            file.persist(path).map_err(|error| error.error)?;
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(|error| ProjectError::File {
-            path: path.clone(),
+            path: path.to_owned(),
             error,
         })
     }
@@ -239,6 +266,27 @@ impl Project {
         }
         std::env::temp_dir().join(format!("portreeve-{:016x}.sock", u64::from_be_bytes(name)))
     }
+}
+
+/// The text of a file of bounded size.
+fn read_text(path: &Path, bytes_max: u64) -> Result<String, ProjectError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(bytes_max.saturating_add(1))
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| ProjectError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+    if text.len() as u64 > bytes_max {
+        return Err(ProjectError::TooLarge {
+            path: path.to_owned(),
+            bytes_max,
+        });
+    }
+    Ok(text)
 }
 
 /// Who owns a project.

@@ -1,8 +1,10 @@
 //! The project as commands show it: what a host has open, in a form that can be sent.
 
 use portreeve_manifest::tool::{Tool, exposed_name};
+use portreeve_state::HistoryRow;
 use semver::Version;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::plugin::{Plugin, PluginStatus};
 use crate::project::Project;
@@ -40,6 +42,46 @@ pub struct PluginView {
     pub arguments_max: u64,
     /// What it offers.
     pub tools: Vec<ToolView>,
+    /// What it asks for, the heaviest first.
+    pub requests: Vec<RequestView>,
+    /// What is granted to it, as in the operator's file.
+    pub grants: Map<String, Value>,
+    /// The last change of that.
+    pub changed: Option<ChangeView>,
+}
+
+/// Something that a plugin asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RequestView {
+    /// The capability.
+    pub capability: String,
+    /// What of it; empty where the capability says it all.
+    pub what: String,
+    /// What it means: the plugin may …
+    pub words: String,
+    /// Why, in its author's words.
+    pub reason: Option<String>,
+    /// How much harm it can do: `low`, `medium` or `high`.
+    pub weight: String,
+    /// What could go wrong.
+    pub risk: String,
+    /// Whether this version of the host can grant it.
+    pub grantable: bool,
+    /// Whether it is granted.
+    pub granted: bool,
+}
+
+/// A change of what a plugin is granted.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChangeView {
+    /// When: milliseconds since 1970, UTC.
+    pub time: i64,
+    /// What was done, such as `grant`.
+    pub kind: String,
+    /// Who did it.
+    pub who: String,
 }
 
 /// A tool under the name that callers use.
@@ -55,12 +97,17 @@ pub struct ToolView {
 }
 
 impl ProjectView {
-    pub(crate) fn new(project: &Project, registry: &Registry) -> ProjectView {
+    /// `changes` are the last ones, by plugin.
+    pub(crate) fn new(
+        project: &Project,
+        registry: &Registry,
+        changes: &[HistoryRow],
+    ) -> ProjectView {
         ProjectView {
             project: project.dir().to_string_lossy().into_owned(),
             plugins: registry
                 .plugins()
-                .map(|plugin| PluginView::new(plugin, registry))
+                .map(|plugin| PluginView::new(plugin, registry, changes))
                 .collect(),
         }
     }
@@ -89,7 +136,34 @@ impl ProjectView {
 }
 
 impl PluginView {
-    fn new(plugin: &Plugin, registry: &Registry) -> PluginView {
+    fn new(plugin: &Plugin, registry: &Registry, changes: &[HistoryRow]) -> PluginView {
+        let in_force = plugin.in_force().unwrap_or_default();
+        let mut requests: Vec<_> = plugin
+            .manifest()
+            .map(|manifest| manifest.requests.items())
+            .unwrap_or_default();
+        requests.sort_by_key(|item| std::cmp::Reverse(item.weight));
+        let requests = requests
+            .into_iter()
+            .map(|item| RequestView {
+                granted: item.is_named_by(&in_force.written),
+                capability: item.feature.name().to_owned(),
+                what: item.what,
+                words: item.words,
+                reason: item.reason,
+                weight: item.weight.as_str().to_owned(),
+                risk: item.risk.to_owned(),
+                grantable: item.grantable,
+            })
+            .collect();
+        let changed = changes
+            .iter()
+            .find(|row| *row.holder.alias == *plugin.alias)
+            .map(|row| ChangeView {
+                time: row.time_ms,
+                kind: row.kind.clone(),
+                who: row.who.clone(),
+            });
         let (status, reason) = match &plugin.status {
             PluginStatus::Ready => ("ready", None),
             PluginStatus::Failed(why) => ("failed", Some(why.clone())),
@@ -113,6 +187,9 @@ impl PluginView {
             reason,
             arguments_max: plugin.limits().map_or(0, |limits| limits.arguments.0),
             tools,
+            requests,
+            grants: in_force.written.clone(),
+            changed,
         }
     }
 }

@@ -93,6 +93,9 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// The newest changes of a holder, newest first.
     async fn history(&self, holder: &Holder, rows_max: u32) -> Result<Vec<HistoryRow>, StateError>;
 
+    /// The newest change of each holder, [`ROWS_MAX`] at most.
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError>;
+
     /// Writes rows of usage; those of the same tool and span are replaced.
     async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError>;
 

@@ -289,6 +289,19 @@ async fn history_is_kept_newest_first_and_bounded(backend: &dyn Backend) {
     assert_eq!(rows.len(), HISTORY_ROWS_MAX as usize);
     assert_eq!(rows[0], row(last));
     assert_eq!(rows.last().unwrap(), &row(6));
+    store
+        .history_append(HistoryRow {
+            holder: Holder::plugin("c"),
+            ..row(7)
+        })
+        .await
+        .unwrap();
+    let latest = store.history_latest().await.unwrap();
+    let latest: Vec<_> = latest
+        .iter()
+        .map(|row| (&*row.holder.alias, row.time_ms))
+        .collect();
+    assert_eq!(latest, [("a", i64::from(last)), ("c", 7)]);
     assert!(
         store
             .history(&Holder::plugin("b"), 10)

@@ -18,19 +18,76 @@ use crate::text;
 #[command(after_help = "\
 Examples:
   portreeve list
+  portreeve list --grants     what each plugin asks for and is granted
   portreeve list --json       with the schemas of all tools")]
-pub(crate) struct List {}
+pub(crate) struct List {
+    /// Show what each plugin asks for and is granted, instead of its tools.
+    #[arg(long)]
+    grants: bool,
+}
 
 impl List {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
         let project = context.project()?;
         let request = ControlRequest::Project;
         let ControlAnswer::Project(view) = context.ask(project, "reading the plugins", request)?
         else {
             bail!("the owner of the project answered something else");
         };
-        context.output.result(&view, || show(&view))
+        context.output.result(&view, || {
+            if self.grants {
+                show_grants(&view)
+            } else {
+                show(&view)
+            }
+        })
     }
+}
+
+fn show_grants(view: &ProjectView) -> String {
+    if view.plugins.is_empty() {
+        return show(view);
+    }
+    let mut shown = String::new();
+    for plugin in &view.plugins {
+        let _ = write!(shown, "{}", plugin.alias);
+        if let (Some(id), Some(version)) = (&plugin.id, &plugin.version) {
+            let _ = write!(shown, "  {id} {version}");
+        }
+        if let Some(changed) = &plugin.changed {
+            let time = jiff::Timestamp::from_millisecond(changed.time)
+                .map_or_else(|_| changed.time.to_string(), |time| time.to_string());
+            let _ = write!(
+                shown,
+                "  (last changed {time}: {} by {})",
+                changed.kind, changed.who
+            );
+        }
+        shown.push('\n');
+        if plugin.requests.is_empty() {
+            shown.push_str("  asks for nothing\n");
+        }
+        for request in &plugin.requests {
+            let state = match (request.granted, request.grantable) {
+                (true, _) => "granted",
+                (false, true) => "not granted",
+                (false, false) => "can't be granted by this version",
+            };
+            let _ = writeln!(
+                shown,
+                "  {state:<11}  [{}] {}: {}",
+                request.weight,
+                request.capability,
+                text::line(&request.words)
+            );
+        }
+        if !plugin.grants.is_empty() {
+            let grants = serde_json::Value::Object(plugin.grants.clone()).to_string();
+            let _ = writeln!(shown, "  in force: {}", text::line(&grants));
+        }
+    }
+    shown
 }
 
 fn show(view: &ProjectView) -> String {

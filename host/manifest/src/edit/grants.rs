@@ -132,8 +132,8 @@ fn granted(file: &str, text: &str, alias: &Alias) -> Result<Map<String, Value>, 
     Ok(entry.grants.to_json())
 }
 
-/// Adds `more`: lists and tables grow, anything else is replaced.
-fn merge(grants: &mut Map<String, Value>, more: &Map<String, Value>) {
+/// Adds `more` to grants as the file says them: lists and tables grow, anything else is replaced.
+pub fn merge(grants: &mut Map<String, Value>, more: &Map<String, Value>) {
     for (key, new) in more {
         match (grants.get_mut(key), new) {
             (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),

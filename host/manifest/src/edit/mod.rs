@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, InlineTable, Item, Table};
 
 pub use argument::{ArgumentError, granted_by};
-pub use grants::Selector;
+pub use grants::{Selector, merge};
 
 use crate::diagnostic::Diagnostics;
 use crate::id::Alias;

@@ -452,6 +452,22 @@ fn feature_name<S: serde::Serializer>(feature: &Feature, serializer: S) -> Resul
     serializer.serialize_str(feature.name())
 }
 
+impl RequestItem {
+    /// Whether grants, as the file says them ([`Grants::to_json`]), name this request. A rule
+    /// that is granted in other words, wider or narrower, is not found.
+    pub fn is_named_by(&self, granted: &Map<String, Value>) -> bool {
+        let mut path = self.feature.name().split('.');
+        let first = path.next().and_then(|key| granted.get(key));
+        match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
+            Some(Value::Bool(yes)) => *yes,
+            Some(Value::Object(members)) => members.contains_key(&self.what),
+            Some(Value::Array(rules)) => rules.iter().any(|rule| rule.as_str() == Some(&self.what)),
+            Some(_) => true,
+            None => false,
+        }
+    }
+}
+
 impl Requests {
     /// Everything that is asked for, one by one.
     pub fn items(&self) -> Vec<RequestItem> {

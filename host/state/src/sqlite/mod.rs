@@ -59,6 +59,8 @@ pub struct SqliteStore {
     readers: SqlitePool,
     /// None where the state is only read.
     writer: Option<Writer>,
+    /// What the path leads through, where SQLite can't take the real one.
+    _dir: Option<std::fs::File>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -76,6 +78,8 @@ impl SqliteStore {
     /// When it was made by a newer version (nothing of it is then touched), is damaged, or
     /// can't be written.
     pub async fn open(path: &Path, config: &StoreConfig) -> Result<Arc<SqliteStore>, StateError> {
+        let (sayable, dir) = sayable(path)?;
+        let path = sayable.as_path();
         schema::refuse_newer(path).await?;
         make_private(path).map_err(|error| StateError::unwritable(path, &error))?;
         let (writer, project) = Writer::start(path.to_owned(), config.clone()).await?;
@@ -84,6 +88,7 @@ impl SqliteStore {
             project,
             readers: readers(path, false).await?,
             writer: Some(writer),
+            _dir: dir,
         }))
     }
 
@@ -97,6 +102,8 @@ impl SqliteStore {
         {
             return Err(StateError::None(path.to_owned()));
         }
+        let (sayable, dir) = sayable(path)?;
+        let path = sayable.as_path();
         schema::refuse_newer(path).await?;
         let log = schema::wal_path(path);
         let nothing_pending = std::fs::metadata(log).map_or(0, |log| log.len()) == 0;
@@ -118,6 +125,7 @@ impl SqliteStore {
             project: project.into(),
             readers,
             writer: None,
+            _dir: dir,
         }))
     }
 
@@ -183,6 +191,20 @@ async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError>
         Ok(pool)
     };
     patiently(open).await.map_err(|error| failure(path, &error))
+}
+
+/// A path that SQLite can take: it wants UTF-8. Any other is reached through its directory,
+/// which must stay open for that.
+fn sayable(path: &Path) -> Result<(PathBuf, Option<std::fs::File>), StateError> {
+    if path.to_str().is_some() {
+        return Ok((path.to_owned(), None));
+    }
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Ok((path.to_owned(), None));
+    };
+    let dir = std::fs::File::open(dir).map_err(|error| StateError::unreadable(path, &error))?;
+    let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    Ok((Path::new(&through).join(name), Some(dir)))
 }
 
 /// Makes the file for this user only, also one that was there, and refuses a link in its
@@ -386,6 +408,12 @@ impl StateStore for SqliteStore {
     async fn history(&self, holder: &Holder, rows_max: u32) -> Result<Vec<HistoryRow>, StateError> {
         let rows_max = rows_max.min(ROWS_MAX);
         reads::history(&self.readers, &self.project, holder, rows_max)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError> {
+        reads::history_latest(&self.readers, &self.project, ROWS_MAX)
             .await
             .map_err(self.failed())
     }

@@ -229,6 +229,36 @@ pub(super) async fn history(
         .collect()
 }
 
+pub(super) async fn history_latest(
+    on: &SqlitePool,
+    project: &str,
+    rows_max: u32,
+) -> Result<Vec<HistoryRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT alias, tenant, time_ms, kind, who, digest, grants FROM history AS latest
+         WHERE project = $1 AND seq = (
+             SELECT max(seq) FROM history
+             WHERE project = latest.project AND alias = latest.alias AND tenant = latest.tenant)
+         ORDER BY alias, tenant LIMIT $2",
+    )
+    .bind(project)
+    .bind(i64::from(rows_max))
+    .fetch_all(on)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(HistoryRow {
+                holder: holder(row.try_get(0)?, row.try_get(1)?),
+                time_ms: row.try_get(2)?,
+                kind: row.try_get(3)?,
+                who: row.try_get(4)?,
+                digest: row.try_get(5)?,
+                grants: row.try_get(6)?,
+            })
+        })
+        .collect()
+}
+
 pub(super) async fn usage(
     on: &SqlitePool,
     project: &str,
