@@ -1,6 +1,20 @@
 //! The state in SQLite: one file, a write-ahead log that is synced with each batch, one
 //! writer, and readers beside it.
+//!
+//! - **What is acknowledged is on disk.** The writer answers when the batch's transaction is
+//!   committed with `synchronous=FULL`; killed at any write, it loses nothing of that. What
+//!   failed may be there once nevertheless, where the disk failed after it had taken it.
+//! - **Nobody waits for another's storm.** A holder's turn in a batch takes no more than half
+//!   of what the disk takes anyway; the audit log has places of its own; the log is put into
+//!   the file beside the writer.
+//! - **A failure is that write's.** One that can't be written fails alone, and later ones are
+//!   tried anew: room that was made is used without a restart.
+//! - **The last tenth is the audit log's.** Plugins' values are refused before they reach it.
+//! - **Nothing of a newer version, and nothing behind a link, is touched.**
+//! - Two that write at once, which the project's lock rules out, take turns; nothing is lost.
 
+mod checkpoint;
+mod queue;
 mod reads;
 mod schema;
 mod writer;
@@ -9,7 +23,7 @@ mod writes;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
@@ -84,7 +98,9 @@ impl SqliteStore {
         Ok(Arc::new(SqliteStore {
             path: path.to_owned(),
             project,
-            readers: readers(path, false).await?,
+            readers: readers(path, false)
+                .await
+                .map_err(|error| failure(path, &error))?,
             writer: Some(writer),
             _dir: dir,
         }))
@@ -105,12 +121,14 @@ impl SqliteStore {
         schema::refuse_newer(path).await?;
         let log = schema::wal_path(path);
         let nothing_pending = std::fs::metadata(log).map_or(0, |log| log.len()) == 0;
+        let failed = |error| failure(path, &error);
         let readers = match readers(path, false).await {
-            Ok(readers) => readers,
             // Beside a log, SQLite wants to make files where it may not. Without one there
             // is nothing but the file itself.
-            Err(_) if nothing_pending => readers(path, true).await?,
-            Err(error) => return Err(error),
+            Err(error) if nothing_pending && matches!(code(&error), Some(READONLY | CANTOPEN)) => {
+                readers(path, true).await.map_err(failed)?
+            }
+            opened => opened.map_err(failed)?,
         };
         let project: Option<String> = sqlx::query_scalar("SELECT project FROM projects")
             .fetch_optional(&readers)
@@ -143,7 +161,34 @@ impl SqliteStore {
     }
 }
 
-async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError> {
+/// SQLite's own waiting doesn't cover the moment in which a file becomes one with a log, or
+/// in which the last that had it open puts the log into it. Tries again until that is over.
+async fn patiently<T, F: Future<Output = Result<T, sqlx::Error>>>(
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, sqlx::Error> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let deadline = Instant::now() + BUSY_TIME_MAX;
+    loop {
+        match attempt().await {
+            Err(error) if code(&error) == Some(BUSY) && Instant::now() < deadline => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The low byte of SQLite's result codes: <https://www.sqlite.org/rescode.html>.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+const BUSY: u32 = 5;
+const READONLY: u32 = 8;
+const CANTOPEN: u32 = 14;
+
+async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
@@ -151,18 +196,19 @@ async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError>
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("trusted_schema", "OFF")
         .thread_name(|_| "portreeve-state-reader".to_owned());
-    let pool = SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .min_connections(0)
-        .connect_with(options)
-        .await
-        .map_err(|error| failure(path, &error))?;
-    // A file that is no database shows with the first look at it.
-    sqlx::query("SELECT count(*) FROM projects")
-        .fetch_one(&pool)
-        .await
-        .map_err(|error| failure(path, &error))?;
-    Ok(pool)
+    let open = || async {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .min_connections(0)
+            .connect_with(options.clone())
+            .await?;
+        // A file that is no database shows with the first look at it.
+        sqlx::query("SELECT count(*) FROM projects")
+            .fetch_one(&pool)
+            .await?;
+        Ok(pool)
+    };
+    patiently(open).await
 }
 
 /// A path that SQLite can take: it wants UTF-8. Any other is reached through its directory,
@@ -197,12 +243,10 @@ const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 
 /// What the database says, in our words.
 fn failure(path: &Path, error: &sqlx::Error) -> StateError {
-    /// The low byte of SQLite's result codes: <https://www.sqlite.org/rescode.html>.
-    const READONLY: u32 = 8;
+    const LOCKED: u32 = 6;
     const IOERR: u32 = 10;
     const CORRUPT: u32 = 11;
     const FULL: u32 = 13;
-    const CANTOPEN: u32 = 14;
     const NOTADB: u32 = 26;
     let Some(database) = error.as_database_error() else {
         return match error {
@@ -210,9 +254,13 @@ fn failure(path: &Path, error: &sqlx::Error) -> StateError {
             other => StateError::Database(other.to_string()),
         };
     };
-    let code = database.code().and_then(|code| code.parse::<u32>().ok());
     let why = database.message().to_owned();
-    match code.map(|code| code & 0xff) {
+    match code(error) {
+        Some(BUSY | LOCKED) => StateError::ReadOnly {
+            path: path.to_owned(),
+            why,
+            action: "end what else has it open, such as a tool for databases",
+        },
         Some(FULL) => StateError::Full(why),
         Some(READONLY) => StateError::ReadOnly {
             path: path.to_owned(),

@@ -1,16 +1,18 @@
 //! The one writer: takes what is asked for in batches, in turns between holders, and answers
 //! when the batch is on disk.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::checkpoint::{Checkpointer, LOG_PAGES_MAX};
+use super::queue::{Job, Pace, Queue};
 use super::writes::{self, Done, Write};
-use super::{BUSY_TIME_MAX, StoreConfig, failure, schema};
+use super::{BUSY, BUSY_TIME_MAX, StoreConfig, code, failure, patiently, schema};
 use crate::error::StateError;
 use crate::rows::Holder;
 
@@ -19,107 +21,6 @@ const PAGE_BYTES: u32 = 4_096;
 
 /// Size to which the write-ahead log is cut back once it was larger.
 const LOG_BYTES_KEPT: i64 = 16 << 20;
-
-/// Writes of one holder that wait. More are refused: its plugin is faster than the disk.
-const LANE_WRITES_MAX: usize = 256;
-
-/// Bytes of one holder's writes that wait.
-const LANE_BYTES_MAX: usize = 16 << 20;
-
-/// Holders that have writes waiting.
-const LANES_MAX: usize = 1_024;
-
-/// Writes of one holder in one batch: few, so that a batch takes little longer than the disk
-/// takes to sync it, and whoever comes next waits for that only.
-const LANE_SHARE: usize = 4;
-
-/// Writes of holders in one batch.
-const BATCH_MAX: usize = 64;
-
-/// Places of the audit log in each batch, on top of those.
-const AUDIT_PLACES: usize = 16;
-
-/// Writes of the audit log that wait; each carries a group of records.
-const AUDIT_WRITES_MAX: usize = 64;
-
-/// A write and who waits for it.
-struct Job {
-    write: Write,
-    done: oneshot::Sender<Result<Done, StateError>>,
-}
-
-struct Lane {
-    holder: Holder,
-    jobs: VecDeque<Job>,
-    bytes: usize,
-}
-
-#[derive(Default)]
-struct Queue {
-    audit: VecDeque<Job>,
-    /// Those with writes waiting, in the order of their turns.
-    lanes: VecDeque<Lane>,
-    closing: bool,
-}
-
-impl Queue {
-    fn push(&mut self, holder: &Holder, job: Job) -> Result<(), StateError> {
-        if self.closing {
-            return Err(StateError::Closed);
-        }
-        if job.write.is_audit() {
-            if self.audit.len() >= AUDIT_WRITES_MAX {
-                return Err(StateError::Busy);
-            }
-            self.audit.push_back(job);
-            return Ok(());
-        }
-        let bytes = job.write.bytes();
-        if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.holder == *holder) {
-            let over = lane.bytes.saturating_add(bytes) > LANE_BYTES_MAX;
-            if lane.jobs.len() >= LANE_WRITES_MAX || over {
-                return Err(StateError::Busy);
-            }
-            lane.bytes = lane.bytes.saturating_add(bytes);
-            lane.jobs.push_back(job);
-            return Ok(());
-        }
-        if self.lanes.len() >= LANES_MAX {
-            return Err(StateError::Busy);
-        }
-        self.lanes.push_back(Lane {
-            holder: holder.clone(),
-            jobs: VecDeque::from([job]),
-            bytes,
-        });
-        Ok(())
-    }
-
-    /// The next batch: the audit log's, then some of each holder's, whose turn then is over.
-    fn batch(&mut self) -> Vec<Job> {
-        let audit = self.audit.len().min(AUDIT_PLACES);
-        let mut batch: Vec<Job> = self.audit.drain(..audit).collect();
-        let mut places = BATCH_MAX;
-        for _ in 0..self.lanes.len() {
-            if places == 0 {
-                break;
-            }
-            let Some(mut lane) = self.lanes.pop_front() else {
-                break;
-            };
-            let share = lane.jobs.len().min(LANE_SHARE).min(places);
-            places = places.saturating_sub(share);
-            for job in lane.jobs.drain(..share) {
-                lane.bytes = lane.bytes.saturating_sub(job.write.bytes());
-                batch.push(job);
-            }
-            if !lane.jobs.is_empty() {
-                self.lanes.push_back(lane);
-            }
-        }
-        batch
-    }
-}
 
 /// A way to the writer's thread.
 pub(super) struct Writer {
@@ -166,6 +67,7 @@ impl Writer {
                         Ok(mut thread) => {
                             let _ = opened.send(Ok(thread.project.clone()));
                             thread.run(&queue).await;
+                            thread.checkpointer.close().await;
                             let _ = thread.connection.close().await;
                         }
                         Err(error) => {
@@ -197,7 +99,7 @@ impl Writer {
     }
 
     fn end(&self) {
-        self.shared.queue().closing = true;
+        self.shared.queue().close();
         self.shared.more.notify_one();
     }
 }
@@ -213,15 +115,14 @@ struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        queue.closing = true;
-        queue.audit.clear();
-        queue.lanes.clear();
+        self.0.queue().end();
     }
 }
 
 struct Thread {
     connection: SqliteConnection,
+    checkpointer: Checkpointer,
+    pace: Pace,
     config: StoreConfig,
     path: PathBuf,
     project: Arc<str>,
@@ -230,7 +131,9 @@ struct Thread {
 impl Thread {
     async fn open(path: PathBuf, config: StoreConfig) -> Result<Thread, StateError> {
         let failed = |error: sqlx::Error| failure(&path, &error);
-        let mut connection = connect(&path, &config).await.map_err(failed)?;
+        let mut connection = patiently(|| connect(&path, &config))
+            .await
+            .map_err(failed)?;
         // Two that make the same database at once take turns.
         let mut transaction = connection
             .begin_with("BEGIN IMMEDIATE")
@@ -239,8 +142,13 @@ impl Thread {
         schema::migrate(&mut transaction, &path).await?;
         let project = project_id(&mut transaction).await.map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        let beside = patiently(|| connect(&path, &config))
+            .await
+            .map_err(failed)?;
         Ok(Thread {
             connection,
+            checkpointer: Checkpointer::start(beside),
+            pace: Pace::default(),
             config,
             path,
             project,
@@ -251,10 +159,10 @@ impl Thread {
         loop {
             let (batch, closing) = {
                 let mut queue = shared.queue();
-                (queue.batch(), queue.closing)
+                (queue.batch(self.pace.share()), queue.is_closing())
             };
             if !batch.is_empty() {
-                self.commit(batch).await;
+                self.commit(batch, shared).await;
             } else if closing {
                 return;
             } else {
@@ -264,28 +172,37 @@ impl Thread {
     }
 
     /// Writes a batch. Nothing is answered before it is on disk.
-    async fn commit(&mut self, batch: Vec<Job>) {
+    async fn commit(&mut self, mut batch: Vec<Job>, shared: &Shared) {
         let writes: Vec<&Write> = batch.iter().map(|job| &job.write).collect();
-        match self.transaction(&writes).await {
+        let error = match self.transaction(&writes).await {
             Ok(done) => {
                 for (job, done) in batch.into_iter().zip(done) {
                     // Who gave up waiting is not told.
                     let _ = job.done.send(done);
                 }
+                return;
             }
+            Err(error) => error,
+        };
+        // Whatever else waits has waited for the lock, too, and would do so again in turn.
+        let locked = code(&error) == Some(BUSY);
+        if locked {
+            batch.extend(shared.queue().all());
+        }
+        let error = failure(&self.path, &error);
+        let unwritable = matches!(error, StateError::ReadOnly { .. } | StateError::Closed);
+        let alone = batch.len() == 1;
+        for job in batch {
             // One of them failed all. Alone, the others succeed.
-            Err(_) if batch.len() > 1 => {
-                for job in batch {
-                    let done = self.transaction(&[&job.write]).await;
-                    let done = done.and_then(|mut done| done.pop().unwrap_or(Ok(Done::Nothing)));
-                    let _ = job.done.send(done);
+            let done = if locked || unwritable || alone {
+                Err(error.clone())
+            } else {
+                match self.transaction(&[&job.write]).await {
+                    Ok(mut done) => done.pop().unwrap_or(Ok(Done::Nothing)),
+                    Err(error) => Err(failure(&self.path, &error)),
                 }
-            }
-            Err(error) => {
-                for job in batch {
-                    let _ = job.done.send(Err(error.clone()));
-                }
-            }
+            };
+            let _ = job.done.send(done);
         }
     }
 
@@ -296,7 +213,7 @@ impl Thread {
     async fn transaction(
         &mut self,
         batch: &[&Write],
-    ) -> Result<Vec<Result<Done, StateError>>, StateError> {
+    ) -> Result<Vec<Result<Done, StateError>>, sqlx::Error> {
         let done = self.attempt(batch).await;
         if done.is_err() && execute(&mut self.connection, "ROLLBACK").await.is_err() {
             // Nothing was left to roll back, or the connection is in a state of its own:
@@ -306,7 +223,7 @@ impl Thread {
                 let _ = old.close().await;
             }
         }
-        done.map_err(|error| failure(&self.path, &error))
+        done
     }
 
     async fn attempt(
@@ -318,6 +235,7 @@ impl Thread {
         let wanted = batch.iter().map(|write| plugin_pages(write)).sum();
         let mut room = writes::room(connection, pages_max(&self.config), wanted).await?;
         let mut done = Vec::with_capacity(batch.len());
+        let begun = Instant::now();
         for write in batch {
             let pages = plugin_pages(write);
             done.push(if pages > room {
@@ -329,20 +247,28 @@ impl Thread {
                 write.apply(connection, &self.project).await?
             });
         }
+        let written = Instant::now();
         execute(connection, "COMMIT").await?;
+        self.pace
+            .took(batch.len(), written - begun, written.elapsed());
+        let pages = batch.iter().map(|write| pages(write));
+        self.checkpointer.wrote(pages.sum());
         Ok(done)
     }
 }
 
+/// Pages that a write may change: those of its own, and of the trees that it is in, which
+/// are the values' and their sums'.
+fn pages(write: &Write) -> usize {
+    const AROUND: usize = 4;
+    let own = write.bytes().div_ceil(PAGE_BYTES as usize);
+    own.saturating_add(AROUND)
+}
+
 /// Pages that a write may take of what plugins have; 0 for a write that isn't theirs.
 fn plugin_pages(write: &Write) -> i64 {
-    /// Of trees that grow: a leaf and what is above it, of the values and of their sums.
-    const AROUND: usize = 4;
     match write {
-        Write::KvPut { .. } => {
-            let pages = write.bytes().div_ceil(PAGE_BYTES as usize);
-            i64::try_from(pages.saturating_add(AROUND)).unwrap_or(i64::MAX)
-        }
+        Write::KvPut { .. } => i64::try_from(pages(write)).unwrap_or(i64::MAX),
         _ => 0,
     }
 }
@@ -365,6 +291,7 @@ async fn connect(path: &Path, config: &StoreConfig) -> Result<SqliteConnection, 
         .busy_timeout(BUSY_TIME_MAX)
         .pragma("max_page_count", pages_max(config).to_string())
         .pragma("journal_size_limit", LOG_BYTES_KEPT.to_string())
+        .pragma("wal_autocheckpoint", LOG_PAGES_MAX.to_string())
         .pragma("trusted_schema", "OFF")
         .thread_name(|_| "portreeve-state-writer".to_owned())
         .connect()
@@ -396,82 +323,4 @@ async fn project_id(connection: &mut SqliteConnection) -> Result<Arc<str>, sqlx:
         }
     };
     Ok(id.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn put(queue: &mut Queue, alias: &str) -> Result<(), StateError> {
-        let (done, _) = oneshot::channel();
-        let write = Write::KvDelete {
-            holder: Holder::plugin(alias),
-            bucket: String::new(),
-            key: String::new(),
-        };
-        queue.push(&Holder::plugin(alias), Job { write, done })
-    }
-
-    fn aliases(batch: &[Job]) -> Vec<String> {
-        batch
-            .iter()
-            .map(|job| match &job.write {
-                Write::KvDelete { holder, .. } => holder.alias.to_string(),
-                _ => "audit".to_owned(),
-            })
-            .collect()
-    }
-
-    fn audit(queue: &mut Queue) -> Result<(), StateError> {
-        let (done, _) = oneshot::channel();
-        let write = Write::AuditAppend(Vec::new());
-        queue.push(&Holder::host(), Job { write, done })
-    }
-
-    #[test]
-    fn a_storm_takes_its_share_of_each_batch_and_no_more() {
-        let mut queue = Queue::default();
-        for _ in 0..LANE_WRITES_MAX {
-            put(&mut queue, "storm").unwrap();
-        }
-        assert!(matches!(put(&mut queue, "storm"), Err(StateError::Busy)));
-        put(&mut queue, "neighbour").unwrap();
-        audit(&mut queue).unwrap();
-        let first = aliases(&queue.batch());
-        assert_eq!(first.len(), LANE_SHARE + 2);
-        assert_eq!(first[0], "audit");
-        assert_eq!(first.last().unwrap(), "neighbour");
-    }
-
-    #[test]
-    fn every_holder_has_its_turn_when_there_are_more_than_a_batch() {
-        let mut queue = Queue::default();
-        for number in 0..BATCH_MAX {
-            for _ in 0..LANE_SHARE * 2 {
-                put(&mut queue, &format!("p{number}")).unwrap();
-            }
-        }
-        let mut seen = std::collections::BTreeMap::new();
-        for _ in 0..LANE_SHARE {
-            for alias in aliases(&queue.batch()) {
-                *seen.entry(alias).or_insert(0) += 1;
-            }
-        }
-        assert_eq!(seen.len(), BATCH_MAX);
-        assert!(seen.values().all(|count| *count == LANE_SHARE));
-    }
-
-    #[test]
-    fn the_audit_log_has_places_of_its_own_and_a_bound() {
-        let mut queue = Queue::default();
-        for number in 0..BATCH_MAX {
-            put(&mut queue, &format!("p{number}")).unwrap();
-        }
-        for _ in 0..AUDIT_WRITES_MAX {
-            audit(&mut queue).unwrap();
-        }
-        assert!(matches!(audit(&mut queue), Err(StateError::Busy)));
-        let batch = aliases(&queue.batch());
-        assert_eq!(batch.len(), BATCH_MAX + AUDIT_PLACES);
-    }
 }

@@ -89,6 +89,7 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
+            Write::AuditAppend(rows) => rows.iter().map(|row| row.record.len()).sum(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
@@ -168,31 +169,28 @@ async fn kv_sizes(
     bucket: &str,
     key: &str,
 ) -> Result<((i64, i64), Option<i64>), sqlx::Error> {
-    let used = sqlx::query(
-        "SELECT keys, bytes FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .fetch_optional(&mut *on)
-    .await?;
-    let used = match used {
-        Some(row) => (row.try_get(0)?, row.try_get(1)?),
-        None => (0, 0),
-    };
-    let entry: Option<i64> = sqlx::query_scalar(
-        "SELECT length(value) FROM kv
-         WHERE project = $1 AND alias = $2 AND tenant = $3 AND bucket = $4 AND key = $5",
+    let row = sqlx::query(
+        "SELECT
+             (SELECT keys FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
+             (SELECT bytes FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
+             (SELECT length(value) FROM kv WHERE project = $1 AND alias = $2 AND tenant = $3
+                  AND bucket = $4 AND key = $5)",
     )
     .bind(project)
     .bind(&*holder.alias)
     .bind(&*holder.tenant)
     .bind(bucket)
     .bind(key)
-    .fetch_optional(on)
+    .fetch_one(on)
     .await?;
+    let keys: Option<i64> = row.try_get(0)?;
+    let bytes: Option<i64> = row.try_get(1)?;
+    let entry: Option<i64> = row.try_get(2)?;
     let names = size(bucket.len().saturating_add(key.len()));
-    Ok((used, entry.map(|value| value.saturating_add(names))))
+    Ok((
+        (keys.unwrap_or(0), bytes.unwrap_or(0)),
+        entry.map(|value| value.saturating_add(names)),
+    ))
 }
 
 async fn kv_put(

@@ -123,6 +123,37 @@ async fn at_its_very_end_it_refuses_and_recovers() {
     store.close().await;
 }
 
+/// The write-ahead log is no second database, however much is written without a pause.
+#[tokio::test]
+async fn the_log_stays_small() {
+    let (dir, path) = place();
+    let store = SqliteStore::open(&path, &StoreConfig::default())
+        .await
+        .unwrap();
+    let holder = Holder::plugin("a");
+    let mut largest = 0;
+    for _ in 0..60 {
+        let puts = (0..20).map(|number| {
+            let (store, holder, key) = (&store, &holder, format!("{number}"));
+            async move {
+                store
+                    .kv_put(holder, "b", &key, vec![7; 60_000], u64::MAX)
+                    .await
+                    .unwrap();
+            }
+        });
+        futures::future::join_all(puts).await;
+        let log = std::fs::metadata(path.with_extension("db-wal")).unwrap();
+        largest = log.len().max(largest);
+    }
+    // 70 MiB were written.
+    assert!(largest < 24 << 20, "{largest}");
+    assert!(store.bytes().await.unwrap() < 4 << 20);
+    store.close().await;
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    check(&path, &[]).await;
+}
+
 #[test]
 fn a_file_that_may_not_grow_fails_the_write_and_later_ones_work() {
     let (_dir, path) = place();

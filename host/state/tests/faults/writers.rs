@@ -3,8 +3,10 @@
 
 use portreeve_state::{Holder, StateError, StateStore};
 
+use sqlx::Connection as _;
+
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, check, check_now, open, place, value};
+use crate::support::{audit, check, check_now, connect, open, place, value};
 
 #[tokio::test]
 async fn two_stores_at_once_lose_nothing() {
@@ -46,9 +48,47 @@ async fn two_stores_at_once_lose_nothing() {
     check(&path, &said).await;
 }
 
+/// A tool for databases, say, that was left in the middle of something.
+#[tokio::test]
+async fn a_lock_that_another_holds_fails_writes_until_it_is_gone() {
+    let (_dir, path) = place();
+    let store = open(&path).await;
+    let mut other = connect(&path).await;
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let holder = Holder::plugin("a");
+    let put = |number: u32| {
+        let (store, holder) = (&store, &holder);
+        async move {
+            let key = number.to_string();
+            store
+                .kv_put(holder, "b", &key, value(number), u64::MAX)
+                .await
+        }
+    };
+    let begun = std::time::Instant::now();
+    // Those that wait together are refused together, not one after the other.
+    for result in futures::future::join_all((0..12).map(put)).await {
+        let error = result.unwrap_err();
+        assert!(matches!(error, StateError::ReadOnly { .. }), "{error:?}");
+        assert!(
+            error.to_string().contains("end what else has it open"),
+            "{error}"
+        );
+    }
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30));
+    sqlx::query("COMMIT").execute(&mut other).await.unwrap();
+    put(100).await.unwrap();
+    other.close().await.unwrap();
+    store.close().await;
+    check(&path, &["put a 100".to_owned()]).await;
+}
+
 #[test]
 fn processes_that_make_it_at_once_make_one() {
-    for _ in 0..5 {
+    for _ in 0..15 {
         let (_dir, path) = place();
         let outputs: Vec<Output> = std::thread::scope(|scope| {
             let children: Vec<_> = (0..6)
