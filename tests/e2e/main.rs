@@ -10,6 +10,7 @@
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
 
+mod audit;
 mod author;
 mod calls;
 mod commands;

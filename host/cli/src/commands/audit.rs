@@ -1,5 +1,8 @@
 //! `portreeve audit`: what happened, and whether the record of it is whole.
 
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,10 +10,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use jiff::{Span, Timestamp, Zoned};
 use portreeve_state::audit::{
-    AuditKind, AuditRecord, Filter, Heads, Report, Verified, report, search, verify, wall_clock,
+    AuditKind, AuditRecord, Filter, Heads, Report, Verified, export, report, search, verify,
+    verify_export, wall_clock,
 };
-use portreeve_state::{SqliteStore, StateStore, read_key};
-use serde_json::{Value, json};
+use portreeve_state::{Key, SqliteStore, StateStore, read_key};
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -59,6 +63,8 @@ enum What {
         which: Which,
     },
     /// Write all records that match as lines of JSON, each with its code.
+    ///
+    /// An export of everything can be verified elsewhere, with the same key: `verify --file`.
     Export {
         #[command(flatten)]
         which: Which,
@@ -67,7 +73,11 @@ enum What {
     ///
     /// Fails if one was. Records that were cut off show up to the last head of the log that
     /// was kept in your own state directory.
-    Verify,
+    Verify {
+        /// What `export` wrote, instead of this project's log.
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
     /// Sum up what happened in a window, and what of it is unusual.
     ///
     /// Unusual is what is new, or at least ten and five times as much as in the window
@@ -140,6 +150,13 @@ pub(crate) fn moment(text: &str) -> Result<i64, String> {
 
 impl Audit {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        if let What::Verify { file: Some(file) } = &self.what {
+            let opened =
+                File::open(file).with_context(|| format!("{} can't be read", file.display()))?;
+            let verified = verify_export(&key()?, BufReader::new(opened))
+                .with_context(|| file.display().to_string())?;
+            return told(context, &verified);
+        }
         let project = context.project()?;
         context.block_on(async {
             let store: Arc<dyn StateStore> = SqliteStore::read(&project.database()).await?;
@@ -154,18 +171,19 @@ impl Audit {
                 })
                 .await
                 .map(|_| ()),
-                What::Export { which } => each(&store, &which.filter(), 0, |line, mac| {
-                    output::print(&text::line(&text::json(&with_mac(line, mac))))
-                })
-                .await
-                .map(|_| ()),
-                What::Verify => {
+                What::Export { which } => {
+                    let print = |line: &str| output::print(&text::line(&text::json(line)));
+                    let filter = which.filter();
+                    print(&export::header(&store, filter != Filter::default()).await?)?;
+                    each(&store, &filter, 0, |line, mac| {
+                        print(&export::line(line, mac))
+                    })
+                    .await
+                    .map(|_| ())
+                }
+                What::Verify { .. } => {
                     let heads = Heads::new(&places::state_dir()?, store.project());
-                    let key = read_key(&places::state_dir()?.join("audit.key")).context(
-                        "without the key that the log was written with, nothing can be verified",
-                    )?;
-                    let verified = verify(store, &key, &heads).await?;
-                    told(context, &verified)
+                    told(context, &verify(store, &key()?, &heads).await?)
                 }
                 What::Report { since, until } => {
                     let until = until.unwrap_or_else(wall_clock);
@@ -175,6 +193,11 @@ impl Audit {
             }
         })
     }
+}
+
+fn key() -> anyhow::Result<Key> {
+    read_key(&places::state_dir()?.join("audit.key"))
+        .context("without the key that the log was written with, nothing can be verified")
 }
 
 /// Hands out all records after `seq` that match; gives the last one that was looked at.
@@ -206,7 +229,12 @@ async fn tail(
 ) -> anyhow::Result<()> {
     let kept = lines as usize;
     let mut last = std::collections::VecDeque::new();
-    let mut seq = each(store, filter, 0, |line, _| {
+    // Where all are meant, the newest are at the end.
+    let after = match store.audit_last().await? {
+        Some(end) if *filter == Filter::default() => end.seq.saturating_sub(i64::from(lines)),
+        _ => 0,
+    };
+    let mut seq = each(store, filter, after, |line, _| {
         last.push_back(line.to_owned());
         if last.len() > kept {
             last.pop_front();
@@ -265,12 +293,6 @@ fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
 }
 
-/// A record with its code beside it.
-fn with_mac(line: &str, mac: &str) -> String {
-    // The record itself stays as it was written, to the byte: its code is over that.
-    json!({ "mac": mac, "record": line }).to_string()
-}
-
 fn told(context: &Context, verified: &Verified) -> anyhow::Result<()> {
     let mut value = serde_json::to_value(verified)?;
     if let Some(value) = value.as_object_mut() {
@@ -280,6 +302,9 @@ fn told(context: &Context, verified: &Verified) -> anyhow::Result<()> {
         let mut shown = String::new();
         for finding in &verified.findings {
             shown.push_str(&format!("{}: {}\n", finding.kind, finding.message));
+        }
+        if verified.findings_more > 0 {
+            shown.push_str(&format!("and {} more\n", verified.findings_more));
         }
         let pruned = verified.pruned.map_or_else(String::new, |seq| {
             format!(", those up to {seq} pruned behind a sealed checkpoint")

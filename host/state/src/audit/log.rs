@@ -342,6 +342,14 @@ async fn gaps(
             "seq": seq,
             "head": head.seq,
         }));
+    } else if let [row] = &*store.audit_after(head.seq.saturating_sub(1), 1).await?
+        && row.seq == head.seq
+        && row.mac != head.mac
+    {
+        gap(json!({
+            "reason": "the log is not the one whose head was kept: an older or copied state was put in its place and continued",
+            "head": head.seq,
+        }));
     }
     Ok(gaps)
 }
@@ -426,6 +434,7 @@ impl Shared {
                 line.pending.iter().take(GROUP_MAX).cloned().collect()
             };
             let Some(last) = group.last().map(|row| row.seq) else {
+                self.works_again();
                 return;
             };
             let written = group.len();
@@ -436,14 +445,13 @@ impl Shared {
                         let bytes = line.pending.drain(..written).map(|row| row.bytes()).sum();
                         line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
                     }
-                    if self.failing.swap(false, Ordering::Relaxed) {
-                        tracing::warn!("the audit log is written again");
-                    }
+                    self.works_again();
                     pause = RETRY_PAUSE;
                     self.progress
                         .send_modify(|progress| progress.durable = last);
                 }
                 Err(error) => {
+                    self.forget_written().await;
                     if !self.failing.swap(true, Ordering::Relaxed) {
                         tracing::error!(%error, "the audit log can't be written: new calls are refused until it can");
                     }
@@ -464,6 +472,30 @@ impl Shared {
         }
     }
 
+    fn works_again(&self) {
+        if self.failing.swap(false, Ordering::Relaxed) {
+            tracing::warn!("the audit log is written again");
+        }
+    }
+
+    /// What was said to have failed may be on disk all the same: that must not be written
+    /// again.
+    async fn forget_written(&self) {
+        let Ok(Some(last)) = self.store.audit_last().await else {
+            return;
+        };
+        let mut line = self.line();
+        let there = line.pending.iter().position(|row| *row == last);
+        let Some(count) = there.map(|place| place.saturating_add(1)) else {
+            return;
+        };
+        let bytes = line.pending.drain(..count).map(|row| row.bytes()).sum();
+        line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
+        drop(line);
+        self.progress
+            .send_modify(|progress| progress.durable = last.seq);
+    }
+
     /// Removes the oldest records where there are too many or they are too old.
     async fn prune(&self) -> Result<(), AuditError> {
         let bounds = Bounds {
@@ -479,8 +511,12 @@ impl Shared {
             return Ok(());
         };
         let body = surplus.describe();
-        self.push(&AuditEvent::host(AuditKind::Prune, body))?;
+        let record = self.push(&AuditEvent::host(AuditKind::Prune, body))?;
         self.write_all().await;
+        if self.progress.borrow().durable < record {
+            // Nothing goes that the log doesn't say.
+            return Ok(());
+        }
         let time_ms = (self.config.clock)();
         let seal = self.chain.seal(surplus.seq, time_ms, &surplus.mac).to_hex();
         self.store

@@ -11,6 +11,7 @@
 
 mod chain;
 mod event;
+pub mod export;
 mod heads;
 mod log;
 mod prune;
@@ -19,6 +20,7 @@ mod search;
 mod verify;
 
 pub use event::{AuditEvent, AuditKind, AuditRecord, BODY_BYTES_MAX};
+pub use export::{ExportError, verify_export};
 pub use heads::{Head, Heads};
 pub use log::{AuditConfig, AuditError, AuditLog, OnHead, wall_clock};
 pub use report::{Report, report};

@@ -7,7 +7,7 @@ use crate::error::StateError;
 use crate::store::{ROWS_MAX, StateStore};
 
 /// Which records are meant; all that is said must hold.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// About this plugin.
     pub plugin: Option<String>,
