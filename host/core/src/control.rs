@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::Edited;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::host::{Host, HostError};
+use crate::secrets::{SecretAct, SecretDone};
 use crate::view::ProjectView;
 
 pub use crate::control_socket::{ConnectError, ControlClient, ControlSocket};
@@ -42,6 +43,8 @@ pub enum ControlRequest {
         /// The digest of the plugin's component, where its operator has seen what it asks for.
         agreed: Option<String>,
     },
+    /// Something with the vault.
+    Secret(SecretAct),
 }
 
 /// What was asked for.
@@ -54,6 +57,8 @@ pub enum ControlAnswer {
     Called(Box<CallResponse>),
     /// What an edit came to.
     Edited(Edited),
+    /// What came of an act with the vault.
+    Secret(SecretDone),
 }
 
 /// Why it was not done.
@@ -171,6 +176,9 @@ impl Host {
             ControlRequest::Edit { edit, agreed } => {
                 let edited = self.edit(&edit, agreed, &caller).await?;
                 Ok(ControlAnswer::Edited(edited))
+            }
+            ControlRequest::Secret(act) => {
+                Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))
             }
         }
     }

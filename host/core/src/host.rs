@@ -15,6 +15,7 @@ use portreeve_runtime::{
     RuntimeConfig, Step, Target, Template, within_arguments,
 };
 use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
+use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
@@ -70,6 +71,12 @@ pub enum HostError {
     /// What is to be done can't be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Asked(String),
+    /// The vault refuses.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// A key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -89,6 +96,7 @@ pub struct Host {
     workshop: Workshop,
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) audit: Arc<AuditLog>,
+    pub(crate) vault: Arc<Vault>,
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
     admission: Arc<Admission>,
@@ -119,6 +127,7 @@ impl Host {
             .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
         let (store, audit) = open_state(&config, &manifest).await?;
+        let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
         let host = Host {
             workshop: Workshop {
                 runtime: Runtime::new(config.runtime)?,
@@ -127,6 +136,7 @@ impl Host {
                 log: GuestLog::open(&config.project.logs_dir())
                     .map_err(system("the log of guests can't be written"))?,
             },
+            vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
             store,
             audit,
             registry: ArcSwap::default(),

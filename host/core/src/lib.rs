@@ -25,6 +25,7 @@ mod project;
 mod record;
 mod registry;
 mod scope;
+mod secrets;
 pub mod socket;
 mod view;
 mod watch;
@@ -40,5 +41,6 @@ pub use portreeve_runtime::{
 };
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
+pub use secrets::{SecretAct, SecretDone, SecretText};
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

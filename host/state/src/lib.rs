@@ -14,6 +14,7 @@ mod key;
 mod rows;
 mod sqlite;
 mod store;
+pub mod vault;
 
 pub use error::StateError;
 pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use portreeve_manifest::grant::Requests;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_runtime::Runtime;
+use portreeve_supply::evidence::{Evidence, Verdict, compare};
 use portreeve_supply::{IntakeLimits, Package, source};
 use serde::Serialize;
 use serde_json::{Map, json};
@@ -21,6 +23,11 @@ use crate::{error, places, review};
 ///
 /// Checks a plugin's directory without building it: plugin.toml, Cargo.toml, and the package
 /// in dist/ if there is one.
+///
+/// What plugin.toml requests is held against the interfaces that the package imports: a
+/// request that nothing imports is unneeded, and what is imported without a request will be
+/// refused. Hosts, paths and names can't be seen in imports, and where a guest language
+/// imports more than it uses, the answer is `unknown`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +50,8 @@ struct Finding {
 #[serde(rename_all = "kebab-case")]
 enum Level {
     Fine,
+    /// Nothing tells.
+    Unknown,
     Warning,
     Error,
 }
@@ -134,6 +143,7 @@ impl Check {
                 format!("{file} was packed with another plugin.toml: run `portreeve build`"),
             ));
         }
+        findings.extend(check_imports(&author.manifest.requests, &package));
         // Whether every import is there can only be said by linking.
         let loaded = context.block_on(async {
             let progress = Progress::new();
@@ -160,11 +170,79 @@ impl Check {
     }
 }
 
+/// What the author asks for against what the package imports.
+fn check_imports(requests: &Requests, package: &Package) -> Vec<Finding> {
+    let evidence = compare(requests, &package.surface);
+    let mut findings: Vec<_> = evidence.iter().filter_map(judge).collect();
+    // One sentence for all that can't be told, since the reason is one.
+    if let Some(doubt) = package.surface.linkage.doubt() {
+        let of = |verdict| {
+            evidence
+                .iter()
+                .filter(move |found| found.verdict == verdict)
+        };
+        let named = |found: &Evidence| format!("`{}`", found.feature);
+        for (told, verdict) in [
+            ("whether these requests are used", Verdict::PerhapsUnneeded),
+            (
+                "whether these are used, which it imports and plugin.toml does not request (they would be refused)",
+                Verdict::PerhapsUnrequested,
+            ),
+        ] {
+            let names: Vec<_> = of(verdict).map(named).collect();
+            if !names.is_empty() {
+                findings.push(Finding {
+                    level: Level::Unknown,
+                    message: format!("{told}: {}; {doubt}", names.join(", ")),
+                });
+            }
+        }
+    }
+    if !evidence.is_empty() {
+        findings.push(Finding {
+            level: Level::Unknown,
+            message: "which hosts, paths and names it uses: imports don't show them".to_owned(),
+        });
+    }
+    findings
+}
+
+/// What is known of one capability; none where nothing is, or where all is told together.
+fn judge(found: &Evidence) -> Option<Finding> {
+    let name = found.feature;
+    let interfaces = found.interfaces.join(", ");
+    let (level, message) = match found.verdict {
+        Verdict::Fits => (
+            Level::Fine,
+            format!("`{name}` is requested and {interfaces} imported"),
+        ),
+        Verdict::Unneeded => (
+            Level::Warning,
+            format!(
+                "`{name}` is requested, but nothing is imported that could use it ({interfaces}): take the request out of plugin.toml, so that no operator has to decide on it"
+            ),
+        ),
+        Verdict::Unrequested => (
+            Level::Warning,
+            format!(
+                "{interfaces} is imported, but `{name}` not requested, so its use will be refused: request it in plugin.toml, or leave out the code that uses it"
+            ),
+        ),
+        Verdict::Unseen => (
+            Level::Unknown,
+            format!("whether `{name}` is used: no import of this version shows it"),
+        ),
+        Verdict::PerhapsUnneeded | Verdict::PerhapsUnrequested => return None,
+    };
+    Some(Finding { level, message })
+}
+
 fn show(findings: &[Finding], manifest: &PluginManifest) -> String {
     let mut shown = String::new();
     for finding in findings {
         let level = match finding.level {
             Level::Fine => "fine",
+            Level::Unknown => "unknown",
             Level::Warning => "warning",
             Level::Error => "error",
         };

@@ -14,6 +14,7 @@ mod logs;
 mod papers;
 mod remove;
 mod revoke;
+mod secrets;
 mod serve;
 
 use clap::Subcommand;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
     Remove(remove::Remove),
+    Secrets(secrets::Secrets),
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
@@ -50,6 +52,7 @@ impl Command {
             Command::Grant(command) => command.run(context),
             Command::Revoke(command) => command.run(context),
             Command::Remove(command) => command.run(context),
+            Command::Secrets(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),
