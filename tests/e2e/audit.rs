@@ -207,6 +207,7 @@ fn what_can_not_be_read_is_said() {
         "{}",
         stderr(&nothing)
     );
+    call(&project, "text=one");
     for wrong in [
         ["audit", "search", "--kind", "calls"],
         ["audit", "search", "--since", "yesterday"],
