@@ -19,5 +19,7 @@ mod owner;
 mod peers;
 mod protocol;
 mod reload;
+mod secrets;
+mod state;
 mod support;
 mod terminal;

@@ -11,6 +11,7 @@ use portreeve_core::control::{
 use portreeve_core::{
     Caller, Host, HostConfig, OwnerLock, Ownership, ProgressListener, Project, Role,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -131,6 +132,10 @@ impl Own {
 
 /// Opens a project that this process owns.
 pub(crate) async fn open_host(project: Project, lock: OwnerLock) -> anyhow::Result<Arc<Host>> {
+    // A file that may not grow any more shall fail its write, not end the process: its
+    // default is to kill. Once there is a handler, it stays.
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let _ = signal(too_large).context("the system's signals can't be noticed")?;
     Ok(Host::open(HostConfig {
         project,
         lock,
