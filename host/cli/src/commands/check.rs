@@ -10,7 +10,7 @@ use portreeve_runtime::Runtime;
 use portreeve_supply::evidence::{Evidence, Verdict, compare};
 use portreeve_supply::{IntakeLimits, Package, source};
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::papers::AuthorFile;
 use crate::cargo::Crate;
@@ -248,6 +248,6 @@ fn show(findings: &[Finding], manifest: &PluginManifest) -> String {
         };
         shown.push_str(&format!("{level}: {}\n", finding.message));
     }
-    shown.push_str(&review::describe_all(manifest, &Map::new()));
+    shown.push_str(&review::describe_all(manifest, None));
     shown
 }
