@@ -16,7 +16,7 @@ use crate::id::Alias;
 use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, Limits};
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
-use crate::settings::{RawAudit, RawState, RawVault, Settings};
+use crate::settings::{AlertSettings, RawAlerts, RawAudit, RawState, RawVault, Settings};
 use crate::text::quoted;
 
 /// The longest source, in bytes.
@@ -116,6 +116,9 @@ pub(crate) struct RawProject {
     /// The secrets.
     #[serde(default)]
     vault: RawVault,
+    /// What you want to be told of.
+    #[serde(default)]
+    alerts: RawAlerts,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -175,9 +178,16 @@ impl ProjectManifest {
                 HostLimits::default()
             });
         let mut wrong = Vec::new();
-        let settings = Settings::read(&raw.state, &raw.audit, &raw.vault, &mut wrong);
+        let mut settings = Settings::read(&raw.state, &raw.audit, &raw.vault, &mut wrong);
         for (table, error) in wrong {
             push_limits(vec![error], &[table], &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.alerts = AlertSettings::read(&raw.alerts, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["alerts"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {

@@ -1,4 +1,8 @@
-//! How the host keeps what it keeps: `[state]`, `[audit]` and `[vault]` in `portreeve.toml`.
+//! How the host keeps what it keeps: `[state]`, `[audit]`, `[vault]` and
+//! `[alerts]` in `portreeve.toml`.
+
+mod alerts;
+mod outlet;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +15,12 @@ use crate::limits::{LimitError, in_range};
 use crate::size::ByteSize;
 use crate::text::{quoted, written_as_string};
 
-/// Longest part of a command, and most parts.
-const COMMAND_BYTES_MAX: usize = 4_096;
-const COMMAND_PARTS_MAX: usize = 64;
+pub(crate) use alerts::RawAlerts;
+pub use alerts::{AlertMetric, AlertRule, AlertScope, AlertSettings};
+pub use outlet::{OutletSettings, is_loopback};
 
 /// How the host keeps its state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Bytes that the state may have on disk.
     pub state_size: ByteSize,
@@ -24,10 +28,12 @@ pub struct Settings {
     pub audit_size: ByteSize,
     /// How long the audit log keeps them.
     pub audit_age: Duration,
-    /// A program that gets the audit log's heads.
-    pub audit_command: Vec<String>,
+    /// Where the audit log's heads go besides their file.
+    pub audit_outlet: OutletSettings,
     /// Where the key of the vault is.
     pub vault_key: VaultKeyPlace,
+    /// What the operator wants to be told of.
+    pub alerts: AlertSettings,
 }
 
 impl Default for Settings {
@@ -36,8 +42,9 @@ impl Default for Settings {
             state_size: ByteSize(1 << 30),
             audit_size: ByteSize(256 << 20),
             audit_age: Duration::from_secs(400 * 86_400),
-            audit_command: Vec::new(),
+            audit_outlet: OutletSettings::default(),
             vault_key: VaultKeyPlace::Default,
+            alerts: AlertSettings::default(),
         }
     }
 }
@@ -63,6 +70,8 @@ pub(crate) struct RawAudit {
     /// its standard input, to keep it elsewhere.
     #[serde(default)]
     command: Vec<String>,
+    /// An address that gets each head as JSON in a POST: https, or http on this machine.
+    webhook: Option<String>,
 }
 
 /// `[vault]`: the secrets.
@@ -158,19 +167,11 @@ impl Settings {
             in_range("age", age, 86_400_000..=36_500 * 86_400_000, &mut wrong);
             settings.audit_age = age.0;
         }
-        let long = audit
-            .command
-            .iter()
-            .any(|part| part.is_empty() || part.len() > COMMAND_BYTES_MAX || part.contains('\0'));
-        if long || audit.command.len() > COMMAND_PARTS_MAX {
-            wrong.push(LimitError {
-                setting: "command",
-                value: format!("a list of {}", audit.command.len()),
-                allowed: format!(
-                    "at most {COMMAND_PARTS_MAX} parts that are not empty, of {COMMAND_BYTES_MAX} bytes at most"
-                ),
-            });
-        }
+        outlet::check_command(&audit.command, &mut wrong);
+        settings.audit_outlet = OutletSettings {
+            webhook: outlet::check_webhook(audit.webhook.as_deref(), &mut wrong),
+            command: audit.command.clone(),
+        };
         // The state holds the log as well.
         if settings.audit_size.0 > settings.state_size.0 / 2 {
             if audit.size.is_some() {
@@ -186,7 +187,6 @@ impl Settings {
                 settings.audit_size = ByteSize(settings.state_size.0 / 2);
             }
         }
-        settings.audit_command.clone_from(&audit.command);
         errors.extend(wrong.into_iter().map(|error| ("audit", error)));
         settings.vault_key = vault.key.clone().unwrap_or_default();
         settings

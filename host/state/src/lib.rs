@@ -14,6 +14,7 @@ mod key;
 mod rows;
 mod sqlite;
 mod store;
+pub mod usage;
 pub mod vault;
 
 pub use error::StateError;

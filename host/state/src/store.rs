@@ -107,8 +107,13 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
         to_ms: i64,
     ) -> Result<Vec<UsageRow>, StateError>;
 
-    /// Removes the rows of usage that start before `before_ms`; how many there were.
-    async fn usage_prune(&self, span: UsageSpan, before_ms: i64) -> Result<u64, StateError>;
+    /// Removes the rows of usage that start outside of `from_ms..to_ms`; how many there were.
+    async fn usage_prune(
+        &self,
+        span: UsageSpan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<u64, StateError>;
 
     /// Bytes that the whole state takes on disk.
     async fn bytes(&self) -> Result<u64, StateError>;

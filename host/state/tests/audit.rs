@@ -713,8 +713,13 @@ impl StateStore for Faulty {
         self.inner.usage(span, from_ms, to_ms).await
     }
 
-    async fn usage_prune(&self, span: UsageSpan, before_ms: i64) -> Result<u64, StateError> {
-        self.inner.usage_prune(span, before_ms).await
+    async fn usage_prune(
+        &self,
+        span: UsageSpan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<u64, StateError> {
+        self.inner.usage_prune(span, from_ms, to_ms).await
     }
 
     async fn bytes(&self) -> Result<u64, StateError> {

@@ -329,7 +329,10 @@ async fn usage_is_kept_by_span(backend: &dyn Backend) {
     let minutes = store.usage(Minute, 0, i64::MAX).await.unwrap();
     assert_eq!(minutes, [row(Minute, 1, 1), row(Minute, 2, 9)]);
     assert_eq!(store.usage(Minute, 60_000, 120_000).await.unwrap().len(), 1);
-    assert_eq!(store.usage_prune(Minute, 120_000).await.unwrap(), 1);
+    assert_eq!(
+        store.usage_prune(Minute, 120_000, i64::MAX).await.unwrap(),
+        1
+    );
     assert_eq!(store.usage(Minute, 0, i64::MAX).await.unwrap().len(), 1);
     assert_eq!(store.usage(Hour, 0, i64::MAX).await.unwrap().len(), 1);
 }

@@ -450,8 +450,13 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn usage_prune(&self, span: UsageSpan, before_ms: i64) -> Result<u64, StateError> {
-        let write = Write::UsagePrune(span, before_ms);
+    async fn usage_prune(
+        &self,
+        span: UsageSpan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<u64, StateError> {
+        let write = Write::UsagePrune(span, from_ms, to_ms);
         self.write(&Holder::host(), write)
             .await
             .map(|done| match done {

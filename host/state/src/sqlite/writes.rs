@@ -38,7 +38,7 @@ pub(super) enum Write {
     },
     HistoryAppend(HistoryRow),
     UsagePut(Vec<UsageRow>),
-    UsagePrune(UsageSpan, i64),
+    UsagePrune(UsageSpan, i64, i64),
 }
 
 /// What came of it.
@@ -146,13 +146,15 @@ impl Write {
             }
             Write::HistoryAppend(row) => history_append(on, project, row).await,
             Write::UsagePut(rows) => usage_put(on, project, rows).await,
-            Write::UsagePrune(span, before_ms) => {
+            Write::UsagePrune(span, from_ms, to_ms) => {
                 let removed = sqlx::query(
-                    "DELETE FROM usage WHERE project = $1 AND span_ms = $2 AND start_ms < $3",
+                    "DELETE FROM usage WHERE project = $1 AND span_ms = $2
+                     AND (start_ms < $3 OR start_ms >= $4)",
                 )
                 .bind(project)
                 .bind(span.ms())
-                .bind(before_ms)
+                .bind(from_ms)
+                .bind(to_ms)
                 .execute(on)
                 .await?;
                 Ok(Ok(Done::Count(removed.rows_affected())))
