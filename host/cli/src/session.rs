@@ -79,6 +79,21 @@ impl Session {
         }
     }
 
+    /// Connects to the owner, if there is one.
+    pub(crate) async fn other(project: &Project) -> anyhow::Result<Option<Session>> {
+        let Ownership::Other(Some(owner)) = project.own(Role::Command)? else {
+            return Ok(None);
+        };
+        match ControlClient::connect(&owner.control).await {
+            Ok(client) => Ok(Some(Session {
+                way: Way::Other(client),
+            })),
+            Err(ConnectError::Useless(error)) => Err(error.into()),
+            // It is just ending, or stuck.
+            Err(ConnectError::NoAnswer(_)) => Ok(None),
+        }
+    }
+
     /// Asks for something.
     pub(crate) async fn ask(
         &mut self,

@@ -12,6 +12,7 @@
 mod admin;
 mod admission;
 mod agreement;
+mod alarm;
 mod call;
 mod call_secrets;
 pub mod control;
@@ -28,6 +29,7 @@ mod registry;
 mod scope;
 mod secrets;
 pub mod socket;
+mod status;
 mod view;
 mod watch;
 mod workshop;
@@ -43,5 +45,6 @@ pub use portreeve_runtime::{
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
 pub use secrets::{SecretAct, SecretDone, SecretText};
+pub use status::Status;
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -98,6 +98,12 @@ impl CallScope {
         }
     }
 
+    /// How often something was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.values().copied().fold(0, u64::saturating_add)
+    }
+
     /// How often each capability was refused; none where nothing was.
     pub(crate) fn refusals(&self) -> Option<Value> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);

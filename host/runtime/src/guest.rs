@@ -79,6 +79,8 @@ pub(crate) struct Guest {
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
+    /// Bytes of the call's arguments.
+    pub(crate) bytes_in: u64,
     /// Bytes that the host may copy out of the guest in one host call, and as its result.
     copy_max: usize,
     result_max: usize,
@@ -164,6 +166,7 @@ pub(crate) fn store(
             deadline,
             fuel_left: limits.fuel,
             progress_next: None,
+            bytes_in: 0,
             copy_max: limits.host_call.as_usize(),
             result_max: limits.result.as_usize(),
             fuel_after_host: None,
