@@ -48,6 +48,9 @@ impl Host {
         if let Some(refusals) = scope.and_then(CallScope::refusals) {
             add("refused", refusals);
         }
+        if let Some(revealed) = scope.and_then(CallScope::revealed) {
+            add("revealed", revealed);
+        }
         let event = |kind, body| AuditEvent {
             kind,
             holder: match &known {
