@@ -223,6 +223,7 @@ impl Host {
             return Err(error);
         }
         self.write_lock(&agreement.lock, manifest, &registry)?;
+        self.vault.key_is_at(manifest.settings.vault_key.clone());
         self.take_up(registry);
         Ok(())
     }
@@ -475,11 +476,7 @@ impl Host {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
-            secrets: Arc::new(CallSecrets {
-                scope: scope.clone(),
-                vault: self.vault.clone(),
-                placeholders: std::sync::Mutex::default(),
-            }),
+            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),

@@ -19,6 +19,7 @@ pub mod control;
 mod control_socket;
 mod grants;
 mod guests;
+mod hidden_lines;
 mod host;
 mod install;
 pub mod log;

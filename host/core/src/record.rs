@@ -49,6 +49,9 @@ impl Host {
         if let Some(refusals) = scope.and_then(CallScope::refusals) {
             add("refused", refusals);
         }
+        if let Some(revealed) = scope.and_then(CallScope::revealed) {
+            add("revealed", revealed);
+        }
         if let Some(tool) = &known {
             let used = CallUse {
                 now_ms: wall_clock(),

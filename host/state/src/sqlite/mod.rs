@@ -136,6 +136,7 @@ impl SqliteStore {
             .map_err(|error| failure(path, &error))?;
         let project = project
             .ok_or_else(|| StateError::Damaged(format!("{} names no project", path.display())))?;
+        fit_id(&project, path)?;
         Ok(Arc::new(SqliteStore {
             path: path.to_owned(),
             project: project.into(),
@@ -223,6 +224,19 @@ fn sayable(path: &Path) -> Result<(PathBuf, Option<std::fs::File>), StateError> 
     let dir = std::fs::File::open(dir).map_err(|error| StateError::unreadable(path, &error))?;
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
     Ok((Path::new(&through).join(name), Some(dir)))
+}
+
+/// Refuses an id that this program has not made: it names files of the user's own, and a state
+/// from elsewhere must not choose which.
+fn fit_id(project: &str, path: &Path) -> Result<(), StateError> {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if project.len() == 32 && project.bytes().all(hex) {
+        return Ok(());
+    }
+    Err(StateError::Damaged(format!(
+        "{} has an id of its project that is none; put it aside, or a copy from before in its place",
+        path.display()
+    )))
 }
 
 /// Makes the file for this user only, also one that was there, and refuses a link in its
