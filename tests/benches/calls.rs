@@ -19,8 +19,8 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    CallContext, Config as PluginConfig, Failure, OutputSink, ProgressReport, ProgressSink,
-    Runtime, Stream, Target, Template,
+    CallContext, Config as PluginConfig, Failure, NoSecrets, OutputSink, ProgressReport,
+    ProgressSink, Runtime, Stream, Target, Template,
 };
 use portreeve_supply::Digest;
 use serde_json::{Map, Value, json};
@@ -162,6 +162,7 @@ async fn through_runtime(
         caller: "local".to_owned(),
         config: PluginConfig::default(),
         progress: quiet.clone(),
+        secrets: Arc::new(NoSecrets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),
     };

@@ -13,6 +13,7 @@ use portreeve_core::{HostConfig, Ownership, Project, Role};
 
 #[path = "figures.rs"]
 mod figures;
+#[allow(unused_imports, reason = "each bench uses a part of it")]
 pub(crate) use figures::{median, report};
 
 /// CPU time of this process, all of its threads that live.

@@ -207,9 +207,11 @@ fn what_can_not_be_read_is_said() {
         "{}",
         stderr(&nothing)
     );
+    call(&project, "text=one");
     for wrong in [
         ["audit", "search", "--kind", "calls"],
         ["audit", "search", "--since", "yesterday"],
+        ["audit", "report", "--since", "2100-01-01"],
     ] {
         let output = project.run(&wrong);
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");

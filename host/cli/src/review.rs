@@ -45,8 +45,12 @@ pub(crate) fn describe(item: &RequestItem, state: &str) -> String {
     shown
 }
 
-/// Requests for people, the heaviest first.
-pub(crate) fn describe_all(plugin: &PluginManifest, granted: &Map<String, Value>) -> String {
+/// Requests for people, the heaviest first; with `granted`, as in the operator's file, also
+/// which of them are.
+pub(crate) fn describe_all(
+    plugin: &PluginManifest,
+    granted: Option<&Map<String, Value>>,
+) -> String {
     let mut items = plugin.requests.items();
     if items.is_empty() {
         return match plugin.origin {
@@ -57,10 +61,10 @@ pub(crate) fn describe_all(plugin: &PluginManifest, granted: &Map<String, Value>
     items.sort_by_key(|item| std::cmp::Reverse(item.weight));
     let mut shown = "it asks to\n".to_owned();
     for item in &items {
-        let state = match (item.is_named_by(granted), item.grantable) {
-            (true, _) => "granted",
-            (false, true) => "not granted",
-            (false, false) => "",
+        let state = match granted.map(|granted| item.is_named_by(granted)) {
+            Some(true) => "granted",
+            Some(false) if item.grantable => "not granted",
+            _ => "",
         };
         shown.push_str(&describe(item, state));
     }

@@ -11,6 +11,7 @@ use portreeve_core::control::{
 use portreeve_core::{
     Caller, Host, HostConfig, OwnerLock, Ownership, ProgressListener, Project, Role,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -78,6 +79,21 @@ impl Session {
         }
     }
 
+    /// Connects to the owner, if there is one.
+    pub(crate) async fn other(project: &Project) -> anyhow::Result<Option<Session>> {
+        let Ownership::Other(Some(owner)) = project.own(Role::Command)? else {
+            return Ok(None);
+        };
+        match ControlClient::connect(&owner.control).await {
+            Ok(client) => Ok(Some(Session {
+                way: Way::Other(client),
+            })),
+            Err(ConnectError::Useless(error)) => Err(error.into()),
+            // It is just ending, or stuck.
+            Err(ConnectError::NoAnswer(_)) => Ok(None),
+        }
+    }
+
     /// Asks for something.
     pub(crate) async fn ask(
         &mut self,
@@ -131,6 +147,10 @@ impl Own {
 
 /// Opens a project that this process owns.
 pub(crate) async fn open_host(project: Project, lock: OwnerLock) -> anyhow::Result<Arc<Host>> {
+    // A file that may not grow any more shall fail its write, not end the process: its
+    // default is to kill. Once there is a handler, it stays.
+    let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
+    let _ = signal(too_large).context("the system's signals can't be noticed")?;
     Ok(Host::open(HostConfig {
         project,
         lock,

@@ -93,10 +93,16 @@ impl Host {
         };
         let record = self.audit.commit(event).await?;
         self.project.write_manifest(&edited)?;
+        // Known to be theirs: not recorded once more as an edit by hand.
+        let row = history(
+            alias.as_str(),
+            kind,
+            who,
+            agreed.clone().or(digest),
+            &granted,
+        );
+        self.store.history_append(row).await?;
         if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced {
-            // Known to be theirs: not recorded once more as an edit by hand.
-            let row = history(alias.as_str(), kind, who, digest, &granted);
-            self.store.history_append(row).await?;
             self.regrant(&manifest, &registry)?;
         } else {
             let agreed = agreed.map(|digest| (alias.clone(), digest));

@@ -19,6 +19,7 @@ use crate::admin::Edited;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::host::{Host, HostError};
 use crate::secrets::{SecretAct, SecretDone};
+use crate::status::Status;
 use crate::view::ProjectView;
 
 pub use crate::control_socket::{ConnectError, ControlClient, ControlSocket};
@@ -45,6 +46,11 @@ pub enum ControlRequest {
     },
     /// Something with the vault.
     Secret(SecretAct),
+    /// How the project does, from a moment on: milliseconds since 1970, UTC.
+    Status {
+        /// The moment.
+        from: i64,
+    },
 }
 
 /// What was asked for.
@@ -59,6 +65,8 @@ pub enum ControlAnswer {
     Edited(Edited),
     /// What came of an act with the vault.
     Secret(SecretDone),
+    /// How the project does.
+    Status(Box<Status>),
 }
 
 /// Why it was not done.
@@ -176,6 +184,9 @@ impl Host {
             ControlRequest::Edit { edit, agreed } => {
                 let edited = self.edit(&edit, agreed, &caller).await?;
                 Ok(ControlAnswer::Edited(edited))
+            }
+            ControlRequest::Status { from } => {
+                Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))

@@ -12,9 +12,11 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 use crate::call::{Caller, ProgressListener};
 use crate::control::{ControlAnswer, ControlError, ControlRequest, Line};
+use crate::hidden_lines::HiddenLines;
 use crate::host::Host;
 use crate::socket::{self, LocalSocket};
 
@@ -86,9 +88,9 @@ async fn converse(host: Arc<Host>, caller: Caller, stream: UnixStream) -> std::i
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     write(&mut to, &hello).await?;
-    let mut lines = FramedRead::new(from, LinesCodec::new_with_max_length(REQUEST_BYTES_MAX));
+    let mut lines = FramedRead::new(from, HiddenLines::new(REQUEST_BYTES_MAX));
     while let Some(line) = lines.next().await {
-        let line = line.map_err(std::io::Error::other)?;
+        let line = line?;
         let request = match serde_json::from_str(&line) {
             Ok(request) => request,
             Err(error) => {
@@ -190,9 +192,13 @@ impl ControlClient {
         progress: &dyn ProgressListener,
         cancel: &CancellationToken,
     ) -> Result<ControlAnswer, ControlError> {
-        if write(&mut self.to, request).await.is_err() {
+        let line = serde_json::to_vec(request).map(Zeroizing::new);
+        let mut line = line.map_err(|error| ControlError::failed(error.to_string()))?;
+        line.push(b'\n');
+        if self.to.write_all(&line).await.is_err() {
             return Err(gone());
         }
+        drop(line);
         loop {
             let line = tokio::select! {
                 line = self.line() => line?,

@@ -15,6 +15,7 @@ use portreeve_runtime::{
     RuntimeConfig, Step, Target, Template, within_arguments,
 };
 use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
+use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
@@ -24,7 +25,9 @@ use tokio::sync::{Mutex, watch};
 
 use crate::admission::{Admission, Permit};
 use crate::agreement::{self, Agreement};
+use crate::alarm::Alarm;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_secrets::CallSecrets;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::{CallOutput, GuestLog};
@@ -97,6 +100,8 @@ pub struct Host {
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) vault: Arc<Vault>,
+    pub(crate) usage: Arc<UsageMeter>,
+    pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
     admission: Arc<Admission>,
@@ -136,6 +141,8 @@ impl Host {
                 log: GuestLog::open(&config.project.logs_dir())
                     .map_err(system("the log of guests can't be written"))?,
             },
+            usage: open_usage(&store, &audit, &manifest).await?,
+            started_ms: wall_clock(),
             vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
             store,
             audit,
@@ -155,6 +162,11 @@ impl Host {
     /// The project.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Calls that run and calls that wait.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        self.admission.load()
     }
 
     /// Where this process listens for others.
@@ -204,12 +216,14 @@ impl Host {
             limits.concurrent_calls = self.instances;
         }
         self.admission.resize(&limits);
+        self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self.record_changes(manifest, &registry).await {
             self.close_changed(&registry);
             return Err(error);
         }
         self.write_lock(&agreement.lock, manifest, &registry)?;
+        self.vault.key_is_at(manifest.settings.vault_key.clone());
         self.take_up(registry);
         Ok(())
     }
@@ -308,6 +322,7 @@ impl Host {
     /// Writes what is still to be written, for a process that is about to end.
     pub async fn close(&self) {
         self.workshop.log.flush().await;
+        self.usage.close().await;
         self.audit.close().await;
         self.store.close().await;
     }
@@ -461,6 +476,7 @@ impl Host {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
+            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),
@@ -540,6 +556,22 @@ async fn open_state(
     started.insert("pid".to_owned(), std::process::id().into());
     let audit = AuditLog::open(store.clone(), &key, audit_config, started).await?;
     Ok((store, Arc::new(audit)))
+}
+
+/// Begins to count what calls use.
+async fn open_usage(
+    store: &Arc<dyn StateStore>,
+    audit: &Arc<AuditLog>,
+    manifest: &ProjectManifest,
+) -> Result<Arc<UsageMeter>, HostError> {
+    let config = UsageConfig {
+        rules: manifest.settings.alerts.rules.clone(),
+        sink: Some(Arc::new(Alarm {
+            audit: audit.clone(),
+        })),
+        ..UsageConfig::default()
+    };
+    Ok(UsageMeter::open(store.clone(), config).await?)
 }
 
 pub(crate) fn read_manifest(project: &Project) -> Result<ProjectManifest, HostError> {

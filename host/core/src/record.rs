@@ -2,7 +2,8 @@
 
 use portreeve_runtime::{CallError, Outcome, Usage};
 use portreeve_state::Holder;
-use portreeve_state::audit::{AuditEvent, AuditKind};
+use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
+use portreeve_state::usage::CallUse;
 use serde_json::{Map, Value};
 
 use crate::call::CallRequest;
@@ -47,6 +48,26 @@ impl Host {
         }
         if let Some(refusals) = scope.and_then(CallScope::refusals) {
             add("refused", refusals);
+        }
+        if let Some(revealed) = scope.and_then(CallScope::revealed) {
+            add("revealed", revealed);
+        }
+        if let Some(tool) = &known {
+            let used = CallUse {
+                now_ms: wall_clock(),
+                error: result
+                    .as_ref()
+                    .err()
+                    .map(|error| error.failure.code.as_str()),
+                refusals: scope.map_or(0, CallScope::refused),
+                duration: usage.duration,
+                fuel: usage.fuel,
+                memory_peak: usage.memory_peak,
+                bytes_in: usage.bytes_in,
+                bytes_out: usage.bytes_out,
+            };
+            self.usage
+                .record(&tool.plugin.alias, &tool.tool().name, &used);
         }
         let event = |kind, body| AuditEvent {
             kind,

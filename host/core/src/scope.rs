@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portreeve_manifest::feature::Feature;
 use portreeve_manifest::grant::refusal;
+use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::Origin;
 use portreeve_runtime::{ErrorCode, Failure, ProgressReport, ProgressSink};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::call::ProgressListener;
 use crate::grants::InForce;
@@ -25,6 +26,8 @@ pub(crate) struct CallScope {
     pub(crate) audit: Arc<AuditLog>,
     /// How often each capability was refused.
     refused: Mutex<BTreeMap<Feature, u64>>,
+    /// How often each secret was shown, by the plugin's own name and the vault's.
+    revealed: Mutex<BTreeMap<(Name, Name), u64>>,
 }
 
 impl CallScope {
@@ -40,6 +43,7 @@ impl CallScope {
             caller,
             audit,
             refused: Mutex::default(),
+            revealed: Mutex::default(),
         })
     }
 
@@ -96,6 +100,39 @@ impl CallScope {
             call: self.call_id.clone(),
             body,
         }
+    }
+
+    /// How often something was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.values().copied().fold(0, u64::saturating_add)
+    }
+
+    /// Counts that a secret is shown; whether it is the first time in this call. Only granted
+    /// names come here, so that there are not many.
+    pub(crate) fn reveals(&self, name: &Name, secret: &Name) -> bool {
+        let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = revealed.entry((name.clone(), secret.clone())).or_default();
+        *count = count.saturating_add(1);
+        *count == 1
+    }
+
+    /// Takes back a first time that could not be recorded: the next one is the first again.
+    pub(crate) fn not_revealed(&self, name: &Name, secret: &Name) {
+        let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        revealed.remove(&(name.clone(), secret.clone()));
+    }
+
+    /// How often each secret was shown; none where none was.
+    pub(crate) fn revealed(&self) -> Option<Value> {
+        let revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if revealed.is_empty() {
+            return None;
+        }
+        let counts = revealed
+            .iter()
+            .map(|((name, secret), count)| json!({"name": name, "secret": secret, "times": count}));
+        Some(Value::Array(counts.collect()))
     }
 
     /// How often each capability was refused; none where nothing was.

@@ -4,13 +4,13 @@ use portreeve_manifest::id::Name;
 use portreeve_manifest::settings::VaultKeyPlace;
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind};
-use portreeve_state::vault::{SecretInfo, SecretKind, SecretValue};
+use portreeve_state::vault::{SecretInfo, SecretKind, SecretValue, VaultError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
 use crate::call::Caller;
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, read_manifest};
 
 /// A text that must not be shown. It is sent over the owner's socket, and nowhere else.
 #[derive(Clone, Default)]
@@ -107,6 +107,10 @@ impl Host {
             } => {
                 let kind: SecretKind = kind.parse().map_err(HostError::Asked)?;
                 let value = SecretValue::read(kind, &value.0)?;
+                // What is refused is not recorded as if it were done.
+                if self.kept(&name).await?.is_some() {
+                    return Err(VaultError::Taken(name.to_string()).into());
+                }
                 record(AuditKind::SecretSet, name.as_str()).await?;
                 let info = self.vault.set(&name, &value, expires, false).await?;
                 Ok(SecretDone::Secret(info))
@@ -117,21 +121,18 @@ impl Host {
                 expires,
             } => {
                 // Also of one that has expired.
-                let all = self.vault.list().await?;
-                let before = all.iter().find(|info| info.name == name.as_str());
-                let kind = match before {
-                    Some(before) => before.kind.parse().map_err(HostError::Asked)?,
-                    None => {
-                        let none = portreeve_state::vault::VaultError::NoSuch(name.to_string());
-                        return Err(none.into());
-                    }
-                };
+                let before = self.kept(&name).await?;
+                let before = before.ok_or_else(|| VaultError::NoSuch(name.to_string()))?;
+                let kind = before.kind.parse().map_err(HostError::Asked)?;
                 let value = SecretValue::read(kind, &value.0)?;
                 record(AuditKind::SecretRotate, name.as_str()).await?;
                 let info = self.vault.set(&name, &value, expires, true).await?;
                 Ok(SecretDone::Secret(info))
             }
             SecretAct::Remove { name } => {
+                if self.kept(&name).await?.is_none() {
+                    return Err(VaultError::NoSuch(name.to_string()).into());
+                }
                 record(AuditKind::SecretRemove, name.as_str()).await?;
                 self.vault.remove(name.as_str()).await?;
                 Ok(SecretDone::Removed)
@@ -141,10 +142,19 @@ impl Host {
                     .map(|from| from.parse())
                     .transpose()
                     .map_err(HostError::Asked)?;
+                // It may just have been written, and not be read again yet.
+                let manifest = read_manifest(&self.project)?;
+                self.vault.key_is_at(manifest.settings.vault_key);
                 record(AuditKind::VaultRotate, "").await?;
                 let sealed = self.vault.rotate_key(from).await?;
                 Ok(SecretDone::Sealed(sealed))
             }
         }
+    }
+
+    /// What is known of a secret, also of one that has expired.
+    async fn kept(&self, name: &Name) -> Result<Option<SecretInfo>, HostError> {
+        let all = self.vault.list().await?;
+        Ok(all.into_iter().find(|info| info.name == name.as_str()))
     }
 }

@@ -78,15 +78,15 @@ pub(crate) struct RawAudit {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct RawVault {
-    /// Where the key is that seals them: "file" (in your state directory, the default),
-    /// "file:PATH", "keyring" or "env:NAME".
+    /// Where the key is that seals them: "file" (the project's own in your state directory, the
+    /// default), "file:/PATH", "keyring" or "env:NAME".
     key: Option<VaultKeyPlace>,
 }
 
 /// Where the key of the vault is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum VaultKeyPlace {
-    /// A file in the user's own state directory.
+    /// A file of the project's own in the user's state directory.
     #[default]
     Default,
     /// This file.
@@ -104,7 +104,8 @@ impl std::str::FromStr for VaultKeyPlace {
         match text.split_once(':') {
             None if text == "file" => Ok(VaultKeyPlace::Default),
             None if text == "keyring" => Ok(VaultKeyPlace::Keyring),
-            Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+            // The host may be started anywhere, and the project is no place for its key.
+            Some(("file", path)) if path.starts_with('/') && !path.contains('\0') => {
                 Ok(VaultKeyPlace::File(path.into()))
             }
             Some(("env", name))
@@ -116,7 +117,7 @@ impl std::str::FromStr for VaultKeyPlace {
                 Ok(VaultKeyPlace::Env(name.to_owned()))
             }
             _ => Err(format!(
-                "{} is no place for a key; write \"file\", \"file:PATH\", \"keyring\" or \"env:NAME\"",
+                "{} is no place for a key; write \"file\", \"file:/PATH\" (from the root), \"keyring\" or \"env:NAME\"",
                 quoted(text)
             )),
         }
@@ -136,8 +137,8 @@ impl std::fmt::Display for VaultKeyPlace {
 
 written_as_string!(VaultKeyPlace, {
     "type": "string",
-    "description": "Where the key of the vault is: \"file\", \"file:PATH\", \"keyring\" or \"env:NAME\".",
-    "pattern": "^(file|keyring|file:.+|env:[A-Za-z0-9_]+)$",
+    "description": "Where the key of the vault is: \"file\", \"file:/PATH\", \"keyring\" or \"env:NAME\".",
+    "pattern": "^(file|keyring|file:/.*|env:[A-Za-z0-9_]+)$",
 });
 
 /// What is wrong with a setting, and where.

@@ -34,6 +34,33 @@ pub struct Outcome {
     pub meta: Vec<(String, String)>,
 }
 
+impl Outcome {
+    /// Bytes of all that it holds, without what JSON would add.
+    pub(crate) fn bytes(&self) -> u64 {
+        let content: usize = self.content.iter().map(Content::bytes).sum();
+        let structured = self
+            .structured
+            .iter()
+            .flat_map(Map::values)
+            .map(value_bytes);
+        structured.fold(content as u64, u64::saturating_add)
+    }
+}
+
+/// As deep as an answer may be, which is bounded where it is read.
+fn value_bytes(value: &Value) -> u64 {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(value_bytes).fold(0, u64::saturating_add),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| value_bytes(value).saturating_add(key.len() as u64))
+            .fold(0, u64::saturating_add),
+    }
+}
+
 /// A piece of an answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {

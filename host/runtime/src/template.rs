@@ -61,6 +61,10 @@ pub struct Usage {
     pub host_calls: u64,
     /// Bytes written to stdout and stderr, dropped ones included.
     pub output_bytes: u64,
+    /// Bytes of its arguments, as JSON.
+    pub bytes_in: u64,
+    /// Bytes of its answer, roughly: without what JSON would add.
+    pub bytes_out: u64,
 }
 
 /// The end of a call.
@@ -192,6 +196,11 @@ impl Template {
             memory_peak: guest.limiter.memory_peak as u64,
             host_calls: guest.limiter.host_calls,
             output_bytes: guest.output.finish(&limits.output.to_string()),
+            bytes_in: guest.bytes_in,
+            bytes_out: match &result {
+                Ok(Done::Outcome(outcome)) => outcome.bytes(),
+                _ => 0,
+            },
         };
         Finished { result, usage }
     }
@@ -208,11 +217,14 @@ impl Template {
             Work::ListTools => Prepared::ListTools,
             Work::Call(Target::Tool(name), arguments) => {
                 let text = arguments.to_string();
+                store.data_mut().bytes_in = text.len() as u64;
                 within_arguments(text.len(), limits)?;
                 Prepared::Tool(name, text)
             }
             Work::Call(Target::Function(function), arguments) => {
-                within_arguments(arguments.to_string().len(), limits)?;
+                let bytes = arguments.to_string().len();
+                store.data_mut().bytes_in = bytes as u64;
+                within_arguments(bytes, limits)?;
                 Prepared::Function(function, values::arguments(&function.params, arguments)?)
             }
         };

@@ -55,7 +55,12 @@ const UDP: &str = "wasi:sockets/udp";
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
 
 /// Interfaces of ours that need no grant.
-pub const FREE: &[&str] = &["portreeve:host/context", "portreeve:host/config"];
+pub const FREE: &[&str] = &[
+    "portreeve:host/context",
+    "portreeve:host/config",
+    // A handle is of no use without one of the two that belong to a capability.
+    "portreeve:secrets/store",
+];
 
 /// The interfaces of a capability: the one place that says so.
 ///
@@ -70,6 +75,8 @@ fn trace(feature: Feature) -> Trace {
         Feature::Addresses => Trace::Shared(&[HTTP, TCP, UDP]),
         Feature::Directories => Trace::Shared(&["wasi:filesystem/preopens"]),
         Feature::UiProgress => Trace::Own(&["portreeve:ui/progress"]),
+        Feature::SecretsInject => Trace::Own(&["portreeve:secrets/inject"]),
+        Feature::SecretsReveal => Trace::Own(&["portreeve:secrets/reveal"]),
         Feature::StorageKv
         | Feature::UiNotify
         | Feature::UiAsk
@@ -77,8 +84,6 @@ fn trace(feature: Feature) -> Trace {
         | Feature::MessagesPublish
         | Feature::MessagesSubscribe
         | Feature::MessagesRequest
-        | Feature::SecretsInject
-        | Feature::SecretsReveal
         | Feature::Invoke
         | Feature::Schedules
         | Feature::ClientSampling

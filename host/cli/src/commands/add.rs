@@ -101,7 +101,7 @@ impl Add {
                 "added {} {} as `{alias}` to {name}\n",
                 plugin.id, plugin.version
             );
-            shown.push_str(&review::describe_all(plugin, &new.grants));
+            shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
             if missing.is_empty() {
                 shown.push_str(&format!(
                     "next: `portreeve list`, or `portreeve call {alias} TOOL`"

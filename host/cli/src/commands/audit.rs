@@ -187,6 +187,9 @@ impl Audit {
                 }
                 What::Report { since, until } => {
                     let until = until.unwrap_or_else(wall_clock);
+                    if *since >= until {
+                        return Err(error::usage("the window ends before it begins"));
+                    }
                     let summed = report(&store, *since, until).await?;
                     context.output.result(&summed, || show_report(&summed))
                 }

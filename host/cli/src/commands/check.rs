@@ -10,7 +10,7 @@ use portreeve_runtime::Runtime;
 use portreeve_supply::evidence::{Evidence, Verdict, compare};
 use portreeve_supply::{IntakeLimits, Package, source};
 use serde::Serialize;
-use serde_json::{Map, json};
+use serde_json::json;
 
 use super::papers::AuthorFile;
 use crate::cargo::Crate;
@@ -176,24 +176,22 @@ fn check_imports(requests: &Requests, package: &Package) -> Vec<Finding> {
     let mut findings: Vec<_> = evidence.iter().filter_map(judge).collect();
     // One sentence for all that can't be told, since the reason is one.
     if let Some(doubt) = package.surface.linkage.doubt() {
-        let of = |verdict| {
-            evidence
-                .iter()
-                .filter(move |found| found.verdict == verdict)
-        };
-        let named = |found: &Evidence| format!("`{}`", found.feature);
-        for (told, verdict) in [
-            ("whether these requests are used", Verdict::PerhapsUnneeded),
+        for (verdict, what) in [
+            (Verdict::PerhapsUnneeded, "which it requests and imports"),
             (
-                "whether these are used, which it imports and plugin.toml does not request (they would be refused)",
                 Verdict::PerhapsUnrequested,
+                "which it imports without a request (that use would be refused)",
             ),
         ] {
-            let names: Vec<_> = of(verdict).map(named).collect();
+            let names: Vec<_> = evidence
+                .iter()
+                .filter(|found| found.verdict == verdict)
+                .map(|found| format!("`{}`", found.feature))
+                .collect();
             if !names.is_empty() {
                 findings.push(Finding {
                     level: Level::Unknown,
-                    message: format!("{told}: {}; {doubt}", names.join(", ")),
+                    message: format!("whether it uses {}, {what}: {doubt}", names.join(", ")),
                 });
             }
         }
@@ -214,23 +212,25 @@ fn judge(found: &Evidence) -> Option<Finding> {
     let (level, message) = match found.verdict {
         Verdict::Fits => (
             Level::Fine,
-            format!("`{name}` is requested and {interfaces} imported"),
+            format!("it requests `{name}`, and imports {interfaces}"),
         ),
         Verdict::Unneeded => (
             Level::Warning,
             format!(
-                "`{name}` is requested, but nothing is imported that could use it ({interfaces}): take the request out of plugin.toml, so that no operator has to decide on it"
+                "it requests `{name}`, but imports nothing that uses it ({interfaces}): take the request out of plugin.toml, so that no operator has to decide on it"
             ),
         ),
         Verdict::Unrequested => (
             Level::Warning,
             format!(
-                "{interfaces} is imported, but `{name}` not requested, so its use will be refused: request it in plugin.toml, or leave out the code that uses it"
+                "it imports {interfaces}, but does not request `{name}`, so that use will be refused: request it in plugin.toml, or leave out the code that uses it"
             ),
         ),
         Verdict::Unseen => (
             Level::Unknown,
-            format!("whether `{name}` is used: no import of this version shows it"),
+            format!(
+                "whether it uses `{name}`, which it requests: no import of this version shows that"
+            ),
         ),
         Verdict::PerhapsUnneeded | Verdict::PerhapsUnrequested => return None,
     };
@@ -248,6 +248,6 @@ fn show(findings: &[Finding], manifest: &PluginManifest) -> String {
         };
         shown.push_str(&format!("{level}: {}\n", finding.message));
     }
-    shown.push_str(&review::describe_all(manifest, &Map::new()));
+    shown.push_str(&review::describe_all(manifest, None));
     shown
 }

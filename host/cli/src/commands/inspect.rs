@@ -8,7 +8,7 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::Origin;
 use portreeve_manifest::tool::Tool;
 use portreeve_supply::{Package, Tools};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::papers::{bytes, count, read_package};
 use crate::context::Context;
@@ -140,7 +140,7 @@ pub(crate) fn show(file: &Path, package: &Package) -> String {
     show_tools(&mut shown, package);
     let requests = manifest.requests.items().len();
     let _ = write!(shown, "\n{}: ", count(requests, "request"));
-    shown.push_str(&review::describe_all(manifest, &Map::new()));
+    shown.push_str(&review::describe_all(manifest, None));
     list(&mut shown, "import", &package.surface.imports);
     list(&mut shown, "export", &package.surface.exports);
     let skipped: Vec<_> = package

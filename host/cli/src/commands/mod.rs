@@ -16,6 +16,7 @@ mod remove;
 mod revoke;
 mod secrets;
 mod serve;
+mod status;
 
 use clap::Subcommand;
 
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
+    Status(status::Status),
     Logs(logs::Logs),
     Audit(audit::Audit),
     Doctor(doctor::Doctor),
@@ -56,6 +58,7 @@ impl Command {
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),
+            Command::Status(command) => command.run(context),
             Command::Logs(command) => command.run(context),
             Command::Audit(command) => command.run(context),
             Command::Doctor(command) => command.run(context),

@@ -10,16 +10,15 @@ use jiff::Timestamp;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_core::{SecretAct, SecretDone, SecretText};
 use portreeve_manifest::id::Name;
-use portreeve_state::vault::{Field, SecretInfo, SecretKind};
+use portreeve_state::vault::{SecretInfo, SecretKind, SecretValue};
 use portreeve_state::{SqliteStore, StateError, StateStore};
-use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
-use crate::{error, review};
+use crate::{error, review, text};
 
-/// Longest value that is read from standard input, in bytes.
-const VALUE_BYTES_MAX: u64 = 512 << 10;
+/// Longest input that is read, in bytes: more than the largest value, quoted.
+const INPUT_BYTES_MAX: u64 = 512 << 10;
 
 /// Keep secrets for plugins, sealed.
 ///
@@ -75,11 +74,13 @@ enum What {
     },
     /// Seal all secrets with another key.
     ///
-    /// Makes a new key in the place that [vault] in portreeve.toml names, and gives up the
-    /// old one once everything is sealed with the new one.
+    /// Where the key is in the project's own file (the default), makes a new one in its place,
+    /// and gives up the old one once everything is sealed with the new one. A key elsewhere
+    /// may be other projects' too and is never replaced: name another place under [vault] in
+    /// portreeve.toml, and say with --from where the key was.
     RotateKey {
         /// Where the key was until now, if you have just changed `key` under [vault]: `file`,
-        /// `file:PATH`, `keyring` or `env:NAME`.
+        /// `file:/PATH`, `keyring` or `env:NAME`.
         #[arg(long, value_name = "PLACE")]
         from: Option<String>,
     },
@@ -87,13 +88,17 @@ enum What {
 
 /// A moment that is still to come.
 fn later(text: &str) -> Result<i64, String> {
-    if let Ok(span) = text.parse::<jiff::Span>() {
-        return jiff::Zoned::now()
+    let then = match text.parse::<jiff::Span>() {
+        Ok(span) => jiff::Zoned::now()
             .checked_add(span)
             .map(|then| then.timestamp().as_millisecond())
-            .map_err(|error| format!("`{text}` is too far away: {error}"));
+            .map_err(|error| format!("`{text}` is too far away: {error}"))?,
+        Err(_) => super::audit::moment(text)?,
+    };
+    if then <= Timestamp::now().as_millisecond() {
+        return Err(format!("`{text}` is over already"));
     }
-    super::audit::moment(text)
+    Ok(then)
 }
 
 impl Secrets {
@@ -160,52 +165,54 @@ fn value(kind: SecretKind) -> anyhow::Result<SecretText> {
             "nobody can be asked here: pass the value on standard input",
         ));
     }
-    let mut text = Zeroizing::new(String::new());
-    std::io::stdin()
-        .take(VALUE_BYTES_MAX.saturating_add(1))
-        .read_to_string(&mut text)
+    let text = bounded(std::io::stdin())
         .context("the value can't be read from standard input; it must be text")?;
-    if text.len() as u64 > VALUE_BYTES_MAX {
-        bail!("the value has more than {VALUE_BYTES_MAX} bytes, which is more than any secret");
-    }
     Ok(SecretText(text))
+}
+
+/// All of a source, which must be text and not too long.
+fn bounded(from: impl std::io::Read) -> anyhow::Result<Zeroizing<String>> {
+    // Room for all of it at once: growing would leave copies behind.
+    let room = usize::try_from(INPUT_BYTES_MAX)?.saturating_add(2);
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    from.take(INPUT_BYTES_MAX.saturating_add(1))
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > INPUT_BYTES_MAX {
+        bail!("it has more than {INPUT_BYTES_MAX} bytes, which is more than any secret");
+    }
+    Ok(text)
 }
 
 fn prompt(kind: SecretKind) -> anyhow::Result<SecretText> {
     let gone = "the terminal is gone; nothing was changed";
-    let mut fields: Vec<(&Field, Zeroizing<String>)> = Vec::new();
+    let mut fields = Vec::new();
     for field in kind.fields() {
         let text = if field.lines {
             let path: String = Input::new()
                 .with_prompt(format!("{} (a file)", field.prompt))
                 .interact_text()
                 .context(gone)?;
-            std::fs::read_to_string(&path).with_context(|| format!("{path} can't be read"))?
+            std::fs::File::open(&path)
+                .map_err(anyhow::Error::from)
+                .and_then(bounded)
+                .with_context(|| format!("{path} can't be read; it must be text"))?
         } else if field.secret {
-            Password::new()
+            let text = Password::new()
                 .with_prompt(field.prompt)
                 .allow_empty_password(field.optional)
-                .interact()
-                .context(gone)?
+                .interact();
+            Zeroizing::new(text.context(gone)?)
         } else {
-            Input::new()
+            let text = Input::new()
                 .with_prompt(field.prompt)
                 .allow_empty(field.optional)
-                .interact_text()
-                .context(gone)?
+                .interact_text();
+            Zeroizing::new(text.context(gone)?)
         };
-        fields.push((field, Zeroizing::new(text)));
+        fields.push((field.name.to_owned(), text));
     }
-    if let [(_, only)] = fields.as_slice() {
-        return Ok(SecretText(only.clone()));
-    }
-    let object: Map<String, Value> = fields
-        .iter()
-        .map(|(field, text)| (field.name.to_owned(), text.as_str().into()))
-        .collect();
-    Ok(SecretText(Zeroizing::new(
-        Value::Object(object).to_string(),
-    )))
+    let value = SecretValue::new(kind, fields)?;
+    Ok(SecretText(value.to_text()))
 }
 
 /// The secrets as they are kept, unopened.
@@ -235,8 +242,9 @@ fn list(context: &Context) -> anyhow::Result<()> {
         for info in &secrets {
             shown.push_str(&format!(
                 "{}  {}, version {}, set {}, ends {}, last used {}\n",
-                info.name,
-                info.kind,
+                // The state may come from elsewhere.
+                text::line(&info.name),
+                text::line(&info.kind),
                 info.version,
                 time(info.rotated),
                 or(info.expires, "never"),
@@ -275,5 +283,8 @@ mod tests {
             "{soon}"
         );
         assert!(later("2199-01-31").unwrap() > now);
+        for past in ["2020-01-31", "-90d", "90d ago", "0d"] {
+            assert!(later(past).unwrap_err().contains("over"), "{past}");
+        }
     }
 }

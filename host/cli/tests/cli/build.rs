@@ -41,7 +41,7 @@ fn a_component_is_packed_with_its_papers() {
     assert_eq!(seen["digest"], made["digest"]);
     sandbox.run(&["inspect", "."]).exits(0).shows(&[
         "declared by its author",
-        "[low] report how far a call has come — not granted",
+        "[low] report how far a call has come\n",
         "why: show how far it has come",
         "risk: its words may mislead you",
         "[low] show you notices",

@@ -4,6 +4,9 @@
 use crate::key::Key;
 use crate::rows::Checkpoint;
 
+/// Bytes of a code and a record that are hashed as one piece: nearly all records are shorter.
+const JOINED_BYTES_MAX: usize = 512;
+
 /// A code in the chain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mac(blake3::Hash);
@@ -24,6 +27,11 @@ impl Mac {
     /// In hexadecimal.
     pub(crate) fn to_hex(self) -> String {
         self.0.to_hex().to_string()
+    }
+
+    /// Whether this is the code that the text spells.
+    pub(crate) fn is(self, text: &[u8]) -> bool {
+        self.0.to_hex().as_bytes() == text
     }
 
     /// From hexadecimal; comparing two codes takes the same time whatever they are.
@@ -53,10 +61,24 @@ impl Chain {
 
     /// The code of a record.
     pub(crate) fn mac(&self, before: Mac, record: &str) -> Mac {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(before.0.as_bytes());
-        hasher.update(record.as_bytes());
-        Mac(hasher.finalize())
+        let parts = [before.0.as_bytes(), record.as_bytes()];
+        // Hashing one piece is faster than two, by more than it takes to make one of them.
+        let mut joined = [0; JOINED_BYTES_MAX];
+        let mut rest = joined.as_mut_slice();
+        for part in parts {
+            let Some((place, after)) = rest.split_at_mut_checked(part.len()) else {
+                let mut hasher = blake3::Hasher::new_keyed(&self.key);
+                for part in parts {
+                    hasher.update(part);
+                }
+                return Mac(hasher.finalize());
+            };
+            place.copy_from_slice(part);
+            rest = after;
+        }
+        let left = rest.len();
+        let bytes = joined.get(..joined.len().saturating_sub(left));
+        Mac(blake3::keyed_hash(&self.key, bytes.unwrap_or(&joined)))
     }
 
     /// The code over what stands in for pruned records. It can't be taken for a record's:

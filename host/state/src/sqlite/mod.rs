@@ -1,5 +1,17 @@
 //! The state in SQLite: one file, a write-ahead log that is synced with each batch, one
 //! writer, and readers beside it.
+//!
+//! - **What is acknowledged is on disk.** The writer answers when the batch's transaction is
+//!   committed with `synchronous=FULL`; killed at any write, it loses nothing of that. What
+//!   failed may be there once nevertheless, where the disk failed after it had taken it.
+//! - **Nobody waits for another's storm.** A holder's turn in a batch takes no more than half
+//!   of what the disk takes anyway; the audit log has places of its own; the log is put into
+//!   the file beside the writer.
+//! - **A failure is that write's.** One that can't be written fails alone, and later ones are
+//!   tried anew: room that was made is used without a restart.
+//! - **The last tenth is the audit log's.** Plugins' values are refused before they reach it.
+//! - **Nothing of a newer version, and nothing behind a link, is touched.**
+//! - Two that write at once, which the project's lock rules out, take turns; nothing is lost.
 
 mod checkpoint;
 mod queue;
@@ -86,7 +98,9 @@ impl SqliteStore {
         Ok(Arc::new(SqliteStore {
             path: path.to_owned(),
             project,
-            readers: readers(path, false).await?,
+            readers: readers(path, false)
+                .await
+                .map_err(|error| failure(path, &error))?,
             writer: Some(writer),
             _dir: dir,
         }))
@@ -107,12 +121,14 @@ impl SqliteStore {
         schema::refuse_newer(path).await?;
         let log = schema::wal_path(path);
         let nothing_pending = std::fs::metadata(log).map_or(0, |log| log.len()) == 0;
+        let failed = |error| failure(path, &error);
         let readers = match readers(path, false).await {
-            Ok(readers) => readers,
             // Beside a log, SQLite wants to make files where it may not. Without one there
             // is nothing but the file itself.
-            Err(_) if nothing_pending => readers(path, true).await?,
-            Err(error) => return Err(error),
+            Err(error) if nothing_pending && matches!(code(&error), Some(READONLY | CANTOPEN)) => {
+                readers(path, true).await.map_err(failed)?
+            }
+            opened => opened.map_err(failed)?,
         };
         let project: Option<String> = sqlx::query_scalar("SELECT project FROM projects")
             .fetch_optional(&readers)
@@ -120,6 +136,7 @@ impl SqliteStore {
             .map_err(|error| failure(path, &error))?;
         let project = project
             .ok_or_else(|| StateError::Damaged(format!("{} names no project", path.display())))?;
+        fit_id(&project, path)?;
         Ok(Arc::new(SqliteStore {
             path: path.to_owned(),
             project: project.into(),
@@ -169,8 +186,10 @@ fn code(error: &sqlx::Error) -> Option<u32> {
 }
 
 const BUSY: u32 = 5;
+const READONLY: u32 = 8;
+const CANTOPEN: u32 = 14;
 
-async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError> {
+async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, sqlx::Error> {
     let options = SqliteConnectOptions::new()
         .filename(path)
         .read_only(true)
@@ -190,7 +209,7 @@ async fn readers(path: &Path, immutable: bool) -> Result<SqlitePool, StateError>
             .await?;
         Ok(pool)
     };
-    patiently(open).await.map_err(|error| failure(path, &error))
+    patiently(open).await
 }
 
 /// A path that SQLite can take: it wants UTF-8. Any other is reached through its directory,
@@ -205,6 +224,19 @@ fn sayable(path: &Path) -> Result<(PathBuf, Option<std::fs::File>), StateError> 
     let dir = std::fs::File::open(dir).map_err(|error| StateError::unreadable(path, &error))?;
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
     Ok((Path::new(&through).join(name), Some(dir)))
+}
+
+/// Refuses an id that this program has not made: it names files of the user's own, and a state
+/// from elsewhere must not choose which.
+fn fit_id(project: &str, path: &Path) -> Result<(), StateError> {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if project.len() == 32 && project.bytes().all(hex) {
+        return Ok(());
+    }
+    Err(StateError::Damaged(format!(
+        "{} has an id of its project that is none; put it aside, or a copy from before in its place",
+        path.display()
+    )))
 }
 
 /// Makes the file for this user only, also one that was there, and refuses a link in its
@@ -226,11 +258,9 @@ const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
 /// What the database says, in our words.
 fn failure(path: &Path, error: &sqlx::Error) -> StateError {
     const LOCKED: u32 = 6;
-    const READONLY: u32 = 8;
     const IOERR: u32 = 10;
     const CORRUPT: u32 = 11;
     const FULL: u32 = 13;
-    const CANTOPEN: u32 = 14;
     const NOTADB: u32 = 26;
     let Some(database) = error.as_database_error() else {
         return match error {

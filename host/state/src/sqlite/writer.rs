@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::checkpoint::{Checkpointer, LOG_PAGES_MAX};
 use super::queue::{Job, Pace, Queue};
 use super::writes::{self, Done, Write};
-use super::{BUSY, BUSY_TIME_MAX, StoreConfig, code, failure, patiently, schema};
+use super::{BUSY, BUSY_TIME_MAX, StoreConfig, code, failure, fit_id, patiently, schema};
 use crate::error::StateError;
 use crate::rows::Holder;
 
@@ -141,6 +141,7 @@ impl Thread {
             .map_err(failed)?;
         schema::migrate(&mut transaction, &path).await?;
         let project = project_id(&mut transaction).await.map_err(failed)?;
+        fit_id(&project, &path)?;
         transaction.commit().await.map_err(failed)?;
         let beside = patiently(|| connect(&path, &config))
             .await

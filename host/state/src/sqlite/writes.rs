@@ -112,7 +112,12 @@ impl Write {
             } => kv_delete(on, project, holder, bucket, key).await,
             Write::AuditAppend(rows) => audit_append(on, project, rows).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
-            Write::SecretsPut(rows) => secrets_put(on, project, rows).await,
+            Write::SecretsPut(rows) => {
+                overwriting(on, true).await?;
+                let done = secrets_put(on, project, rows).await;
+                overwriting(on, false).await?;
+                done
+            }
             Write::SecretUsed {
                 holder,
                 name,
@@ -132,6 +137,7 @@ impl Write {
                 Ok(Ok(Done::Nothing))
             }
             Write::SecretRemove { holder, name } => {
+                overwriting(on, true).await?;
                 let removed = sqlx::query(
                     "DELETE FROM secrets
                      WHERE project = $1 AND alias = $2 AND tenant = $3 AND name = $4",
@@ -140,9 +146,10 @@ impl Write {
                 .bind(&*holder.alias)
                 .bind(&*holder.tenant)
                 .bind(name)
-                .execute(on)
-                .await?;
-                Ok(Ok(Done::Was(removed.rows_affected() > 0)))
+                .execute(&mut *on)
+                .await;
+                overwriting(on, false).await?;
+                Ok(Ok(Done::Was(removed?.rows_affected() > 0)))
             }
             Write::HistoryAppend(row) => history_append(on, project, row).await,
             Write::UsagePut(rows) => usage_put(on, project, rows).await,
@@ -362,6 +369,16 @@ async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Chec
     .execute(on)
     .await?;
     Ok(Ok(Done::Nothing))
+}
+
+/// Whether what is freed is overwritten: a secret that was replaced or removed shall not lie
+/// on in the file for whoever comes to have the key of then.
+async fn overwriting(on: &mut SqliteConnection, yes: bool) -> Result<(), sqlx::Error> {
+    let statement = match yes {
+        true => "PRAGMA secure_delete = ON",
+        false => "PRAGMA secure_delete = OFF",
+    };
+    sqlx::query(statement).execute(on).await.map(|_| ())
 }
 
 async fn secrets_put(on: &mut SqliteConnection, project: &str, rows: &[SecretRow]) -> Applied {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use keys::KeyPlace;
 pub use seal::VaultKey;
-pub use secret::{FIELD_BYTES_MAX, Field, SecretKind, SecretValue};
+pub use secret::{Field, SecretKind, SecretValue, VALUE_BYTES_MAX};
 
 use portreeve_manifest::id::Name;
 use portreeve_manifest::settings::VaultKeyPlace;
@@ -49,7 +49,7 @@ pub enum VaultError {
     Expired(String),
     /// It was sealed with another key.
     #[error(
-        "the secret `{name}` was sealed with the key {sealed}, but the vault's key is {have}: put back the key that was there, or set the secret again"
+        "the secret `{name}` was sealed with the key {sealed}, but the vault's key is {have}: put back the key that was there; if you have just changed `key` under [vault], run `portreeve secrets rotate-key --from` with the place it had before; if that key is gone, remove the secrets that it sealed and set them again"
     )]
     WrongKey {
         /// The secret.
@@ -63,7 +63,7 @@ pub enum VaultError {
     #[error(
         "the vault's key can't be used: {0}. Without it no secret can be opened: put it back, or remove the secrets and set them again"
     )]
-    LostKey(KeyError),
+    LostKey(String),
     /// It was changed in the state.
     #[error(
         "the secret `{0}` was changed or moved in the state: set it again, and find out who had the file"
@@ -119,9 +119,11 @@ impl SecretInfo {
 }
 
 /// The secrets of a project.
-pub struct Vault {
+pub struct Vault(Arc<Inner>);
+
+struct Inner {
     store: Arc<dyn StateStore>,
-    place: KeyPlace,
+    place: Mutex<KeyPlace>,
     clock: fn() -> i64,
     used: Mutex<HashMap<String, i64>>,
     /// One change at a time.
@@ -137,20 +139,152 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// The vault in a state. The key is read when it is needed.
     pub fn new(store: Arc<dyn StateStore>, place: KeyPlace, clock: fn() -> i64) -> Vault {
-        Vault {
+        let place = place.for_project(store.project());
+        Vault(Arc::new(Inner {
             store,
-            place,
+            place: Mutex::new(place),
             clock,
             used: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-        }
+        }))
+    }
+
+    /// Says where the key is from now on, as the operator's file has it. Secrets that are
+    /// sealed with the key at the place before don't open until [`Vault::rotate_key`].
+    pub fn key_is_at(&self, place: VaultKeyPlace) {
+        let mut now = self.0.place.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = now.at(place);
     }
 
     /// Puts a new secret into the vault, or with `replace` in the place of one that is there.
+    /// Is done to its end even when nobody waits for it.
     ///
     /// # Errors
     /// It is there already, the vault is full, or its key can't be used.
     pub async fn set(
+        &self,
+        name: &Name,
+        value: &SecretValue,
+        expires_ms: Option<i64>,
+        replace: bool,
+    ) -> Result<SecretInfo, VaultError> {
+        let (inner, name, value) = (self.0.clone(), name.clone(), value.clone());
+        whole(async move { inner.set(&name, &value, expires_ms, replace).await }).await
+    }
+
+    /// All secrets by name, unopened.
+    ///
+    /// # Errors
+    /// When the state can't be read.
+    pub async fn list(&self) -> Result<Vec<SecretInfo>, VaultError> {
+        let rows = self.0.store.secrets().await?;
+        Ok(rows
+            .iter()
+            .filter(|row| row.holder == Holder::host())
+            .map(SecretInfo::of)
+            .collect())
+    }
+
+    /// One secret, unopened.
+    ///
+    /// # Errors
+    /// There is none, or it has expired.
+    pub async fn info(&self, name: &str) -> Result<SecretInfo, VaultError> {
+        self.0.row(name).await.map(|row| SecretInfo::of(&row))
+    }
+
+    /// Opens a secret.
+    ///
+    /// # Errors
+    /// There is none, it has expired, or it does not open.
+    pub async fn get(&self, name: &str) -> Result<SecretValue, VaultError> {
+        match self.0.get(name).await {
+            // Its key was replaced between the two looks: the second sees both new.
+            Err(VaultError::WrongKey { .. }) => self.0.get(name).await,
+            got => got,
+        }
+    }
+
+    /// Notes that a secret was used; to the minute, so that it costs no write each time.
+    ///
+    /// # Errors
+    /// When the state can't be written.
+    pub async fn used(&self, name: &str) -> Result<(), VaultError> {
+        let now = (self.0.clock)();
+        let used = || self.0.used.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut used = used();
+            // Also when the clock was put back.
+            let recent = used
+                .get(name)
+                .is_some_and(|last| (0..USED_MS).contains(&now.saturating_sub(*last)));
+            if recent {
+                return Ok(());
+            }
+            if used.len() > SECRETS_MAX {
+                used.clear();
+            }
+            used.insert(name.to_owned(), now);
+        }
+        let noted = self.0.store.secret_used(&Holder::host(), name, now).await;
+        if noted.is_err() {
+            used().remove(name);
+        }
+        Ok(noted?)
+    }
+
+    /// Removes a secret. Is done to its end even when nobody waits for it.
+    ///
+    /// # Errors
+    /// There is none, or the state can't be written.
+    pub async fn remove(&self, name: &str) -> Result<(), VaultError> {
+        let (inner, name) = (self.0.clone(), name.to_owned());
+        whole(async move { inner.remove(&name).await }).await
+    }
+
+    /// Seals all secrets with another key: a new one in the project's own file, or, with
+    /// `from`, where the key was until now, the one at the vault's place. Gives how many
+    /// there were. Is done to its end even when nobody waits for it.
+    ///
+    /// The old key is given up when all of them are on disk under the new one: a crash at any
+    /// moment leaves every secret with a key that is there.
+    ///
+    /// # Errors
+    /// A secret doesn't open, or a key can't be read or made; nothing is then changed.
+    pub async fn rotate_key(&self, from: Option<VaultKeyPlace>) -> Result<usize, VaultError> {
+        let inner = self.0.clone();
+        whole(async move { inner.rotate_key(from).await }).await
+    }
+}
+
+/// Runs a change to its end. Were it dropped with a write on its way, the next change would
+/// not know of what that write seals, and could give up the key for it.
+async fn whole<T: Send + 'static>(
+    change: impl Future<Output = Result<T, VaultError>> + Send + 'static,
+) -> Result<T, VaultError> {
+    tokio::spawn(change).await.map_err(|error| ended(&error))?
+}
+
+/// Runs what may wait for a disk or a person.
+async fn waiting<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, VaultError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ended(&error))?
+}
+
+fn ended(error: &tokio::task::JoinError) -> VaultError {
+    VaultError::Value(format!("the vault was closed meanwhile: {error}"))
+}
+
+impl Inner {
+    fn place(&self) -> KeyPlace {
+        let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        place.clone()
+    }
+
+    async fn set(
         &self,
         name: &Name,
         value: &SecretValue,
@@ -182,7 +316,8 @@ impl Vault {
             used_ms: before.and_then(|before| before.used_ms),
         };
         // A new key where secrets are sealed with another would hide that one is lost.
-        let keys = self.place.read(all.is_empty())?;
+        let (place, make) = (self.place(), all.is_empty());
+        let keys = waiting(move || place.read(make)).await?;
         let key = current(&keys, &all)?;
         key.seal(self.store.project(), &mut row, &value.to_json())?;
         let info = SecretInfo::of(&row);
@@ -190,45 +325,16 @@ impl Vault {
         Ok(info)
     }
 
-    /// All secrets by name, unopened.
-    ///
-    /// # Errors
-    /// When the state can't be read.
-    pub async fn list(&self) -> Result<Vec<SecretInfo>, VaultError> {
-        let rows = self.store.secrets().await?;
-        Ok(rows.iter().map(SecretInfo::of).collect())
-    }
-
-    /// One secret, unopened.
-    ///
-    /// # Errors
-    /// There is none, or it has expired.
-    pub async fn info(&self, name: &str) -> Result<SecretInfo, VaultError> {
-        self.row(name).await.map(|row| SecretInfo::of(&row))
-    }
-
-    /// Opens a secret.
-    ///
-    /// # Errors
-    /// There is none, it has expired, or it does not open.
-    pub async fn get(&self, name: &str) -> Result<SecretValue, VaultError> {
+    async fn get(&self, name: &str) -> Result<SecretValue, VaultError> {
         let row = self.row(name).await?;
-        let place = self.place.clone();
-        let keys = tokio::task::spawn_blocking(move || place.read(false))
-            .await
-            .map_err(|error| VaultError::Value(error.to_string()))??;
+        let place = self.place();
+        let keys = waiting(move || place.read(false)).await?;
         self.open(&keys, &row)
     }
 
     fn open(&self, keys: &[VaultKey], row: &SecretRow) -> Result<SecretValue, VaultError> {
         let key = keys.iter().find(|key| key.id() == row.key_id);
-        let key = key.ok_or_else(|| VaultError::WrongKey {
-            name: row.name.clone(),
-            sealed: row.key_id.clone(),
-            have: keys
-                .first()
-                .map_or_else(String::new, |key| key.id().to_owned()),
-        })?;
+        let key = key.ok_or_else(|| wrong_key(keys, row))?;
         let text = key.open(self.store.project(), row)?;
         let kind = row.kind.parse();
         let kind = kind.map_err(|_| VaultError::Tampered(row.name.clone()))?;
@@ -244,35 +350,7 @@ impl Vault {
         Ok(row)
     }
 
-    /// Notes that a secret was used; to the minute, so that it costs no write each time.
-    ///
-    /// # Errors
-    /// When the state can't be written.
-    pub async fn used(&self, name: &str) -> Result<(), VaultError> {
-        let now = (self.clock)();
-        {
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-            // Also when the clock was put back.
-            let recent = used
-                .get(name)
-                .is_some_and(|last| (0..USED_MS).contains(&now.saturating_sub(*last)));
-            if recent {
-                return Ok(());
-            }
-            if used.len() > SECRETS_MAX {
-                used.clear();
-            }
-            used.insert(name.to_owned(), now);
-        }
-        self.store.secret_used(&Holder::host(), name, now).await?;
-        Ok(())
-    }
-
-    /// Removes a secret.
-    ///
-    /// # Errors
-    /// There is none, or the state can't be written.
-    pub async fn remove(&self, name: &str) -> Result<(), VaultError> {
+    async fn remove(&self, name: &str) -> Result<(), VaultError> {
         let _one = self.changing.lock().await;
         if self.store.secret_remove(&Holder::host(), name).await? {
             return Ok(());
@@ -280,69 +358,92 @@ impl Vault {
         Err(VaultError::NoSuch(name.to_owned()))
     }
 
-    /// Seals all secrets with a new key: that of the vault's place, or, with `from`, those
-    /// that are sealed with the key at another place with the vault's own. Gives how many
-    /// there were.
-    ///
-    /// The old key is given up when all of them are on disk under the new one: a crash at any
-    /// moment leaves every secret with a key that is there.
-    ///
-    /// # Errors
-    /// A secret doesn't open, or a key can't be read or made; nothing is then changed.
-    pub async fn rotate_key(&self, from: Option<VaultKeyPlace>) -> Result<usize, VaultError> {
+    async fn rotate_key(&self, from: Option<VaultKeyPlace>) -> Result<usize, VaultError> {
         let _one = self.changing.lock().await;
-        let mut rows = self.store.secrets().await?;
-        let (old, new, promote) = match from {
-            None => {
-                let old = self.place.read(rows.is_empty())?;
-                // One that was cut short after sealing is finished first.
-                if let [_, next] = old.as_slice()
-                    && rows.iter().any(|row| row.key_id == next.id())
-                {
-                    let next = next.clone();
-                    (old, next, true)
-                } else {
-                    (old, self.place.make_next()?, true)
-                }
-            }
-            Some(from) => {
-                let new = self.place.read(true)?;
-                let mut old = self.place.of(from).read(false)?;
-                old.extend(new.clone());
-                let new = new
-                    .first()
-                    .cloned()
-                    .ok_or_else(|| VaultError::Value("there is no key".to_owned()))?;
-                (old, new, false)
-            }
-        };
-        for row in &mut rows {
-            let value = self.open(&old, row)?;
-            new.seal(self.store.project(), row, &value.to_json())?;
+        let rows = self.store.secrets().await?;
+        let place = self.place();
+        if from.as_ref() == Some(place.place()) {
+            return Err(VaultError::Value(format!(
+                "the vault's key is at {0} now, as portreeve.toml says under [vault]: name another place there first, or leave `--from` away",
+                place.place()
+            )));
         }
-        let count = rows.len();
-        self.store.secrets_put(rows).await?;
-        if promote {
-            self.place.promote()?;
+        // Everything is opened before any key is made or given up.
+        let (old, none) = (place.clone(), rows.is_empty());
+        let moved = from.is_some();
+        let old = waiting(move || match from {
+            Some(from) => {
+                let mut keys = old.at(from).read(false)?;
+                keys.extend(old.read_if_there()?);
+                Ok(keys)
+            }
+            None => {
+                old.can_be_replaced()?;
+                old.read(none)
+            }
+        })
+        .await?;
+        let values = rows.iter().map(|row| self.open(&old, row));
+        let values: Vec<SecretValue> = values.collect::<Result<_, _>>()?;
+        // One that was cut short after sealing is finished first.
+        let begun = match old.as_slice() {
+            [_, next] if !moved && rows.iter().any(|row| row.key_id == next.id()) => {
+                Some(next.clone())
+            }
+            _ => None,
+        };
+        let next = place.clone();
+        let new = waiting(move || match begun {
+            Some(next) => Ok(next),
+            None if moved => first(next.read(true)?),
+            None => next.make_next(),
+        })
+        .await?;
+        let project = self.store.project();
+        let mut sealed = rows;
+        for (row, value) in sealed.iter_mut().zip(&values) {
+            new.seal(project, row, &value.to_json())?;
+        }
+        let count = sealed.len();
+        if count > 0 {
+            self.store.secrets_put(sealed).await?;
+        }
+        if !moved {
+            waiting(move || place.promote()).await?;
         }
         Ok(count)
     }
 }
 
+fn first(keys: Vec<VaultKey>) -> Result<VaultKey, VaultError> {
+    let none = || VaultError::Value("there is no key".to_owned());
+    keys.into_iter().next().ok_or_else(none)
+}
+
+fn wrong_key(keys: &[VaultKey], row: &SecretRow) -> VaultError {
+    VaultError::WrongKey {
+        name: row.name.clone(),
+        sealed: row.key_id.clone(),
+        have: keys
+            .first()
+            .map(VaultKey::id)
+            .unwrap_or_default()
+            .to_owned(),
+    }
+}
+
 /// The key that new secrets are sealed with: that of the others.
 fn current<'a>(keys: &'a [VaultKey], rows: &[SecretRow]) -> Result<&'a VaultKey, VaultError> {
-    let Some(first) = keys.first() else {
-        return Err(VaultError::Value("there is no key".to_owned()));
+    let found = match rows.first() {
+        None => keys.first(),
+        Some(_) => keys
+            .iter()
+            .rev()
+            .find(|key| rows.iter().any(|row| row.key_id == key.id())),
     };
-    let Some(row) = rows.first() else {
-        return Ok(first);
-    };
-    keys.iter()
-        .rev()
-        .find(|key| rows.iter().any(|row| row.key_id == key.id()))
-        .ok_or_else(|| VaultError::WrongKey {
-            name: row.name.clone(),
-            sealed: row.key_id.clone(),
-            have: first.id().to_owned(),
-        })
+    match (found, rows.first()) {
+        (Some(key), _) => Ok(key),
+        (None, Some(row)) => Err(wrong_key(keys, row)),
+        (None, None) => Err(VaultError::Value("there is no key".to_owned())),
+    }
 }

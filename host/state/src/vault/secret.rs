@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use super::VaultError;
 
-/// Longest field, in bytes: a certificate chain with its key is far shorter.
-pub const FIELD_BYTES_MAX: usize = 64 << 10;
+/// Longest value, all its fields together, in bytes: a certificate chain with its key is far
+/// shorter.
+pub const VALUE_BYTES_MAX: usize = 64 << 10;
 
 /// One field of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +159,16 @@ impl std::str::FromStr for SecretKind {
     }
 }
 
+/// A text that is gone from memory when it is dropped, also when what follows it does not
+/// parse.
+struct Hidden(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Hidden, D::Error> {
+        String::deserialize(from).map(|text| Hidden(Zeroizing::new(text)))
+    }
+}
+
 /// A value of some kind. Gone from memory when it is dropped, and never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue {
@@ -191,15 +203,15 @@ impl SecretValue {
                     known.join(", ")
                 )));
             };
-            if text.len() > FIELD_BYTES_MAX {
-                return Err(VaultError::Value(format!(
-                    "`{}` has more than {FIELD_BYTES_MAX} bytes",
-                    field.name
-                )));
-            }
             if !text.is_empty() {
                 value.fields.insert(field.name, text);
             }
+        }
+        let bytes: usize = value.fields.values().map(|text| text.len()).sum();
+        if bytes > VALUE_BYTES_MAX {
+            return Err(VaultError::Value(format!(
+                "the value has more than {VALUE_BYTES_MAX} bytes"
+            )));
         }
         for field in kind.fields() {
             if !field.optional && !value.fields.contains_key(field.name) {
@@ -216,8 +228,29 @@ impl SecretValue {
     /// field (one line end at its end is not part of it), else a JSON object of its fields.
     ///
     /// # Errors
-    /// It is neither; its content is not repeated.
+    /// It is neither, or could not stand where it is to stand; its content is not repeated.
     pub fn read(kind: SecretKind, text: &str) -> Result<SecretValue, VaultError> {
+        let value = SecretValue::parse(kind, text)?;
+        // Later it would break the header that it stands in, or add one.
+        for field in kind.fields().iter().filter(|field| !field.lines) {
+            let text = value.field(field.name).unwrap_or_default();
+            if text.chars().any(char::is_control) {
+                return Err(VaultError::Value(format!(
+                    "`{}` has a line end or another control character in it, which it must not",
+                    field.name
+                )));
+            }
+        }
+        // RFC 7617, section 2: what is behind the colon would be taken for the password.
+        if kind == SecretKind::Basic && value.field("user").is_some_and(|user| user.contains(':')) {
+            return Err(VaultError::Value(
+                "`user` has a colon in it, which it must not".to_owned(),
+            ));
+        }
+        Ok(value)
+    }
+
+    fn parse(kind: SecretKind, text: &str) -> Result<SecretValue, VaultError> {
         if let [only] = kind.fields() {
             let text = text.strip_suffix('\n').unwrap_or(text);
             let text = text.strip_suffix('\r').unwrap_or(text);
@@ -225,17 +258,14 @@ impl SecretValue {
             return SecretValue::new(kind, [field]);
         }
         // What serde says of a mistake may quote the text.
-        let fields: BTreeMap<String, String> = serde_json::from_str(text).map_err(|_| {
+        let fields: BTreeMap<String, Hidden> = serde_json::from_str(text).map_err(|_| {
             let names: Vec<_> = kind.fields().iter().map(|field| field.name).collect();
             VaultError::Value(format!(
                 "a secret of kind {kind} is a JSON object of text: {}",
                 names.join(", ")
             ))
         })?;
-        let fields = fields
-            .into_iter()
-            .map(|(name, text)| (name, Zeroizing::new(text)));
-        SecretValue::new(kind, fields)
+        SecretValue::new(kind, fields.into_iter().map(|(name, text)| (name, text.0)))
     }
 
     /// What it is for.
@@ -278,12 +308,9 @@ impl SecretValue {
     }
 
     pub(super) fn from_json(kind: SecretKind, json: &str) -> Result<SecretValue, VaultError> {
-        let fields: BTreeMap<String, String> = serde_json::from_str(json)
+        let fields: BTreeMap<String, Hidden> = serde_json::from_str(json)
             .map_err(|_| VaultError::Value("what was sealed is no secret".to_owned()))?;
-        let fields = fields
-            .into_iter()
-            .map(|(name, text)| (name, Zeroizing::new(text)));
-        SecretValue::new(kind, fields)
+        SecretValue::new(kind, fields.into_iter().map(|(name, text)| (name, text.0)))
     }
 }
 
@@ -309,13 +336,30 @@ mod tests {
                 r#"{"CANARY":"x","user":"u","password":"p"}"#,
                 "no such field",
             ),
+            ("bearer", "CANARY\r\nX-Admin: 1", "control character"),
+            ("api-key", "CANARY\n\n", "control character"),
+            ("api-key", "CANARY\0", "control character"),
+            (
+                "basic",
+                r#"{"user":"u","password":"CANARY\nx"}"#,
+                "control character",
+            ),
+            ("basic", r#"{"user":"CANARY:x","password":"p"}"#, "a colon"),
         ] {
             let error = read(kind, text).unwrap_err().to_string();
             assert!(error.contains(said), "{error}");
             assert!(!error.contains("CANARY"), "{error}");
         }
-        let long = "x".repeat(FIELD_BYTES_MAX + 1);
-        assert!(read("bearer", &long).is_err());
+        let long = "x".repeat(VALUE_BYTES_MAX);
+        assert!(read("bearer", &long).is_ok());
+        assert!(read("bearer", &format!("{long}x")).is_err());
+        // All fields count together.
+        let half = "x".repeat(VALUE_BYTES_MAX / 2);
+        let text = format!(r#"{{"certificate":"{half}","key":"{half}"}}"#);
+        assert!(read("certificate", &text).is_ok());
+        assert!(read("certificate", &text.replace(":\"x", ":\"xx")).is_err());
+        // Lines are what these are made of.
+        assert!(read("ssh-key", r#"{"key":"-----BEGIN\nAAAA\n"}"#).is_ok());
         assert!(!format!("{key:?}").contains("s3cr3t"));
     }
 
