@@ -6,16 +6,22 @@ use std::path::Path;
 use crate::{files, read, root};
 
 /// Each floor with the floors below it that it may use. Siblings never use each other.
-const FLOORS: [(&str, &[&str]); 7] = [
+const FLOORS: [(&str, &[&str]); 8] = [
     ("manifest", &[]),
     ("state", &["manifest"]),
+    ("egress", &["manifest", "state"]),
     ("supply", &["manifest"]),
     ("runtime", &["manifest"]),
-    ("core", &["manifest", "state", "supply", "runtime"]),
+    (
+        "core",
+        &["manifest", "state", "egress", "supply", "runtime"],
+    ),
     ("gateway", &["manifest", "core"]),
     (
         "cli",
-        &["manifest", "state", "supply", "runtime", "core", "gateway"],
+        &[
+            "manifest", "state", "egress", "supply", "runtime", "core", "gateway",
+        ],
     ),
 ];
 

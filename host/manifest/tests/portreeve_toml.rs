@@ -7,6 +7,7 @@ use portreeve_manifest::grant::Effective;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
+use portreeve_manifest::settings::{AlertMetric, AlertRule, AlertScope, AlertSettings};
 use portreeve_manifest::size::ByteSize;
 
 fn parse(text: &str) -> Result<ProjectManifest, String> {
@@ -540,4 +541,153 @@ fn the_host_can_point_at_an_entry() {
           | ^^^^^^^
           = help: change one of them"#]]
     .assert_eq(&errors.to_string());
+}
+
+#[test]
+fn alerts_are_read() {
+    let project = parse(
+        r#"
+[alerts]
+webhook = "https://alerts.example.com/hook?key=1"
+command = ["notify-send", "portreeve"]
+[[alerts.rules]]
+plugin = "*"
+metric = "error-rate"
+above = 0.2
+[[alerts.rules]]
+plugin = "issues"
+metric = "latency-p99"
+above = "1s500ms"
+over = "1h"
+min-calls = 5
+[[alerts.rules]]
+metric = "calls"
+above = 10000
+[[alerts.rules]]
+plugin = "issues"
+metric = "storage"
+above = "4 MiB"
+[audit]
+webhook = "http://localhost:9000/"
+"#,
+    )
+    .unwrap();
+    let rule = |scope, metric, above, secs, min_calls| AlertRule {
+        scope,
+        metric,
+        above,
+        over: Duration::from_secs(secs),
+        min_calls,
+    };
+    let issues = || AlertScope::Plugin("issues".parse().unwrap());
+    let alerts = project.settings.alerts;
+    assert_eq!(
+        alerts.rules,
+        [
+            rule(AlertScope::Each, AlertMetric::ErrorRate, 0.2, 300, 20),
+            rule(issues(), AlertMetric::LatencyP99, 1_500.0, 3_600, 5),
+            rule(AlertScope::Project, AlertMetric::Calls, 10_000.0, 300, 0),
+            rule(issues(), AlertMetric::Storage, 4_194_304.0, 300, 0),
+        ]
+    );
+    assert_eq!(alerts.outlet.command, ["notify-send", "portreeve"]);
+    assert!(alerts.outlet.webhook.is_some());
+    assert!(!project.settings.audit_outlet.is_empty());
+    let shown: Vec<_> = alerts
+        .rules
+        .iter()
+        .map(|rule| rule.metric.show(rule.above))
+        .collect();
+    assert_eq!(shown, ["20.0 %", "1s500ms", "10000", "4 MiB"]);
+    assert_eq!(parse("").unwrap().settings.alerts, AlertSettings::default());
+}
+
+#[test]
+fn mistakes_in_alerts() {
+    check(
+        r#"[alerts]
+webhook = "http://example.com/"
+command = ["x", ""]
+rules = [
+    { plugin = "No Alias", metric = "calls", above = 1 },
+    { metric = "storage", above = "1 MiB" },
+    { metric = "error-rate", above = 20 },
+    { metric = "latency-p99", above = 5 },
+    { metric = "calls", above = 1.5 },
+    { metric = "fuel", above = -1 },
+    { metric = "calls", above = 1, over = "1s" },
+    { metric = "calls", above = 1, over = "25h" },
+]
+"#,
+        expect![[r#"
+            portreeve.toml:3:11: error: `webhook` is `http://example.com/`, but must be an https:// address (http:// only for this machine) without user, password and fragment, of 2048 bytes at most
+              |
+            3 | webhook = "http://example.com/"
+              |           ^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:4:11: error: `command` is a list of 2, but must be at most 64 parts that are not empty, of 4096 bytes at most
+              |
+            4 | command = ["x", ""]
+              |           ^^^^^^^^^
+
+            portreeve.toml:6:16: error: `plugin` is `No Alias`, but must be an alias, or "*" for each plugin
+              |
+            6 |     { plugin = "No Alias", metric = "calls", above = 1 },
+              |                ^^^^^^^^^^
+
+            portreeve.toml:7:16: error: `metric` is `storage`, but must be in a rule about a plugin: add plugin = "*" or an alias
+              |
+            7 |     { metric = "storage", above = "1 MiB" },
+              |                ^^^^^^^^^
+
+            portreeve.toml:8:38: error: `above` is 20, but must be a number from 0 to 1, such as 0.2 for error-rate
+              |
+            8 |     { metric = "error-rate", above = 20 },
+              |                                      ^^
+
+            portreeve.toml:9:39: error: `above` is 5, but must be a duration, such as "2s" for latency-p99
+              |
+            9 |     { metric = "latency-p99", above = 5 },
+              |                                       ^
+
+            portreeve.toml:10:33: error: `above` is 1.5, but must be a whole number, such as 1000 for calls
+               |
+            10 |     { metric = "calls", above = 1.5 },
+               |                                 ^^^
+
+            portreeve.toml:11:32: error: `above` is -1, but must be a whole number, such as 1000 for fuel
+               |
+            11 |     { metric = "fuel", above = -1 },
+               |                                ^^
+
+            portreeve.toml:12:43: error: `over` is 1s, but must be between 1m and 1d
+               |
+            12 |     { metric = "calls", above = 1, over = "1s" },
+               |                                           ^^^^
+
+            portreeve.toml:13:43: error: `over` is 1d1h, but must be between 1m and 1d
+               |
+            13 |     { metric = "calls", above = 1, over = "25h" },
+               |                                           ^^^^^"#]],
+    );
+    for (text, word) in [
+        (
+            "[alerts]\nwebhook = \"https://user:secret@example.com/\"",
+            "without user",
+        ),
+        ("[alerts]\nwebhook = \"nonsense\"", "https://"),
+        ("[audit]\nwebhook = \"http://10.0.0.1/\"", "https://"),
+        ("[[alerts.rules]]\nmetric = \"mood\"\nabove = 1", "mood"),
+        ("[[alerts.rules]]\nabove = 1", "metric"),
+        (
+            "[[alerts.rules]]\nmetric = \"calls\"\nabove = true",
+            "above",
+        ),
+        ("[alerts]\nmail = \"x\"", "mail"),
+    ] {
+        let errors = parse(text).unwrap_err();
+        assert!(errors.contains(word), "{text}: {errors}");
+    }
+    let many = "[[alerts.rules]]\nmetric = \"calls\"\nabove = 1\n".repeat(65);
+    assert!(parse(&many).unwrap_err().contains("at most 64"));
 }

@@ -317,12 +317,6 @@ impl Shared {
         }
         let alerts = lock(&self.alerts).look(Instant::now(), now_ms, &stored);
         for alert in &alerts {
-            tracing::warn!(
-                plugin = alert.plugin.as_deref(),
-                metric = alert.metric.as_str(),
-                "{}",
-                alert.message
-            );
             if let Some(sink) = &self.sink {
                 sink.alert(alert);
             }
