@@ -70,5 +70,10 @@ fn main() {
             many / few
         })
         .collect();
-    report("swapping 10,000 grants against 10", median(ratios), 2.0, "x");
+    report(
+        "swapping 10,000 grants against 10",
+        median(ratios),
+        2.0,
+        "x",
+    );
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use portreeve_egress::Outlet;
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
@@ -14,7 +15,7 @@ use portreeve_runtime::{
     CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Runtime,
     RuntimeConfig, Step, Target, Template, within_arguments,
 };
-use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
+use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, OnHead, wall_clock};
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
@@ -25,7 +26,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::admission::{Admission, Permit};
 use crate::agreement::{self, Agreement};
-use crate::alarm::Alarm;
+use crate::alarm::{self, Alarm};
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::call_secrets::CallSecrets;
 use crate::guests::GuestThreads;
@@ -101,6 +102,8 @@ pub struct Host {
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
+    /// Where alerts and heads of the audit log go.
+    outlets: [Option<Arc<Outlet>>; 2],
     pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
@@ -131,7 +134,13 @@ impl Host {
             .concurrent_calls
             .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
-        let (store, audit) = open_state(&config, &manifest).await?;
+        let alerts = alarm::outlet("alert", "alerts", &manifest.settings.alerts.outlet);
+        let heads = alarm::outlet(
+            "head of the audit log",
+            "audit",
+            &manifest.settings.audit_outlet,
+        );
+        let (store, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
         let host = Host {
             workshop: Workshop {
@@ -141,7 +150,8 @@ impl Host {
                 log: GuestLog::open(&config.project.logs_dir())
                     .map_err(system("the log of guests can't be written"))?,
             },
-            usage: open_usage(&store, &audit, &manifest).await?,
+            usage: open_usage(&store, &audit, &manifest, alerts.clone()).await?,
+            outlets: [alerts, heads],
             started_ms: wall_clock(),
             vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
             store,
@@ -324,6 +334,10 @@ impl Host {
         self.workshop.log.flush().await;
         self.usage.close().await;
         self.audit.close().await;
+        // After what they still had to tell.
+        for outlet in self.outlets.iter().flatten() {
+            outlet.close().await;
+        }
         self.store.close().await;
     }
 
@@ -535,6 +549,7 @@ async fn run(
 async fn open_state(
     config: &HostConfig,
     manifest: &ProjectManifest,
+    outlet: Option<Arc<Outlet>>,
 ) -> Result<(Arc<dyn StateStore>, Arc<AuditLog>), HostError> {
     let settings = &manifest.settings;
     let store_config = StoreConfig {
@@ -548,7 +563,10 @@ async fn open_state(
         size_max: settings.audit_size.0,
         age_max: settings.audit_age,
         heads: Heads::new(&config.user_state, store.project()),
-        on_head: None,
+        on_head: outlet.map(|outlet| {
+            let send: OnHead = Arc::new(move |head| outlet.send(head));
+            send
+        }),
         clock: wall_clock,
     };
     let mut started = Map::new();
@@ -563,11 +581,13 @@ async fn open_usage(
     store: &Arc<dyn StateStore>,
     audit: &Arc<AuditLog>,
     manifest: &ProjectManifest,
+    outlet: Option<Arc<Outlet>>,
 ) -> Result<Arc<UsageMeter>, HostError> {
     let config = UsageConfig {
         rules: manifest.settings.alerts.rules.clone(),
         sink: Some(Arc::new(Alarm {
             audit: audit.clone(),
+            outlet,
         })),
         ..UsageConfig::default()
     };
