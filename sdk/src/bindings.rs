@@ -20,6 +20,7 @@ pub mod tools {
             "../wit/host",
             "../wit/lifecycle",
             "../wit/ui",
+            "../wit/secrets",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

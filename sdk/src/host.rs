@@ -5,11 +5,12 @@
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
+    secrets::{inject, reveal, store},
     ui::progress,
 };
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, progress};
+pub(crate) use native::{config, context, inject, progress, reveal, store};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -45,22 +46,69 @@ mod native {
         }
     }
 
+    use crate::error::{Code, Failure};
+
+    fn no_host(what: &str) -> Failure {
+        Failure {
+            code: Code::PermissionDenied,
+            reason: "no-host".to_owned(),
+            message: format!("there is no host to {what}: this is a native build"),
+            retry_after_ms: None,
+            detail: None,
+        }
+    }
+
+    pub(crate) mod store {
+        use super::{Failure, no_host};
+
+        /// There is none.
+        #[derive(Debug)]
+        pub(crate) enum Secret {}
+
+        impl Secret {
+            pub(crate) fn name(&self) -> String {
+                match *self {}
+            }
+
+            pub(crate) fn kind(&self) -> String {
+                match *self {}
+            }
+
+            pub(crate) fn expires_ms(&self) -> Option<u64> {
+                match *self {}
+            }
+        }
+
+        pub(crate) fn get(_name: &str) -> Result<Secret, Failure> {
+            Err(no_host("keep secrets"))
+        }
+    }
+
+    pub(crate) mod inject {
+        use super::{Failure, store::Secret};
+
+        pub(crate) fn placeholder(secret: &Secret) -> Result<String, Failure> {
+            match *secret {}
+        }
+    }
+
+    pub(crate) mod reveal {
+        use super::{Failure, store::Secret};
+
+        pub(crate) fn value(secret: &Secret) -> Result<String, Failure> {
+            match *secret {}
+        }
+    }
+
     pub(crate) mod progress {
-        use crate::error::{Code, Failure};
+        use super::{Failure, no_host};
 
         pub(crate) fn report(
             _done: f64,
             _total: Option<f64>,
             _message: Option<&str>,
         ) -> Result<(), Failure> {
-            Err(Failure {
-                code: Code::PermissionDenied,
-                reason: "no-host".to_owned(),
-                message: "there is no host to report progress to: this is a native build"
-                    .to_owned(),
-                retry_after_ms: None,
-                detail: None,
-            })
+            Err(no_host("report progress to"))
         }
     }
 }

@@ -19,6 +19,7 @@ mod guest;
 mod host;
 pub mod progress;
 mod schema;
+pub mod secrets;
 mod tool;
 
 pub use answer::{Answer, Content, Json, Outcome};

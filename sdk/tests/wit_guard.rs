@@ -19,7 +19,15 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 6] = ["types", "tools", "host", "lifecycle", "ui", "plugin"];
+const PACKAGES: [&str; 7] = [
+    "types",
+    "tools",
+    "host",
+    "lifecycle",
+    "ui",
+    "secrets",
+    "plugin",
+];
 
 /// Set to write the lock anew.
 const UPDATE: &str = "UPDATE_WIT_LOCK";

@@ -16,11 +16,11 @@ mod support;
 
 use std::sync::Arc;
 
-use portreeve_core::{CallRequest, Caller, Host, HostConfig, Project};
+use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    CallContext, Config as PluginConfig, Failure, OutputSink, ProgressReport, ProgressSink,
-    Runtime, Stream, Target, Template,
+    CallContext, Config as PluginConfig, Failure, NoSecrets, OutputSink, ProgressReport,
+    ProgressSink, Runtime, Stream, Target, Template,
 };
 use portreeve_supply::Digest;
 use serde_json::{Map, Value, json};
@@ -194,6 +194,7 @@ async fn through_runtime(
         caller: "local".to_owned(),
         config: PluginConfig::default(),
         progress: quiet.clone(),
+        secrets: Arc::new(NoSecrets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),
     };
@@ -238,12 +239,9 @@ async fn bench() {
         .await
         .expect("a template");
     let project = bench.project("one", [("echo".to_owned(), path.as_ref())]);
-    let host = Host::open(HostConfig {
-        project: Project::at(&project).expect("a project"),
-        runtime: bench.runtime_config(),
-    })
-    .await
-    .expect("a host");
+    let host = Host::open(bench.host_config(&project))
+        .await
+        .expect("a host");
 
     let arguments = json!({"text": "hello"});
     let text = arguments.to_string();

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use portreeve_core::{CallRequest, Caller, Host, HostConfig, Project};
+use portreeve_core::{CallRequest, Caller, Host};
 use serde_json::Map;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +29,9 @@ const CALLS: usize = 100_000;
 const CALLS_BEFORE: usize = 10_000;
 
 async fn open(bench: &Bench, project: PathBuf) -> Arc<Host> {
-    Host::open(HostConfig {
-        project: Project::at(&project).expect("a project"),
-        runtime: bench.runtime_config(),
-    })
-    .await
-    .expect("a host")
+    Host::open(bench.host_config(&project))
+        .await
+        .expect("a host")
 }
 
 async fn call(host: &Arc<Host>, tool: &str) {

@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use portreeve_core::{HostConfig, Ownership, Project, Role};
+
+#[path = "figures.rs"]
+mod figures;
+#[allow(unused_imports, reason = "each bench uses a part of it")]
+pub(crate) use figures::{median, report};
+
 /// CPU time of this process, all of its threads that live.
 pub(crate) fn cpu() -> Duration {
     cpu_of(std::process::id())
@@ -37,18 +44,6 @@ pub(crate) fn memory_of(pid: &str) -> (u64, u64) {
             * 1024
     };
     (sum(&["Rss:"]), sum(&["Private_Dirty:"]))
-}
-
-/// The middle one.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Prints what was measured against what is asked.
-pub(crate) fn report(what: &str, ratio: f64, at_most: f64, unit: &str) {
-    let verdict = if ratio <= at_most { "ok" } else { "MISSED" };
-    println!("{what}: {ratio:.2}{unit} (at most {at_most}{unit}) {verdict}");
 }
 
 /// A directory with projects in it, and caches of its own.
@@ -113,6 +108,20 @@ impl Bench {
             compiler: env!("CARGO_BIN_EXE_portreeve-compile").into(),
             compile_limits: portreeve_runtime::CompileLimits::default(),
             instances: 64,
+        }
+    }
+
+    /// A host on a project, which this process owns.
+    pub(crate) fn host_config(&self, project: &Path) -> HostConfig {
+        let project = Project::at(project).expect("a project");
+        let Ownership::Mine(lock) = project.own(Role::Serve).expect("a lock") else {
+            panic!("the project is owned already");
+        };
+        HostConfig {
+            project,
+            lock,
+            runtime: self.runtime_config(),
+            user_state: self.path().join("state"),
         }
     }
 

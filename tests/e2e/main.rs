@@ -10,10 +10,16 @@
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
 
+mod audit;
 mod author;
 mod calls;
+mod commands;
+mod grants;
 mod owner;
 mod peers;
 mod protocol;
 mod reload;
+mod secrets;
+mod state;
 mod support;
+mod terminal;

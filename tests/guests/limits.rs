@@ -217,7 +217,7 @@ fn stack_can_be_set_for_one_plugin() {
         recurse.call_within("depth", deep.clone(), &limits).result
     };
     let small = fits(ByteSize::kib(64)).unwrap_err();
-    assert_eq!(small.limit.map(|hit| hit.setting), Some("stack"));
+    assert_eq!(small.limit.map(|hit| hit.setting), Some("stack".into()));
     assert!(fits(ByteSize::mib(4)).is_ok());
 }
 

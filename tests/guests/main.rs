@@ -18,5 +18,6 @@ mod cache;
 mod isolation;
 mod limits;
 mod refused;
+mod secrets;
 mod support;
 mod tools;

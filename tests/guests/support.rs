@@ -1,5 +1,6 @@
 //! A runtime for all tests of this program, and guests in it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -7,13 +8,14 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
-    CallContext, CallError, CompileLimits, Config, Content, Failure, Finished, LimitHit, Origin,
-    Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig, Stream, Target,
-    Template,
+    CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure, Finished, LimitHit,
+    Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig,
+    SecretSource, SecretSummary, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use zeroize::Zeroizing;
 
 /// Instances that live at once in these tests.
 pub(crate) const INSTANCES: u32 = 16;
@@ -153,6 +155,8 @@ pub(crate) struct Recorded {
     lines: Mutex<Vec<(Stream, String)>>,
     reports: Mutex<Vec<ProgressReport>>,
     refusal: Mutex<Option<Failure>>,
+    secrets: Mutex<BTreeMap<String, String>>,
+    revealed: Mutex<Vec<String>>,
 }
 
 impl Recorder {
@@ -163,12 +167,27 @@ impl Recorder {
         recorder
     }
 
+    /// One that has a secret, which it shows three times.
+    pub(crate) fn with_secret(name: &str, value: &str) -> Recorder {
+        let recorder = Recorder::default();
+        let mut secrets = recorder.shared.secrets.lock().unwrap();
+        secrets.insert(name.to_owned(), value.to_owned());
+        drop(secrets);
+        recorder
+    }
+
+    /// The names of the secrets that were shown.
+    pub(crate) fn revealed(&self) -> Vec<String> {
+        self.shared.revealed.lock().unwrap().clone()
+    }
+
     pub(crate) fn context(&self) -> CallContext {
         CallContext {
             call_id: "call-1".to_owned(),
             caller: "tester".to_owned(),
             config: self.config.clone(),
             progress: self.shared.clone(),
+            secrets: self.shared.clone(),
             output: self.shared.clone(),
             cancel: self.cancel.clone(),
         }
@@ -187,6 +206,41 @@ impl Recorder {
 impl OutputSink for Recorded {
     fn line(&self, stream: Stream, text: &str) {
         self.lines.lock().unwrap().push((stream, text.to_owned()));
+    }
+}
+
+#[async_trait::async_trait]
+impl SecretSource for Recorded {
+    async fn find(&self, name: &str) -> Result<SecretSummary, Failure> {
+        if self.secrets.lock().unwrap().contains_key(name) {
+            return Ok(SecretSummary {
+                kind: "bearer".to_owned(),
+                expires_ms: Some(5_000),
+            });
+        }
+        Err(Failure::new(
+            ErrorCode::PermissionDenied,
+            "not-granted",
+            "not granted",
+        ))
+    }
+
+    async fn placeholder(&self, name: &str) -> Result<String, Failure> {
+        self.find(name).await?;
+        Ok(format!("<{name}>"))
+    }
+
+    async fn reveal(&self, name: &str) -> Result<Zeroizing<String>, Failure> {
+        self.find(name).await?;
+        let mut revealed = self.revealed.lock().unwrap();
+        revealed.push(name.to_owned());
+        // What is revoked is refused from the next use on.
+        let mut secrets = self.secrets.lock().unwrap();
+        let value = match revealed.len() {
+            1 | 2 => secrets.get(name).cloned(),
+            _ => secrets.remove(name),
+        };
+        Ok(Zeroizing::new(value.unwrap()))
     }
 }
 
@@ -217,7 +271,7 @@ pub(crate) fn limit_of(finished: &Finished<Outcome>) -> LimitHit {
         .clone()
         .unwrap_or_else(|| panic!("no limit: {error:?}"));
     assert_eq!(error.failure.reason, format!("limit-{}", hit.setting));
-    for told in [hit.setting, &hit.allowed, &hit.used] {
+    for told in [&*hit.setting, &hit.allowed, &hit.used] {
         assert!(error.failure.message.contains(told), "{told:?} in {error}");
     }
     hit

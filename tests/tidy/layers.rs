@@ -1,6 +1,7 @@
 //! The floors: who may use whom.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use crate::{files, read, root};
 
@@ -94,6 +95,106 @@ fn the_manifest_floor_does_no_io() {
         ] {
             assert!(!text.contains(forbidden), "{}: {forbidden}", path.display());
         }
+    }
+}
+
+/// The code of a file on one line, without its comments.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with("//"))
+        .collect()
+}
+
+/// Whether code names `portreeve_manifest::edit` or brings in something that may hide it.
+fn edits_manifests(code: &str) -> bool {
+    let mut grouped = code
+        .split("portreeve_manifest::{")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(';'))
+        .flat_map(|(group, _)| group.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    ["::edit", "::*", " as "]
+        .iter()
+        .any(|hidden| code.contains(&format!("portreeve_manifest{hidden}")))
+        || grouped.any(|name| name == "edit")
+}
+
+/// Grants are made by an operator: only the host's core edits the file that holds them, when
+/// a command asks it to. What speaks to clients and what runs plugins can't ask.
+#[test]
+fn only_commands_widen_grants() {
+    /// In core: what is asked for, how it arrives, and what does it.
+    const IN_CORE: [&str; 3] = ["admin.rs", "control.rs", "host.rs"];
+    for (floor, _) in FLOORS {
+        for path in files(&format!("host/{floor}/src"), &[".rs"]) {
+            let code = code(&path);
+            let shown = path.display();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let may = match floor {
+                "manifest" | "cli" => true,
+                "core" => IN_CORE.contains(&name),
+                _ => false,
+            };
+            assert!(
+                may || !edits_manifests(&code),
+                "{shown} uses portreeve_manifest::edit"
+            );
+            // `Host` is in the gateway's hands: it only calls.
+            let speaks = matches!(floor, "gateway" | "runtime");
+            for way in [
+                "core::control",
+                "ControlRequest",
+                ".control(",
+                ".edit(",
+                "write_manifest(",
+                "write_lock(",
+            ] {
+                assert!(!speaks || !code.contains(way), "{shown} reaches `{way}`");
+            }
+        }
+    }
+    assert!(edits_manifests(&code(
+        &root().join("host/core/src/admin.rs")
+    )));
+    for code in [
+        "use portreeve_manifest::{id::Alias, edit::{Edit}, grant};",
+        "use portreeve_manifest as papers;",
+        "portreeve_manifest::edit::add_plugin()",
+    ] {
+        assert!(edits_manifests(code), "{code}");
+    }
+    assert!(!edits_manifests(
+        "use portreeve_manifest::{id, grant}; fn edit() {}"
+    ));
+}
+
+/// `portreeve check` knows every interface of ours: which capability it belongs to, or that
+/// it needs none.
+#[test]
+fn every_import_of_the_worlds_is_known_to_check() {
+    use portreeve_supply::evidence::{FREE, capabilities};
+    let imports: BTreeSet<String> = files("wit", &[".wit"])
+        .iter()
+        .flat_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines()
+                .filter_map(|line| line.trim().strip_prefix("import portreeve:"))
+                .filter_map(|import| import.split_once('@'))
+                .map(|(name, _)| format!("portreeve:{name}"))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(imports.contains("portreeve:ui/progress"), "{imports:?}");
+    for import in &imports {
+        assert_eq!(
+            FREE.contains(&import.as_str()),
+            capabilities(import).is_empty(),
+            "{import}: say in host/supply/src/evidence.rs which capability it belongs to"
+        );
+    }
+    for free in FREE {
+        assert!(imports.contains(*free), "{free} is in no world");
     }
 }
 

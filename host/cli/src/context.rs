@@ -4,11 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use portreeve_core::{Host, HostConfig, Project};
+use portreeve_core::Project;
+use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_manifest::project::ProjectManifest;
+use tokio_util::sync::CancellationToken;
 
 use crate::output::Output;
-use crate::{Global, logging, places};
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::{Global, logging};
 
 /// What every command has.
 pub(crate) struct Context {
@@ -45,10 +49,24 @@ impl Context {
         Ok(ProjectManifest::parse(&manifest_name(project), &text)?)
     }
 
-    /// Opens the project in this process.
-    pub(crate) async fn host(&self, project: Project) -> anyhow::Result<Arc<Host>> {
-        let runtime = places::runtime()?;
-        Ok(Host::open(HostConfig { project, runtime }).await?)
+    /// Asks the project's owner for one thing; this process becomes it where there is none.
+    pub(crate) fn ask(
+        &self,
+        project: Project,
+        doing: &str,
+        request: ControlRequest,
+    ) -> anyhow::Result<ControlAnswer> {
+        self.block_on(async {
+            let progress = Arc::new(Progress::new());
+            progress.quick_step(doing);
+            let mut session = Session::open(project).await?;
+            let answer = session
+                .ask(request, &progress, &CancellationToken::new())
+                .await;
+            progress.clear();
+            session.end().await;
+            Ok(answer?)
+        })
     }
 
     /// Writes the log of this command to standard error.

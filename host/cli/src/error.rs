@@ -6,9 +6,10 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use portreeve_core::HostError;
+use portreeve_core::control::{self, ControlError, Place};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::exit::Exit;
 use crate::output::{self, Output};
@@ -58,7 +59,12 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let coded = error.downcast_ref::<Coded>();
-    let exit = coded.map_or(Exit::Failed, |coded| coded.exit);
+    let control = error.downcast_ref::<ControlError>();
+    let exit = match (coded, control) {
+        (Some(coded), _) => coded.exit,
+        (None, Some(control)) if control.refused => Exit::Refused,
+        _ => Exit::Failed,
+    };
     if coded.is_some_and(|coded| coded.shown) {
         return exit.into();
     }
@@ -74,16 +80,21 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
         None => writeln!(stderr, "error: {}", text::lines(&message)),
     };
     if output.is_json() {
-        let _ = print_json(exit, &message, &places(diagnostics));
+        let places = match (control, diagnostics) {
+            (Some(control), _) => &control.places,
+            (None, Some(diagnostics)) => &control::places(diagnostics),
+            (None, None) => &Vec::new(),
+        };
+        let _ = print_json(exit, &message, places);
     }
     exit.into()
 }
 
 /// Prints an error as a JSON object.
-pub(crate) fn print_json(exit: Exit, message: &str, places: &[Value]) -> anyhow::Result<()> {
+pub(crate) fn print_json(exit: Exit, message: &str, places: &[Place]) -> anyhow::Result<()> {
     let mut error = json!({ "kind": exit.kind(), "message": message });
     if let (Some(error), false) = (error.as_object_mut(), places.is_empty()) {
-        error.insert("diagnostics".to_owned(), places.into());
+        error.insert("diagnostics".to_owned(), json!(places));
     }
     output::print_json(&json!({ "error": error }))
 }
@@ -113,25 +124,6 @@ fn diagnostics(error: &anyhow::Error) -> Option<&Diagnostics> {
             _ => None,
         }
     })
-}
-
-/// Each mistake as an object.
-pub(crate) fn places(diagnostics: Option<&Diagnostics>) -> Vec<Value> {
-    let Some(diagnostics) = diagnostics else {
-        return Vec::new();
-    };
-    let source = diagnostics.source_file();
-    let place = |error: &portreeve_manifest::diagnostic::Diagnostic| {
-        let position = error.span.as_ref().map(|span| source.position(span.start));
-        json!({
-            "file": source.name(),
-            "line": position.map(|(line, _)| line),
-            "column": position.map(|(_, column)| column),
-            "message": error.message,
-            "help": error.help,
-        })
-    };
-    diagnostics.errors().iter().map(place).collect()
 }
 
 /// The mistakes with their lines and carets, for a terminal.
@@ -209,9 +201,9 @@ mod tests {
         ];
         for error in carriers {
             let found = diagnostics(&error).unwrap();
-            let places = places(Some(found));
-            assert_eq!(places[0]["file"], "plugin.toml", "{error}");
-            assert_eq!(places[0]["line"], 1, "{error}");
+            let places = control::places(found);
+            assert_eq!(places[0].file, "plugin.toml", "{error}");
+            assert_eq!(places[0].line, Some(1), "{error}");
         }
     }
 

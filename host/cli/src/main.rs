@@ -13,6 +13,8 @@ mod logging;
 mod output;
 mod places;
 mod progress;
+mod review;
+mod session;
 mod text;
 
 use std::process::ExitCode;

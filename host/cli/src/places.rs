@@ -35,7 +35,8 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
     Ok(user()?.cache_dir().join("portreeve"))
 }
 
-fn state_dir() -> anyhow::Result<PathBuf> {
+/// The user's own directory for keys and other state.
+pub(crate) fn state_dir() -> anyhow::Result<PathBuf> {
     if let Some(dir) = from_env("PORTREEVE_STATE_DIR")? {
         return Ok(dir);
     }

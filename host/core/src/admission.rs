@@ -125,8 +125,7 @@ impl Admission {
     }
 
     /// Calls that run and calls that wait, of all plugins.
-    #[cfg(test)]
-    fn load(&self) -> (u32, u32) {
+    pub(crate) fn load(&self) -> (u32, u32) {
         let mut state = self.state();
         state.forget_abandoned();
         (state.running, state.waiting)
@@ -275,7 +274,7 @@ impl State {
 
 fn busy(allowed: String, used: String) -> CallError {
     CallError::limit(LimitHit {
-        setting: "queue",
+        setting: "queue".into(),
         allowed,
         used,
     })

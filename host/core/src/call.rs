@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use portreeve_runtime::{CallError, Outcome, ProgressReport, Usage};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +49,7 @@ pub struct CallRequest {
 }
 
 /// The end of a call.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CallResponse {
     /// The call's id: in the log, and for the caller.
     pub call_id: String,

@@ -6,34 +6,51 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use portreeve_manifest::diagnostic::Diagnostics;
+use portreeve_manifest::edit::EditError;
+use portreeve_manifest::id::Alias;
+use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{
-    CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, ProgressSink,
-    Runtime, RuntimeConfig, Step, Target, Template, within_arguments,
+    CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Runtime,
+    RuntimeConfig, Step, Target, Template, within_arguments,
 };
-use portreeve_supply::Digest;
+use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
+use portreeve_state::usage::{UsageConfig, UsageMeter};
+use portreeve_state::vault::{KeyPlace, Vault, VaultError};
+use portreeve_state::{
+    KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
+};
 use serde_json::{Map, Value};
 use tokio::sync::{Mutex, watch};
 
 use crate::admission::{Admission, Permit};
+use crate::agreement::{self, Agreement};
+use crate::alarm::Alarm;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_secrets::CallSecrets;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::{CallOutput, GuestLog};
 use crate::plugin::Facts;
-use crate::project::{MANIFEST, Project, ProjectError};
+use crate::project::{MANIFEST, OwnerLock, Project, ProjectError, Sockets};
 use crate::registry::{Offered, RegisteredTool, Registry};
+use crate::scope::{CallScope, PluginProgress};
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
 /// What a host is made of.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HostConfig {
     /// The project.
     pub project: Project,
+    /// That it is this process's.
+    pub lock: OwnerLock,
     /// Where the runtime keeps its things; the number of instances is set from the project's
     /// limits.
     pub runtime: RuntimeConfig,
+    /// The user's own directory for what no project may bring along: keys, and the heads of
+    /// the audit log.
+    pub user_state: PathBuf,
 }
 
 /// Why a host can't be opened or a change not be taken up.
@@ -48,6 +65,24 @@ pub enum HostError {
     /// The runtime can't be set up.
     #[error(transparent)]
     Runtime(#[from] portreeve_runtime::Error),
+    /// An edit of the manifest is refused.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The state can't be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// What is to be done can't be recorded.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// What was asked for makes no sense.
+    #[error("{0}")]
+    Asked(String),
+    /// The vault refuses.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A key can't be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The system refuses something that a host needs.
     #[error("{what}: {error}")]
     System {
@@ -60,8 +95,13 @@ pub enum HostError {
 
 /// One project, open: its plugins, and the way of every call.
 pub struct Host {
-    project: Project,
+    pub(crate) project: Project,
     workshop: Workshop,
+    pub(crate) store: Arc<dyn StateStore>,
+    pub(crate) audit: Arc<AuditLog>,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) usage: Arc<UsageMeter>,
+    pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
     admission: Arc<Admission>,
@@ -69,11 +109,13 @@ pub struct Host {
     instances: u32,
     ids: CallIds,
     /// The manifest file as it was before it was last read; one reload at a time.
-    manifest: Mutex<Option<FileStamp>>,
+    pub(crate) manifest: Mutex<Option<FileStamp>>,
+    /// Given up last, when all else has ended.
+    lock: OwnerLock,
 }
 
 impl Host {
-    /// Opens a project: reads its manifest and all its packages.
+    /// Opens a project: its state, its manifest and all its packages.
     ///
     /// A plugin that can't be used is in the registry with the reason; it doesn't fail this.
     ///
@@ -89,6 +131,8 @@ impl Host {
             .concurrent_calls
             .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
+        let (store, audit) = open_state(&config, &manifest).await?;
+        let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
         let host = Host {
             workshop: Workshop {
                 runtime: Runtime::new(config.runtime)?,
@@ -97,22 +141,37 @@ impl Host {
                 log: GuestLog::open(&config.project.logs_dir())
                     .map_err(system("the log of guests can't be written"))?,
             },
+            usage: open_usage(&store, &audit, &manifest).await?,
+            started_ms: wall_clock(),
+            vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
+            store,
+            audit,
             registry: ArcSwap::default(),
             changes: watch::Sender::new(0),
             admission: Admission::new(&manifest.host),
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
+            lock: config.lock,
             project: config.project,
         };
-        let registry = host.install(&manifest).await;
-        host.registry.store(Arc::new(registry));
+        host.adopt(&manifest, None).await?;
         Ok(Arc::new(host))
     }
 
     /// The project.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Calls that run and calls that wait.
+    pub(crate) fn load(&self) -> (u32, u32) {
+        self.admission.load()
+    }
+
+    /// Where this process listens for others.
+    pub fn sockets(&self) -> &Sockets {
+        self.lock.sockets()
     }
 
     /// The plugins and tools as they are now.
@@ -134,6 +193,20 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         *stamp = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
+        self.adopt(&manifest, None).await
+    }
+
+    /// Makes a manifest the one that holds. What it changes is on record before it does.
+    /// `agreed` is a component that the operator agrees to with it.
+    pub(crate) async fn adopt(
+        &self,
+        manifest: &ProjectManifest,
+        agreed: Option<(Alias, String)>,
+    ) -> Result<(), HostError> {
+        let agreement = Agreement {
+            now: agreed,
+            ..Agreement::read(&self.project)?
+        };
         let mut limits = manifest.host.clone();
         if limits.concurrent_calls > self.instances {
             tracing::warn!(
@@ -143,13 +216,81 @@ impl Host {
             limits.concurrent_calls = self.instances;
         }
         self.admission.resize(&limits);
-        let registry = self.install(&manifest).await;
-        let before = self.registry.swap(Arc::new(registry));
-        if !before.offers_the_same(&self.registry.load()) {
+        self.usage.set_rules(manifest.settings.alerts.rules.clone());
+        let registry = self.install(manifest, &agreement).await;
+        if let Err(error) = self.record_changes(manifest, &registry).await {
+            self.close_changed(&registry);
+            return Err(error);
+        }
+        self.write_lock(&agreement.lock, manifest, &registry)?;
+        self.vault.key_is_at(manifest.settings.vault_key.clone());
+        self.take_up(registry);
+        Ok(())
+    }
+
+    /// Keeps what is agreed to from now on.
+    fn write_lock(
+        &self,
+        before: &Lockfile,
+        manifest: &ProjectManifest,
+        registry: &Registry,
+    ) -> Result<(), HostError> {
+        let lock = agreement::lockfile(before, manifest.plugins.keys(), |alias| {
+            let facts = registry.plugin(alias.as_str())?.facts.as_ref()?;
+            let source = manifest.plugins.get(alias)?.source.to_string();
+            Some((source, &*facts.manifest, facts.component.digest))
+        });
+        if lock != *before {
+            self.project.write_lock(&lock.to_text())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a registry and its grants in force. Calls that run see the grants at once.
+    fn take_up(&self, registry: Registry) {
+        let registry = Arc::new(registry);
+        for facts in registry
+            .plugins()
+            .filter_map(|plugin| plugin.facts.as_ref())
+        {
+            facts.grants.swap(facts.next.clone());
+        }
+        let before = self.registry.swap(registry.clone());
+        for plugin in before.plugins() {
+            let Some(facts) = &plugin.facts else {
+                continue;
+            };
+            let stays = registry
+                .plugin(&plugin.alias)
+                .and_then(|plugin| plugin.facts.as_ref())
+                .is_some_and(|now| Arc::ptr_eq(&now.grants, &facts.grants));
+            if !stays {
+                facts.grants.swap(Arc::default());
+            }
+        }
+        if !before.offers_the_same(&registry) {
             self.changes
                 .send_modify(|version| *version = version.wrapping_add(1));
         }
-        Ok(())
+    }
+
+    /// What would change, but can't be recorded: nothing is granted there until it can.
+    fn close_changed(&self, next: &Registry) {
+        for plugin in self.registry().plugins() {
+            let Some(facts) = &plugin.facts else {
+                continue;
+            };
+            let same = next
+                .plugin(&plugin.alias)
+                .and_then(|plugin| plugin.facts.as_ref())
+                .is_some_and(|next| {
+                    next.component.digest == facts.component.digest
+                        && next.next.written == facts.grants.load().written
+                });
+            if !same {
+                facts.grants.swap(Arc::default());
+            }
+        }
     }
 
     /// Reloads whenever the manifest or a component file changes, until the result is
@@ -178,16 +319,20 @@ impl Host {
             .collect()
     }
 
-    /// Waits until what guests wrote is in the log, for a process that is about to end.
-    pub async fn flush_log(&self) {
+    /// Writes what is still to be written, for a process that is about to end.
+    pub async fn close(&self) {
         self.workshop.log.flush().await;
+        self.usage.close().await;
+        self.audit.close().await;
+        self.store.close().await;
     }
 
-    async fn install(&self, manifest: &ProjectManifest) -> Registry {
+    async fn install(&self, manifest: &ProjectManifest, agreement: &Agreement) -> Registry {
         let before = self.registry.load_full();
         let installer = Installer {
             dir: self.project.dir(),
             manifest,
+            agreement,
             workshop: &self.workshop,
             before: &before,
         };
@@ -197,10 +342,12 @@ impl Host {
     /// Calls a tool. Dropping the future stops the guest, as cancelling the request does.
     pub async fn call(self: &Arc<Self>, request: CallRequest) -> CallResponse {
         let call_id = self.ids.next();
+        let mut scope = None;
         let Finished { result, usage } = self
-            .prepared(&call_id, &request)
+            .prepared(&call_id, &request, &mut scope)
             .await
             .unwrap_or_else(Finished::refused);
+        self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
         if let Err(error) = &result {
             tracing::info!(
                 call = call_id,
@@ -234,7 +381,16 @@ impl Host {
         self: &Arc<Self>,
         call_id: &str,
         request: &CallRequest,
+        scope: &mut Option<Arc<CallScope>>,
     ) -> Result<Finished<Outcome>, CallError> {
+        self.audit.healthy().map_err(|error| CallError {
+            log: Some(error.to_string()),
+            ..CallError::host(
+                ErrorCode::Unavailable,
+                "audit-unavailable",
+                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
+            )
+        })?;
         let registry = self.registry();
         let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
             CallError::host(
@@ -264,7 +420,13 @@ impl Host {
             () = request.cancel.cancelled() => Err(CallError::cancelled()),
             ready = ready => ready,
         }?;
-        let context = self.context(alias, facts, call_id, request);
+        let scope = scope.insert(CallScope::new(
+            tool.plugin.clone(),
+            call_id,
+            request.caller.name.clone(),
+            self.audit.clone(),
+        ));
+        let context = self.context(facts, scope, request);
         let work = run(
             tool.clone(),
             template,
@@ -305,27 +467,20 @@ impl Host {
     }
 
     /// What the guest knows of its call and reaches outside of itself.
-    fn context(
-        self: &Arc<Self>,
-        alias: &str,
-        facts: &Facts,
-        call_id: &str,
-        request: &CallRequest,
-    ) -> CallContext {
+    fn context(&self, facts: &Facts, scope: &Arc<CallScope>, request: &CallRequest) -> CallContext {
         CallContext {
-            call_id: call_id.to_owned(),
+            call_id: scope.call_id.clone(),
             caller: request.caller.name.to_string(),
             config: facts.config.clone(),
             progress: Arc::new(PluginProgress {
-                host: self.clone(),
-                plugin: alias.to_owned(),
-                digest: facts.component.digest,
+                scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
+            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
-                plugin: alias.to_owned(),
-                call: call_id.to_owned(),
+                plugin: scope.plugin.alias.clone(),
+                call: scope.call_id.clone(),
             }),
             cancel: request.cancel.clone(),
         }
@@ -376,48 +531,53 @@ async fn run(
     finished
 }
 
-fn read_manifest(project: &Project) -> Result<ProjectManifest, HostError> {
+/// Opens the state and the audit log in it.
+async fn open_state(
+    config: &HostConfig,
+    manifest: &ProjectManifest,
+) -> Result<(Arc<dyn StateStore>, Arc<AuditLog>), HostError> {
+    let settings = &manifest.settings;
+    let store_config = StoreConfig {
+        size_max: settings.state_size.0,
+        ..StoreConfig::default()
+    };
+    let store: Arc<dyn StateStore> =
+        SqliteStore::open(&config.project.database(), &store_config).await?;
+    let key = read_or_make_key(&config.user_state.join("audit.key"))?;
+    let audit_config = AuditConfig {
+        size_max: settings.audit_size.0,
+        age_max: settings.audit_age,
+        heads: Heads::new(&config.user_state, store.project()),
+        on_head: None,
+        clock: wall_clock,
+    };
+    let mut started = Map::new();
+    started.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    started.insert("pid".to_owned(), std::process::id().into());
+    let audit = AuditLog::open(store.clone(), &key, audit_config, started).await?;
+    Ok((store, Arc::new(audit)))
+}
+
+/// Begins to count what calls use.
+async fn open_usage(
+    store: &Arc<dyn StateStore>,
+    audit: &Arc<AuditLog>,
+    manifest: &ProjectManifest,
+) -> Result<Arc<UsageMeter>, HostError> {
+    let config = UsageConfig {
+        rules: manifest.settings.alerts.rules.clone(),
+        sink: Some(Arc::new(Alarm {
+            audit: audit.clone(),
+        })),
+        ..UsageConfig::default()
+    };
+    Ok(UsageMeter::open(store.clone(), config).await?)
+}
+
+pub(crate) fn read_manifest(project: &Project) -> Result<ProjectManifest, HostError> {
     let text = project.read_manifest()?;
     let path = project.manifest_path();
     Ok(ProjectManifest::parse(&path.display().to_string(), &text)?)
-}
-
-/// Progress reports of a plugin's call: permitted as its grants are at that moment.
-struct PluginProgress {
-    host: Arc<Host>,
-    plugin: String,
-    /// Of the component that runs: a grant to another one under the same alias is none.
-    digest: Digest,
-    listener: Option<Arc<dyn ProgressListener>>,
-}
-
-impl ProgressSink for PluginProgress {
-    fn permitted(&self) -> Result<(), Failure> {
-        let granted = self
-            .host
-            .registry
-            .load()
-            .plugin(&self.plugin)
-            .and_then(|plugin| plugin.facts.as_ref())
-            .is_some_and(|facts| facts.grants.progress && facts.component.digest == self.digest);
-        if granted {
-            return Ok(());
-        }
-        Err(Failure::new(
-            ErrorCode::PermissionDenied,
-            "not-granted",
-            format!(
-                "reporting progress is not granted: `grants.ui.progress = true` under [plugins.{}] in {MANIFEST} allows it",
-                self.plugin
-            ),
-        ))
-    }
-
-    fn report(&self, report: ProgressReport) {
-        if let Some(listener) = &self.listener {
-            listener.progress(report);
-        }
-    }
 }
 
 /// Ids of calls: one prefix for each run of the host, then a count.

@@ -16,6 +16,8 @@ use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
 use portreeve_supply::{IntakeLimits, Package, Tools, source};
 
+use crate::agreement::Agreement;
+use crate::grants::InForce;
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::registry::{Offered, Registry};
 use crate::workshop::Workshop;
@@ -28,6 +30,8 @@ pub(crate) struct Installer<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) manifest: &'a ProjectManifest,
     pub(crate) workshop: &'a Workshop,
+    /// What was agreed to.
+    pub(crate) agreement: &'a Agreement,
     /// What was installed before: components are taken over from it.
     pub(crate) before: &'a Registry,
 }
@@ -104,7 +108,9 @@ impl Installer<'_> {
                 .refuse_entry(&entry.alias, "version", &message, help)
                 .to_string());
         }
-        let grants = self
+        self.agreement
+            .covers(&entry.alias, &package.digest, manifest)?;
+        let effective = self
             .manifest
             .effective(entry, manifest)
             .map_err(|told| told.to_string())?;
@@ -119,17 +125,28 @@ impl Installer<'_> {
         let component = self
             .known(&package, &path, &entry.limits)
             .unwrap_or_else(|| Arc::new(Component::new(package.digest, path.clone(), recorded)));
+        // Calls that run keep the cell: a grant to another component is none to them.
+        let cell = self
+            .before
+            .plugin(alias)
+            .and_then(|plugin| plugin.facts.as_ref())
+            .filter(|facts| facts.component.digest == package.digest)
+            .map(|facts| facts.grants.clone());
         Ok(Read {
             plugin: Plugin {
                 alias: alias.to_owned(),
                 path,
                 status: PluginStatus::Ready,
                 facts: Some(Facts {
-                    id: manifest.id.to_string(),
-                    version: manifest.version.clone(),
                     limits: entry.limits.clone(),
                     config: Config::new(config.clone()),
-                    grants,
+                    next: Arc::new(InForce {
+                        effective,
+                        written: entry.grants.to_json(),
+                        line: entry.line,
+                    }),
+                    grants: cell.unwrap_or_default(),
+                    manifest: Arc::new(package.manifest.clone()),
                     component,
                     stamp,
                 }),

@@ -9,24 +9,43 @@
 //! manifests, packages and the runtime; it does not know MCP or the command line.
 #![deny(missing_docs)]
 
+mod admin;
 mod admission;
+mod agreement;
+mod alarm;
 mod call;
+mod call_secrets;
+pub mod control;
+mod control_socket;
+mod grants;
 mod guests;
+mod hidden_lines;
 mod host;
 mod install;
 pub mod log;
 mod plugin;
 mod project;
+mod record;
 mod registry;
+mod scope;
+mod secrets;
+pub mod socket;
+mod status;
+mod view;
 mod watch;
 mod workshop;
 
+pub use admin::Edited;
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
 };
-pub use project::{MANIFEST, OwnerLock, Ownership, Project, ProjectError};
+pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
+pub use secrets::{SecretAct, SecretDone, SecretText};
+pub use status::Status;
+pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

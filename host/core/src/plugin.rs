@@ -4,14 +4,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use portreeve_manifest::grant::Effective;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
 use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
+use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
 use crate::workshop::Workshop;
 
@@ -39,11 +40,14 @@ pub enum PluginStatus {
 /// What is known of a plugin whose package was read.
 #[derive(Debug)]
 pub(crate) struct Facts {
-    pub(crate) id: String,
-    pub(crate) version: Version,
     pub(crate) limits: Limits,
     pub(crate) config: Config,
-    pub(crate) grants: Effective,
+    /// What the author says of it.
+    pub(crate) manifest: Arc<PluginManifest>,
+    /// What its entry grants; in force once the registry is.
+    pub(crate) next: Arc<InForce>,
+    /// What is in force now.
+    pub(crate) grants: Arc<GrantCell>,
     pub(crate) component: Arc<Component>,
     pub(crate) stamp: Option<FileStamp>,
 }
@@ -51,17 +55,27 @@ pub(crate) struct Facts {
 impl Plugin {
     /// The author's id; none for a plugin whose package could not be read.
     pub fn id(&self) -> Option<&str> {
-        self.facts.as_ref().map(|facts| facts.id.as_str())
+        self.facts.as_ref().map(|facts| facts.manifest.id.as_str())
     }
 
     /// Its version.
     pub fn version(&self) -> Option<&Version> {
-        self.facts.as_ref().map(|facts| &facts.version)
+        self.facts.as_ref().map(|facts| &facts.manifest.version)
     }
 
     /// The digest of its component file.
     pub fn digest(&self) -> Option<Digest> {
         self.facts.as_ref().map(|facts| facts.component.digest)
+    }
+
+    /// What the author says of it.
+    pub fn manifest(&self) -> Option<&PluginManifest> {
+        self.facts.as_ref().map(|facts| &*facts.manifest)
+    }
+
+    /// What it may do now.
+    pub fn in_force(&self) -> Option<Arc<InForce>> {
+        self.facts.as_ref().map(|facts| facts.grants.load())
     }
 
     /// What one call of it may use.

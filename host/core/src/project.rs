@@ -9,9 +9,15 @@ use std::path::{Path, PathBuf};
 /// The operator's file.
 pub const MANIFEST: &str = "portreeve.toml";
 
+/// What the operator has agreed to.
+pub const LOCKFILE: &str = "portreeve.lock";
+
 /// Longest path that a Unix socket can have on every system that we know (104 bytes on
 /// BSD and macOS, with its end).
 const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Most that is read of what an owner says of itself, in bytes.
+const OWNER_BYTES_MAX: u64 = 512;
 
 /// Files of the state are never reached through a link, which a project from elsewhere could
 /// bring along.
@@ -19,6 +25,9 @@ pub(crate) const NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed
 
 /// Largest manifest that is read, in bytes.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+
+/// Largest lockfile that is read, in bytes: it says more of each plugin.
+const LOCKFILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Why a project can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +56,14 @@ pub enum ProjectError {
     /// Its state directory can't be trusted.
     #[error(transparent)]
     State(#[from] portreeve_runtime::Error),
-    /// The manifest is larger than any real one.
-    #[error("{}: it has more than {MANIFEST_BYTES_MAX} bytes", .0.display())]
-    TooLarge(PathBuf),
+    /// A file is larger than any real one.
+    #[error("{}: it has more than {bytes_max} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// What is read of one.
+        bytes_max: u64,
+    },
 }
 
 /// The directory of a `portreeve.toml`.
@@ -114,27 +128,29 @@ impl Project {
         self.state_dir().join("logs")
     }
 
+    /// Its `portreeve.lock`.
+    pub fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCKFILE)
+    }
+
     /// The text of its `portreeve.toml`.
     ///
     /// # Errors
     /// When it can't be read or is too large.
     pub fn read_manifest(&self) -> Result<String, ProjectError> {
-        let path = self.manifest_path();
-        let read = || {
-            let mut text = String::new();
-            File::open(&path)?
-                .take(MANIFEST_BYTES_MAX.saturating_add(1))
-                .read_to_string(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|error| ProjectError::File {
-            path: path.clone(),
-            error,
-        })?;
-        if text.len() as u64 > MANIFEST_BYTES_MAX {
-            return Err(ProjectError::TooLarge(path));
+        read_text(&self.manifest_path(), MANIFEST_BYTES_MAX)
+    }
+
+    /// The text of its `portreeve.lock`, if it has one.
+    ///
+    /// # Errors
+    /// When it can't be read or is too large.
+    pub fn read_lock(&self) -> Result<Option<String>, ProjectError> {
+        let path = self.lock_path();
+        if !path.exists() {
+            return Ok(None);
         }
-        Ok(text)
+        read_text(&path, LOCKFILE_BYTES_MAX).map(Some)
     }
 
     /// Replaces its `portreeve.toml`: written beside, on disk, then renamed.
@@ -142,22 +158,41 @@ impl Project {
     /// # Errors
     /// When it can't be written.
     pub fn write_manifest(&self, text: &str) -> Result<(), ProjectError> {
-        let path = self.manifest_path();
+        self.replace(&self.manifest_path(), text)
+    }
+
+    /// Replaces its `portreeve.lock` in the same way.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_lock(&self, text: &str) -> Result<(), ProjectError> {
+        self.replace(&self.lock_path(), text)
+    }
+
+    fn replace(&self, path: &Path, text: &str) -> Result<(), ProjectError> {
         let write = || {
-            let mode = std::fs::metadata(&path)?.permissions();
+            // As the operator's file is: one can be read by whoever reads the other.
+            let mode = std::fs::metadata(path)
+                .or_else(|_| std::fs::metadata(self.manifest_path()))?
+                .permissions();
             let mut file = tempfile::Builder::new()
                 .prefix(".portreeve-")
                 .permissions(mode)
                 .tempfile_in(&self.dir)?;
             file.write_all(text.as_bytes())?;
             file.as_file().sync_all()?;
-            file.persist(&path).map_err(|error| error.error)?;
+            file.persist(path).map_err(|error| error.error)?;
             File::open(&self.dir)?.sync_all()
         };
         write().map_err(|error| ProjectError::File {
-            path: path.clone(),
+            path: path.to_owned(),
             error,
         })
+    }
+
+    /// The database of its state.
+    pub fn database(&self) -> PathBuf {
+        self.state_dir().join("state.db")
     }
 
     /// Becomes the owner of the project, unless another process is.
@@ -166,7 +201,7 @@ impl Project {
     ///
     /// # Errors
     /// When the lock file can't be used.
-    pub fn own(&self) -> Result<Ownership, ProjectError> {
+    pub fn own(&self, role: Role) -> Result<Ownership, ProjectError> {
         let dir = self.state_dir();
         portreeve_runtime::make_private_dir(&dir)?;
         let path = dir.join("owner.lock");
@@ -181,29 +216,32 @@ impl Project {
                 .open(&path)?;
             match file.try_lock() {
                 Ok(()) => {
-                    let socket = self.socket_path();
+                    let sockets = Sockets {
+                        role,
+                        mcp: self.socket_path("host.sock"),
+                        control: self.socket_path("control.sock"),
+                    };
                     file.set_len(0)?;
-                    file.write_all(socket.as_os_str().as_bytes())?;
-                    // Whoever left it is gone: the lock says so.
-                    match std::fs::remove_file(&socket) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(error);
+                    file.write_all(&sockets.to_bytes())?;
+                    // Whoever left them is gone: the lock says so.
+                    for socket in [&sockets.mcp, &sockets.control] {
+                        match std::fs::remove_file(socket) {
+                            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                                return Err(error);
+                            }
+                            _ => {}
                         }
-                        _ => {}
                     }
                     Ok(Ownership::Mine(OwnerLock {
-                        socket,
+                        sockets,
                         _file: file,
                     }))
                 }
                 Err(std::fs::TryLockError::WouldBlock) => {
-                    let mut socket = Vec::new();
+                    let mut written = Vec::new();
                     file.rewind()?;
-                    file.take(SOCKET_PATH_BYTES_MAX as u64 + 1)
-                        .read_to_end(&mut socket)?;
-                    Ok(Ownership::Other {
-                        socket: PathBuf::from(std::ffi::OsStr::from_bytes(&socket)),
-                    })
+                    file.take(OWNER_BYTES_MAX).read_to_end(&mut written)?;
+                    Ok(Ownership::Other(Sockets::from_bytes(&written)))
                 }
                 Err(std::fs::TryLockError::Error(error)) => Err(error),
             }
@@ -216,8 +254,8 @@ impl Project {
 
     /// In the state's directory; beside other temporary files where that path is too long
     /// for a socket.
-    fn socket_path(&self) -> PathBuf {
-        let path = self.state_dir().join("host.sock");
+    fn socket_path(&self, name: &str) -> PathBuf {
+        let path = self.state_dir().join(name);
         if path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
             return path;
         }
@@ -230,36 +268,116 @@ impl Project {
     }
 }
 
+/// The text of a file of bounded size.
+fn read_text(path: &Path, bytes_max: u64) -> Result<String, ProjectError> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            file.take(bytes_max.saturating_add(1))
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| ProjectError::File {
+            path: path.to_owned(),
+            error,
+        })?;
+    if text.len() as u64 > bytes_max {
+        return Err(ProjectError::TooLarge {
+            path: path.to_owned(),
+            bytes_max,
+        });
+    }
+    Ok(text)
+}
+
 /// Who owns a project.
 #[derive(Debug)]
 pub enum Ownership {
     /// This process, while it keeps the lock.
     Mine(OwnerLock),
-    /// Another process, which listens on `socket`.
-    Other {
-        /// Its socket.
-        socket: PathBuf,
-    },
+    /// Another process, and where it listens; nothing while it is just starting.
+    Other(Option<Sockets>),
+}
+
+/// What a process owns its project for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Serving clients, until they leave.
+    Serve,
+    /// One command; it ends by itself.
+    Command,
+}
+
+/// What an owner is and where it listens, as the lock file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sockets {
+    /// What the process owns the project for.
+    pub role: Role,
+    /// Where it speaks MCP, if it serves.
+    pub mcp: PathBuf,
+    /// Where it takes what commands ask for.
+    pub control: PathBuf,
+}
+
+impl Sockets {
+    /// The role and the paths, each ended by a zero, which no path has.
+    fn to_bytes(&self) -> Vec<u8> {
+        let role: &[u8] = match self.role {
+            Role::Serve => b"serve",
+            Role::Command => b"command",
+        };
+        let fields = [
+            role,
+            self.mcp.as_os_str().as_bytes(),
+            self.control.as_os_str().as_bytes(),
+        ];
+        let mut bytes = Vec::new();
+        for field in fields {
+            bytes.extend_from_slice(field);
+            bytes.push(0);
+        }
+        bytes
+    }
+
+    /// None where it is not written to its end yet.
+    fn from_bytes(bytes: &[u8]) -> Option<Sockets> {
+        let mut fields = bytes.split_inclusive(|byte| *byte == 0).map_while(|field| {
+            let (_, field) = field.split_last().filter(|(end, _)| **end == 0)?;
+            Some(field)
+        });
+        let role = match fields.next()? {
+            b"serve" => Role::Serve,
+            b"command" => Role::Command,
+            _ => return None,
+        };
+        let mut path = || Some(PathBuf::from(std::ffi::OsStr::from_bytes(fields.next()?)));
+        Some(Sockets {
+            role,
+            mcp: path()?,
+            control: path()?,
+        })
+    }
 }
 
 /// Keeps a project; dropping it gives it up.
 #[derive(Debug)]
 pub struct OwnerLock {
-    socket: PathBuf,
+    sockets: Sockets,
     _file: File,
 }
 
 impl OwnerLock {
     /// Where the owner listens.
-    pub fn socket(&self) -> &Path {
-        &self.socket
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 }
 
 impl Drop for OwnerLock {
     fn drop(&mut self) {
-        // Left behind, it would be removed by the next owner.
-        let _ = std::fs::remove_file(&self.socket);
+        // Left behind, they would be removed by the next owner.
+        for socket in [&self.sockets.mcp, &self.sockets.control] {
+            let _ = std::fs::remove_file(socket);
+        }
     }
 }
 
@@ -294,29 +412,39 @@ mod tests {
         portreeve_runtime::make_private_dir(&project.state_dir()).unwrap();
         std::os::unix::fs::symlink(&victim, project.state_dir().join("owner.lock")).unwrap();
         std::os::unix::fs::symlink(&victim, project.logs_dir().join("guest.log")).unwrap();
-        assert!(project.own().is_err());
+        assert!(project.own(Role::Serve).is_err());
         assert!(crate::log::open_rotating(&project.logs_dir(), "guest.log").is_err());
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 
         let elsewhere = project.dir().join("elsewhere");
         std::fs::rename(project.state_dir(), &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, project.state_dir()).unwrap();
-        assert!(project.own().unwrap_err().to_string().contains("link"));
+        assert!(
+            project
+                .own(Role::Serve)
+                .unwrap_err()
+                .to_string()
+                .contains("link")
+        );
         assert!(crate::log::open_rotating(&project.logs_dir(), "host.log").is_err());
     }
 
     #[test]
     fn one_owner_at_a_time() {
         let (_dir, project) = project();
-        let Ownership::Mine(lock) = project.own().unwrap() else {
+        let Ownership::Mine(lock) = project.own(Role::Serve).unwrap() else {
             panic!("nobody else owns it");
         };
-        let Ownership::Other { socket } = project.own().unwrap() else {
+        let Ownership::Other(Some(other)) = project.own(Role::Command).unwrap() else {
             panic!("it is owned");
         };
-        assert_eq!(socket, lock.socket());
+        assert_eq!(&other, lock.sockets());
+        assert_eq!(other.role, Role::Serve);
         drop(lock);
-        assert!(matches!(project.own().unwrap(), Ownership::Mine(_)));
+        assert!(matches!(
+            project.own(Role::Serve).unwrap(),
+            Ownership::Mine(_)
+        ));
     }
 
     #[test]
@@ -325,10 +453,26 @@ mod tests {
         let deep = project.dir().join("x".repeat(120));
         std::fs::create_dir(&deep).unwrap();
         std::fs::write(deep.join(MANIFEST), "schema = 1\n").unwrap();
-        let Ownership::Mine(lock) = Project::at(&deep).unwrap().own().unwrap() else {
+        let Ownership::Mine(lock) = Project::at(&deep).unwrap().own(Role::Serve).unwrap() else {
             panic!("nobody else owns it");
         };
-        assert!(lock.socket().as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+        for path in [&lock.sockets().mcp, &lock.sockets().control] {
+            assert!(path.as_os_str().len() <= SOCKET_PATH_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn what_an_owner_says_is_read_whole_or_not_at_all() {
+        let sockets = Sockets {
+            role: Role::Command,
+            mcp: "/a b/host.sock".into(),
+            control: "/c/control.sock".into(),
+        };
+        let bytes = sockets.to_bytes();
+        assert_eq!(Sockets::from_bytes(&bytes), Some(sockets));
+        for end in 0..bytes.len() {
+            assert_eq!(Sockets::from_bytes(&bytes[..end]), None, "{end}");
+        }
     }
 
     #[test]

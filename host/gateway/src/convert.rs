@@ -388,7 +388,7 @@ mod tests {
     fn refusals_of_the_host() {
         check(
             Err(CallError::limit(LimitHit {
-                setting: "fuel",
+                setting: "fuel".into(),
                 allowed: "10 units of fuel".to_owned(),
                 used: "it wants more".to_owned(),
             })),

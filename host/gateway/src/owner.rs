@@ -4,21 +4,18 @@
 //! its client's bytes on to that socket, so that all clients see one host.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use portreeve_core::socket::{self, LocalSocket};
 use portreeve_core::{Caller, Host};
 use rmcp::RoleServer;
 use rmcp::model::ErrorData;
 use rmcp::service::TxJsonRpcMessage;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::unix::SocketAddr;
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Error;
@@ -27,56 +24,23 @@ use crate::message::BUSY;
 /// Clients that one owner serves over its socket.
 const CONNECTIONS_MAX: usize = 64;
 
-/// Pause after the system refused a connection, for want of descriptors for example.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
-
-/// Longest time that a proxy waits for an owner that is just starting. Short: an owner that
-/// is just ending looks the same, and its project is then free.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Pause between two attempts.
-const CONNECT_PAUSE: Duration = Duration::from_millis(25);
-
 /// Longest time that an owner's last answers are waited for, after the client left.
 const LAST_ANSWERS_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// How long an owner that leaves looks whether somebody connected just before.
-const LATECOMER_PAUSE: Duration = Duration::from_millis(1);
-
-/// The owner's socket, open and not yet served.
+/// The socket on which an owner speaks MCP, open and not yet served.
 #[derive(Debug)]
-pub struct OwnerSocket {
-    listener: UnixListener,
-    path: PathBuf,
-}
+pub struct OwnerSocket(LocalSocket);
 
 impl OwnerSocket {
-    /// Makes the socket at `path`, where there must be none. Only this user can ever connect
-    /// to it: it is made with mode 0600 in a directory of its own, then moved.
+    /// Makes the socket at `path`, where there must be none, for this user only.
     ///
     /// To be called within a tokio runtime.
     ///
     /// # Errors
     /// When the system refuses it.
     pub fn bind(path: &Path) -> Result<OwnerSocket, Error> {
-        let bind = || {
-            let dir = path.parent().unwrap_or(Path::new("."));
-            // No longer than the path itself would be: sockets' paths are short.
-            let private = tempfile::Builder::new()
-                .prefix(".")
-                .rand_bytes(6)
-                .tempdir_in(dir)?;
-            let made = private.path().join("s");
-            let listener = UnixListener::bind(&made)?;
-            std::fs::set_permissions(&made, PermissionsExt::from_mode(0o600))?;
-            std::fs::rename(&made, path)?;
-            Ok(listener)
-        };
-        bind()
-            .map(|listener| OwnerSocket {
-                listener,
-                path: path.to_owned(),
-            })
+        LocalSocket::bind(path)
+            .map(OwnerSocket)
             .map_err(|error| Error::Listen {
                 path: path.to_owned(),
                 error,
@@ -92,84 +56,22 @@ impl OwnerSocket {
         leave: CancellationToken,
         shutdown: CancellationToken,
     ) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        let mut number = 0_u64;
-        loop {
-            let accepted = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => break,
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the task of a connection failed");
-                    }
-                    continue;
-                }
-                accepted = self.listener.accept() => accepted,
-                // After the listener: who has connected already is served.
-                () = leave.cancelled(), if connections.is_empty() => match self.latecomer().await {
-                    Some(accepted) => accepted,
-                    None => break,
-                },
-            };
-            let stream = match accepted {
-                Ok((stream, _)) if is_ours(&stream) => stream,
-                Ok(_) => {
-                    tracing::warn!("another user tried to connect to this project's socket");
-                    continue;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to this project's socket failed");
-                    sleep(REFUSED_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                refuse(stream).await;
-                continue;
-            };
-            number = number.wrapping_add(1);
+        let end = shutdown.clone();
+        let serve = move |stream: UnixStream, number| {
             let caller = Caller::local(&format!("proxy-{number}"));
-            let (host, shutdown) = (host.clone(), shutdown.clone());
-            connections.spawn(async move {
+            let (host, shutdown) = (host.clone(), end.clone());
+            async move {
                 let (reader, writer) = stream.into_split();
                 let served = crate::serve_connection(host, caller, reader, writer, shutdown).await;
                 if let Err(error) = served {
                     tracing::error!("{error}");
                 }
-                drop(place);
-            });
-        }
-        while connections.join_next().await.is_some() {}
-    }
-
-    /// Takes the socket out of reach and returns who connected before that, if anybody did;
-    /// it is then put back. Otherwise nobody is left who would be cut off by its end.
-    async fn latecomer(&self) -> Option<std::io::Result<(UnixStream, SocketAddr)>> {
-        let away = self.path.with_extension("away");
-        let moved = std::fs::rename(&self.path, &away);
-        // Not without a pause: only waiting learns of connections from the system.
-        let accepted = timeout(LATECOMER_PAUSE, self.listener.accept()).await.ok();
-        if moved.is_err() {
-            // It was removed, so nobody finds it any more.
-            return accepted;
-        }
-        let done = match accepted {
-            Some(_) => std::fs::rename(&away, &self.path),
-            None => std::fs::remove_file(&away),
+            }
         };
-        if let Err(error) = done {
-            tracing::warn!(%error, "the project's socket could not be moved");
-        }
-        accepted
+        self.0
+            .serve(CONNECTIONS_MAX, serve, refuse, leave, shutdown)
+            .await;
     }
-}
-
-/// Whether the other side runs as the same user.
-fn is_ours(stream: &UnixStream) -> bool {
-    stream
-        .peer_cred()
-        .is_ok_and(|peer| peer.uid() == rustix::process::geteuid().as_raw())
 }
 
 /// Tells a client that there are too many.
@@ -181,7 +83,7 @@ async fn refuse(mut stream: UnixStream) {
     if let Ok(mut line) = serde_json::to_vec(&refusal) {
         line.push(b'\n');
         // A short line always fits into a new socket.
-        let _ = timeout(REFUSED_PAUSE, stream.write_all(&line)).await;
+        let _ = stream.write_all(&line).await;
     }
 }
 
@@ -198,21 +100,13 @@ impl Proxy {
     /// # Errors
     /// [`Error::NoAnswer`] when it does not answer: it may also have ended meanwhile.
     pub async fn connect(socket: &Path) -> Result<Proxy, Error> {
-        let no_answer = |why: String| Error::NoAnswer {
-            path: PathBuf::from(socket),
-            why,
-        };
-        let deadline = Instant::now() + CONNECT_TIME_MAX;
-        loop {
-            match UnixStream::connect(socket).await {
-                Ok(stream) if is_ours(&stream) => return Ok(Proxy { stream }),
-                Ok(_) => return Err(no_answer("it belongs to another user".to_owned())),
-                Err(error) if Instant::now() >= deadline => {
-                    return Err(no_answer(error.to_string()));
-                }
-                Err(_) => sleep(CONNECT_PAUSE).await,
-            }
-        }
+        socket::connect(socket)
+            .await
+            .map(|stream| Proxy { stream })
+            .map_err(|why| Error::NoAnswer {
+                path: PathBuf::from(socket),
+                why,
+            })
     }
 
     /// Passes bytes between the client and the owner, until either leaves. After the client's

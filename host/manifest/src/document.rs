@@ -32,6 +32,11 @@ pub(crate) struct Document<'t> {
 type Path = Vec<String>;
 
 impl<'t> Document<'t> {
+    /// The text that it was read from.
+    pub(crate) fn source(&self) -> &'t Source {
+        self.source
+    }
+
     /// Parses a manifest: bounded, syntactically right and of our schema version.
     pub(crate) fn parse(source: &'t Source) -> Result<Self, Diagnostics> {
         let refuse = |errors| Err(Diagnostics::new(source.clone(), errors));

@@ -92,7 +92,7 @@ impl Feature {
     /// Whether this version of the host enforces it: the one place that says so.
     pub const fn enforced(self) -> bool {
         match self {
-            Feature::UiProgress => true,
+            Feature::UiProgress | Feature::SecretsInject | Feature::SecretsReveal => true,
             Feature::Network
             | Feature::Credentials
             | Feature::Sockets
@@ -105,8 +105,6 @@ impl Feature {
             | Feature::MessagesPublish
             | Feature::MessagesSubscribe
             | Feature::MessagesRequest
-            | Feature::SecretsInject
-            | Feature::SecretsReveal
             | Feature::Invoke
             | Feature::Schedules
             | Feature::ClientSampling
@@ -118,6 +116,18 @@ impl Feature {
             | Feature::PolicySignatures
             | Feature::PolicyScan => false,
         }
+    }
+
+    /// Whether it is something that a plugin asks for and an operator grants.
+    pub const fn is_capability(self) -> bool {
+        !matches!(
+            self,
+            Feature::InstancesResident
+                | Feature::SourceRemote
+                | Feature::PolicyLicenses
+                | Feature::PolicySignatures
+                | Feature::PolicyScan
+        )
     }
 
     /// Its name: for a capability the path below `requests` and `grants`.

@@ -13,7 +13,7 @@ use crate::duration::HumanDuration;
 use crate::size::ByteSize;
 
 /// What a limit is counted in.
-trait Quantity: Copy {
+pub(crate) trait Quantity: Copy {
     /// The amount as a plain number: bytes, milliseconds or a count.
     fn amount(self) -> u64;
     /// A plain number as people write it in this unit.
@@ -101,7 +101,7 @@ pub struct LimitField {
 }
 
 /// Checks one written value against its range.
-fn in_range<Q: Quantity>(
+pub(crate) fn in_range<Q: Quantity>(
     setting: &'static str,
     written: Q,
     range: RangeInclusive<u64>,

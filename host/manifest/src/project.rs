@@ -16,6 +16,7 @@ use crate::id::Alias;
 use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, Limits};
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
+use crate::settings::{AlertSettings, RawAlerts, RawAudit, RawState, RawVault, Settings};
 use crate::text::quoted;
 
 /// The longest source, in bytes.
@@ -27,6 +28,8 @@ pub struct ProjectManifest {
     file: Source,
     /// The limits over all plugins.
     pub host: HostLimits,
+    /// How the host keeps what it keeps.
+    pub settings: Settings,
     /// The plugins by alias.
     pub plugins: BTreeMap<Alias, PluginEntry>,
 }
@@ -36,6 +39,8 @@ pub struct ProjectManifest {
 pub struct PluginEntry {
     /// The operator's name of the plugin.
     pub alias: Alias,
+    /// The line of its table in the file, counted from 1.
+    pub line: usize,
     /// Where it comes from.
     pub source: PluginSource,
     /// The versions that may run.
@@ -102,6 +107,18 @@ pub(crate) struct RawProject {
     /// What holds for all plugins together.
     #[serde(default)]
     host: RawHost,
+    /// The database of the project.
+    #[serde(default)]
+    state: RawState,
+    /// The log of what happened.
+    #[serde(default)]
+    audit: RawAudit,
+    /// The secrets.
+    #[serde(default)]
+    vault: RawVault,
+    /// What you want to be told of.
+    #[serde(default)]
+    alerts: RawAlerts,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -160,6 +177,18 @@ impl ProjectManifest {
                 push_limits(wrong, &["host", "limits"], &document, &mut errors);
                 HostLimits::default()
             });
+        let mut wrong = Vec::new();
+        let mut settings = Settings::read(&raw.state, &raw.audit, &raw.vault, &mut wrong);
+        for (table, error) in wrong {
+            push_limits(vec![error], &[table], &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.alerts = AlertSettings::read(&raw.alerts, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["alerts"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
+        }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {
             errors.push(Diagnostic::new(
@@ -186,6 +215,7 @@ impl ProjectManifest {
         Ok(ProjectManifest {
             file: source,
             host,
+            settings,
             plugins,
         })
     }
@@ -200,10 +230,20 @@ impl ProjectManifest {
         plugin: &PluginManifest,
     ) -> Result<Effective, Diagnostics> {
         entry.grants.effective(plugin).map_err(|excess| {
-            self.refuse(excess.into_iter().map(|feature| {
-                let path = [&["plugins", entry.alias.as_str(), "grants"], &parts(feature)[..]].concat();
+            self.refuse(excess.iter().map(|excess| {
+                let feature = excess.feature;
+                let mut path = [
+                    &["plugins", entry.alias.as_str(), "grants"],
+                    &parts(feature)[..],
+                ]
+                .concat();
+                let mut what = format!("grants.{feature}");
+                if let Some(name) = &excess.name {
+                    path.push(name.as_str());
+                    what = format!("{what}.{name}");
+                }
                 let message = format!(
-                    "`grants.{feature}` is granted, but the plugin.toml of {} {} does not request it",
+                    "`{what}` is granted, but the plugin.toml of {} {} does not request it",
                     plugin.id, plugin.version
                 );
                 let help = format!(
@@ -353,8 +393,12 @@ fn validate_entry(
             return None;
         }
     };
+    let line = document
+        .key_span(&["plugins", alias.as_str()])
+        .map_or(1, |span| document.source().position(span.start).0);
     Some(PluginEntry {
         alias: alias.clone(),
+        line,
         source,
         version: raw.version,
         config: raw.config.0,

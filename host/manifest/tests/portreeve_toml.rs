@@ -446,17 +446,20 @@ fn a_plugin_may_do_what_is_requested_and_granted() {
     };
     assert_eq!(
         effective("granted", &asks),
-        Ok(Effective { progress: true })
+        Ok(Effective {
+            progress: true,
+            ..Effective::default()
+        })
     );
     assert_eq!(
         effective("granted", &inferred),
-        Ok(Effective { progress: true })
+        Ok(Effective {
+            progress: true,
+            ..Effective::default()
+        })
     );
-    assert_eq!(effective("none", &asks), Ok(Effective { progress: false }));
-    assert_eq!(
-        effective("none", &inferred),
-        Ok(Effective { progress: false })
-    );
+    assert_eq!(effective("none", &asks), Ok(Effective::default()));
+    assert_eq!(effective("none", &inferred), Ok(Effective::default()));
     expect![[r#"
         portreeve.toml:4:15: error: `grants.ui.progress` is granted, but the plugin.toml of markdown 1.0.0 does not request it
           |

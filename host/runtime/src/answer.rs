@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::wit_type::WitType;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use wasmtime::component::Val;
 
@@ -21,7 +22,7 @@ const MESSAGE_CHARS_MAX: usize = 4_000;
 const REASON_CHARS_MAX: usize = 64;
 
 /// A tool's answer.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The pieces for people and models, in order.
     pub content: Vec<Content>,
@@ -33,14 +34,42 @@ pub struct Outcome {
     pub meta: Vec<(String, String)>,
 }
 
+impl Outcome {
+    /// Bytes of all that it holds, without what JSON would add.
+    pub(crate) fn bytes(&self) -> u64 {
+        let content: usize = self.content.iter().map(Content::bytes).sum();
+        let structured = self
+            .structured
+            .iter()
+            .flat_map(Map::values)
+            .map(value_bytes);
+        structured.fold(content as u64, u64::saturating_add)
+    }
+}
+
+/// As deep as an answer may be, which is bounded where it is read.
+fn value_bytes(value: &Value) -> u64 {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() as u64,
+        Value::Array(items) => items.iter().map(value_bytes).fold(0, u64::saturating_add),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, value)| value_bytes(value).saturating_add(key.len() as u64))
+            .fold(0, u64::saturating_add),
+    }
+}
+
 /// A piece of an answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Content {
     /// Text.
     Text(String),
     /// Bytes with their media type.
     Blob {
         /// The bytes.
+        #[serde(with = "base64_text")]
         data: Vec<u8>,
         /// The media type.
         mime_type: String,
@@ -54,6 +83,22 @@ pub enum Content {
         /// The media type, where it is known.
         mime_type: Option<String>,
     },
+}
+
+/// Bytes in JSON.
+mod base64_text {
+    use base64::Engine as _;
+    use base64::prelude::BASE64_STANDARD;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&BASE64_STANDARD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text = String::deserialize(from)?;
+        BASE64_STANDARD.decode(text).map_err(D::Error::custom)
+    }
 }
 
 impl Content {
@@ -189,7 +234,7 @@ fn within_result(bytes: usize, limits: &Limits) -> Result<(), CallError> {
         return Ok(());
     }
     Err(CallError::limit(LimitHit {
-        setting: "result",
+        setting: "result".into(),
         allowed: format!("{} of result", limits.result),
         used: "it answers with more".to_owned(),
     }))

@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
         "../../wit/tools",
         "../../wit/lifecycle",
         "../../wit/ui",
+        "../../wit/secrets",
     ],
     inline: "
         package portreeve:host-side;
@@ -18,10 +19,21 @@ wasmtime::component::bindgen!({
             import portreeve:host/context@0.1.0;
             import portreeve:host/config@0.1.0;
             import portreeve:ui/progress@0.1.0;
+            import portreeve:secrets/store@0.1.0;
+            import portreeve:secrets/inject@0.1.0;
+            import portreeve:secrets/reveal@0.1.0;
             export portreeve:tools/provider@0.1.0;
             export portreeve:lifecycle/lifecycle@0.1.0;
         }
     ",
     world: "portreeve:host-side/everything",
+    imports: {
+        "portreeve:secrets/store": async,
+        "portreeve:secrets/inject": async,
+        "portreeve:secrets/reveal": async,
+    },
     exports: { default: async },
+    with: {
+        "portreeve:secrets/store.secret": crate::capability::secrets::SecretHandle,
+    },
 });

@@ -1,9 +1,10 @@
 //! Why a component could not be made ready, and why a call failed.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Why a component could not be made ready to run, or the runtime not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +61,7 @@ impl Error {
 }
 
 /// The closed set of codes of `portreeve:types`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "documented where they are defined: wit/types")]
 pub enum ErrorCode {
@@ -105,7 +106,7 @@ impl std::fmt::Display for ErrorCode {
 }
 
 /// What went wrong, as `portreeve:types` defines it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// The class, from a closed list.
     pub code: ErrorCode,
@@ -133,7 +134,7 @@ impl Failure {
 }
 
 /// Who says that a call failed. The three never look alike to a caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The plugin said so, or broke.
@@ -145,10 +146,10 @@ pub enum Origin {
 }
 
 /// A limit that was reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitHit {
     /// The setting that raises it, as in `limits = { … }`.
-    pub setting: &'static str,
+    pub setting: Cow<'static, str>,
     /// What is allowed, with its unit.
     pub allowed: String,
     /// What was used or asked for, with its unit.
@@ -156,7 +157,7 @@ pub struct LimitHit {
 }
 
 /// Why a call gave no answer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CallError {
     /// Who says so.
     pub origin: Origin,
@@ -164,7 +165,8 @@ pub struct CallError {
     pub failure: Failure,
     /// The limit that was reached, if that was the reason.
     pub limit: Option<LimitHit>,
-    /// What only the host's log may know.
+    /// What only the host's log may know: it goes nowhere else.
+    #[serde(skip)]
     pub log: Option<String>,
 }
 
@@ -215,7 +217,7 @@ impl CallError {
 
     /// A limit was reached.
     pub fn limit(hit: LimitHit) -> CallError {
-        let (code, sentence) = match hit.setting {
+        let (code, sentence) = match &*hit.setting {
             "timeout" => (ErrorCode::Timeout, "the call took longer than"),
             "queue" => (ErrorCode::RateLimited, "too many calls: there may be"),
             _ => (ErrorCode::QuotaExceeded, "the call went over its limit of"),

@@ -11,10 +11,11 @@ use wasmtime::{CallHook, Engine, Store, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::bindings::portreeve::{host, ui};
+use crate::bindings::portreeve::{host, secrets, ui};
 use crate::capability::config::Config;
 use crate::capability::network::{Closed, HEADER_BYTES_MAX};
 use crate::capability::progress::{NoProgress, ProgressSink};
+use crate::capability::secrets::{NoSecrets, SecretSource};
 use crate::error::LimitHit;
 use crate::limiter::Limiter;
 use crate::output::{Output, OutputSink, Stream};
@@ -42,6 +43,8 @@ pub struct CallContext {
     pub config: Config,
     /// Takes the guest's progress reports.
     pub progress: Arc<dyn ProgressSink>,
+    /// Gives the guest its secrets.
+    pub secrets: Arc<dyn SecretSource>,
     /// Takes what the guest writes to stdout and stderr.
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
@@ -56,6 +59,7 @@ impl CallContext {
             caller: String::new(),
             config: Config::default(),
             progress: Arc::new(NoProgress),
+            secrets: Arc::new(NoSecrets),
             output,
             cancel: CancellationToken::new(),
         }
@@ -75,6 +79,8 @@ pub(crate) struct Guest {
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
+    /// Bytes of the call's arguments.
+    pub(crate) bytes_in: u64,
     /// Bytes that the host may copy out of the guest in one host call, and as its result.
     copy_max: usize,
     result_max: usize,
@@ -82,6 +88,13 @@ pub(crate) struct Guest {
     fuel_after_host: Option<u64>,
     /// Whether the guest's export has returned, so that what is copied is its result.
     pub(crate) returned: bool,
+}
+
+impl Guest {
+    /// What the guest holds handles to.
+    pub(crate) fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
+    }
 }
 
 impl WasiView for Guest {
@@ -111,6 +124,9 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     host::context::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     host::config::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     ui::progress::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    secrets::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    secrets::inject::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     Ok(linker)
 }
 
@@ -150,6 +166,7 @@ pub(crate) fn store(
             deadline,
             fuel_left: limits.fuel,
             progress_next: None,
+            bytes_in: 0,
             copy_max: limits.host_call.as_usize(),
             result_max: limits.result.as_usize(),
             fuel_after_host: None,
@@ -203,7 +220,7 @@ fn meter(mut store: StoreContextMut<'_, Guest>, hook: CallHook) -> wasmtime::Res
 /// The limit of fuel, where `allowed` is known.
 pub(crate) fn out_of_fuel(allowed: Option<u64>) -> LimitHit {
     LimitHit {
-        setting: "fuel",
+        setting: "fuel".into(),
         allowed: allowed.map_or_else(
             || "the fuel it has".to_owned(),
             |fuel| format!("{fuel} units of fuel"),

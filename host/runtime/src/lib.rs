@@ -30,6 +30,7 @@ pub use answer::{Content, Outcome};
 pub use cache::make_private_dir;
 pub use capability::config::Config;
 pub use capability::progress::{ProgressReport, ProgressSink};
+pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use compile::{CompileLimits, compiler_process};
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;

@@ -58,7 +58,7 @@ impl Limiter {
         }
         let max = self.host_calls_max;
         Err(self.stop(LimitHit {
-            setting: "host-calls",
+            setting: "host-calls".into(),
             allowed: format!("{max} calls into the host"),
             used: "it makes more".to_owned(),
         }))
@@ -84,7 +84,7 @@ impl ResourceLimiter for Limiter {
             // An error stops the guest with a clear reason; `false` would reach it as -1,
             // which Rust guests answer by trapping without one.
             return Err(self.stop(LimitHit {
-                setting: "memory",
+                setting: "memory".into(),
                 allowed: format!("{} of memory", ByteSize(self.memory_max as u64)),
                 used: format!("it asks for {}", ByteSize(total as u64)),
             }));
@@ -109,7 +109,7 @@ impl ResourceLimiter for Limiter {
             .saturating_add(desired);
         if total > self.elements_max {
             return Err(self.stop(LimitHit {
-                setting: "table-elements",
+                setting: "table-elements".into(),
                 allowed: format!("{} table elements", self.elements_max),
                 used: format!("it asks for {total}"),
             }));

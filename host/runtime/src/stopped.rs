@@ -47,13 +47,13 @@ pub(crate) fn explain(error: wasmtime::Error, store: &Store<Guest>, limits: &Lim
     if said("fuel allocated for hostcalls has been exhausted") {
         return CallError::limit(if guest.returned {
             LimitHit {
-                setting: "result",
+                setting: "result".into(),
                 allowed: format!("{} of result", limits.result),
                 used: "it answers with more".to_owned(),
             }
         } else {
             LimitHit {
-                setting: "host-call",
+                setting: "host-call".into(),
                 allowed: format!("{} in one call into the host", limits.host_call),
                 used: "it hands over more".to_owned(),
             }
@@ -69,7 +69,7 @@ pub(crate) fn explain(error: wasmtime::Error, store: &Store<Guest>, limits: &Lim
     ] {
         if said(&format!("resource limit exceeded: {kind} count too high")) {
             return CallError::limit(LimitHit {
-                setting,
+                setting: setting.into(),
                 allowed: format!("{max} {setting}"),
                 used: "it has more".to_owned(),
             });
@@ -88,7 +88,7 @@ fn trapped(trap: Trap, limits: &Limits) -> CallError {
     match trap {
         Trap::OutOfFuel => CallError::limit(out_of_fuel(Some(limits.fuel))),
         Trap::StackOverflow => CallError::limit(LimitHit {
-            setting: "stack",
+            setting: "stack".into(),
             allowed: format!("{} of stack", limits.stack),
             used: "its calls nest too deeply".to_owned(),
         }),
@@ -102,7 +102,7 @@ fn trapped(trap: Trap, limits: &Limits) -> CallError {
 
 fn handles(limits: &Limits) -> LimitHit {
     LimitHit {
-        setting: "handles",
+        setting: "handles".into(),
         allowed: format!("{} handles", limits.handles),
         used: "it holds that many".to_owned(),
     }

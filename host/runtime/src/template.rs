@@ -8,6 +8,7 @@ use portreeve_manifest::json::{self, JsonLimits};
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::time::Instant;
 use wasmtime::Store;
@@ -48,7 +49,7 @@ pub enum Target<'a> {
 }
 
 /// What a call used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
     /// Wall-clock time, from the making of the instance to the answer.
     pub duration: Duration,
@@ -60,6 +61,10 @@ pub struct Usage {
     pub host_calls: u64,
     /// Bytes written to stdout and stderr, dropped ones included.
     pub output_bytes: u64,
+    /// Bytes of its arguments, as JSON.
+    pub bytes_in: u64,
+    /// Bytes of its answer, roughly: without what JSON would add.
+    pub bytes_out: u64,
 }
 
 /// The end of a call.
@@ -179,7 +184,7 @@ impl Template {
             () = cancel.cancelled() => Err(CallError::cancelled()),
             done = self.enter(&mut store, work, limits) => done,
             () = tokio::time::sleep_until(deadline) => Err(CallError::limit(LimitHit {
-                setting: "timeout",
+                setting: "timeout".into(),
                 allowed: portreeve_manifest::duration::HumanDuration(limits.timeout).to_string(),
                 used: format!("it was stopped after {} ms", started.elapsed().as_millis()),
             })),
@@ -191,6 +196,11 @@ impl Template {
             memory_peak: guest.limiter.memory_peak as u64,
             host_calls: guest.limiter.host_calls,
             output_bytes: guest.output.finish(limits.output),
+            bytes_in: guest.bytes_in,
+            bytes_out: match &result {
+                Ok(Done::Outcome(outcome)) => outcome.bytes(),
+                _ => 0,
+            },
         };
         Finished { result, usage }
     }
@@ -207,11 +217,14 @@ impl Template {
             Work::ListTools => Prepared::ListTools,
             Work::Call(Target::Tool(name), arguments) => {
                 let text = arguments.to_string();
+                store.data_mut().bytes_in = text.len() as u64;
                 within_arguments(text.len(), limits)?;
                 Prepared::Tool(name, text)
             }
             Work::Call(Target::Function(function), arguments) => {
-                within_arguments(arguments.to_string().len(), limits)?;
+                let bytes = arguments.to_string().len();
+                store.data_mut().bytes_in = bytes as u64;
+                within_arguments(bytes, limits)?;
                 Prepared::Function(function, values::arguments(&function.params, arguments)?)
             }
         };
@@ -361,7 +374,7 @@ pub fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> 
         return Ok(());
     }
     Err(CallError::limit(LimitHit {
-        setting: "arguments",
+        setting: "arguments".into(),
         allowed: format!("{} of arguments", limits.arguments),
         used: format!("they have {bytes} bytes as JSON"),
     }))

@@ -1,6 +1,6 @@
 //! Why the state can't be read or written.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why the state can't be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -18,6 +18,9 @@ pub enum StateError {
         /// The newest that this version knows.
         known: i64,
     },
+    /// There is none.
+    #[error("there is no state in {} yet: nothing has run here", .0.display())]
+    None(PathBuf),
     /// It can't be written: the disk, or its permissions.
     #[error("the state in {} can't be written: {why}; {action}", path.display())]
     ReadOnly {
@@ -53,4 +56,18 @@ pub enum StateError {
     /// The database said something else.
     #[error("the state: {0}")]
     Database(String),
+}
+
+impl StateError {
+    pub(crate) fn unwritable(path: &Path, error: &std::io::Error) -> StateError {
+        StateError::ReadOnly {
+            path: path.to_owned(),
+            why: error.to_string(),
+            action: "make it a file of yours that you can write",
+        }
+    }
+
+    pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> StateError {
+        StateError::Database(format!("{} can't be read: {error}", path.display()))
+    }
 }

@@ -1,16 +1,27 @@
 //! What Portreeve keeps: plugin storage, the audit log, sealed secrets, the history of
 //! grants, usage.
 //!
-//! [`StateStore`] is what a backend must do. One process writes (the owner of the project); any other may read beside it.
+//! [`StateStore`] is what a backend must do; [`SqliteStore`] does it in one file of the
+//! project. One process writes (the owner of the project); any other may read beside it.
 //!
 //! **Architecture invariant:** the only place with SQL. Every row is keyed by project, alias
 //! and tenant. What is acknowledged is on disk.
 #![deny(missing_docs)]
 
+pub mod audit;
 mod error;
+mod key;
 mod rows;
+mod sqlite;
 mod store;
+pub mod usage;
+pub mod vault;
 
 pub use error::StateError;
-pub use rows::{AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan};
+pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
+pub use rows::{
+    AuditRow, AuditText, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow,
+    UsageRow, UsageSpan,
+};
+pub use sqlite::{SqliteStore, StoreConfig};
 pub use store::{ROWS_MAX, StateStore};

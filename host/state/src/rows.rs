@@ -40,20 +40,34 @@ pub struct KvUsed {
 pub struct AuditRow {
     /// Its place: 1, 2, 3 …, without holes.
     pub seq: i64,
-    /// Whom it is about.
+    /// Whom it is about. What counts is what the record says.
     pub holder: Holder,
-    /// When it was written.
-    pub time_ms: i64,
-    /// The kind of event, such as `call` or `grant`.
-    pub kind: String,
-    /// Who did it, or for whom it was done.
-    pub caller: String,
-    /// The call's id; empty outside of calls.
-    pub call: String,
-    /// The rest, a JSON object.
-    pub body: String,
-    /// The chain's code over all of the above and the code of the record before.
-    pub mac: Vec<u8>,
+    /// All that it says: one line of JSON.
+    pub record: String,
+    /// The chain's code over the record and the code of the record before, in hexadecimal.
+    pub mac: String,
+}
+
+impl AuditRow {
+    /// Bytes that it takes, without what the database adds.
+    pub fn bytes(&self) -> u64 {
+        self.record.len().saturating_add(self.mac.len()) as u64
+    }
+}
+
+/// Records of the audit log that follow each other, as one text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditText {
+    /// The place of the first one.
+    pub first: i64,
+    /// The place of the last one.
+    pub last: i64,
+    /// How many there are.
+    pub count: u32,
+    /// The records, a line each.
+    pub records: String,
+    /// Their codes, one after the other.
+    pub macs: String,
 }
 
 /// What stands in for records that were pruned.
@@ -64,9 +78,9 @@ pub struct Checkpoint {
     /// When they were pruned.
     pub time_ms: i64,
     /// The code of the last record that is gone, on which the first that is left builds.
-    pub mac: Vec<u8>,
+    pub mac: String,
     /// The code over this checkpoint.
-    pub seal: Vec<u8>,
+    pub seal: String,
 }
 
 /// One secret, sealed.
@@ -93,6 +107,9 @@ pub struct SecretRow {
     /// When it was last used.
     pub used_ms: Option<i64>,
 }
+
+/// Changes of one plugin's grants that are kept; older ones go.
+pub const HISTORY_ROWS_MAX: u32 = 1_000;
 
 /// One change of what a plugin may do.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.
@@ -52,6 +52,9 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// The records after `seq`, in order, [`ROWS_MAX`] at most.
     async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError>;
 
+    /// The same, as one text; none where there are no more. Much faster to read.
+    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError>;
+
     /// The last record.
     async fn audit_last(&self) -> Result<Option<AuditRow>, StateError>;
 
@@ -73,6 +76,14 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// All secrets, by name.
     async fn secrets(&self) -> Result<Vec<SecretRow>, StateError>;
 
+    /// Notes when a secret was last used.
+    async fn secret_used(
+        &self,
+        holder: &Holder,
+        name: &str,
+        time_ms: i64,
+    ) -> Result<(), StateError>;
+
     /// Removes a secret; whether it was there.
     async fn secret_remove(&self, holder: &Holder, name: &str) -> Result<bool, StateError>;
 
@@ -81,6 +92,9 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
 
     /// The newest changes of a holder, newest first.
     async fn history(&self, holder: &Holder, rows_max: u32) -> Result<Vec<HistoryRow>, StateError>;
+
+    /// The newest change of each holder, [`ROWS_MAX`] at most.
+    async fn history_latest(&self) -> Result<Vec<HistoryRow>, StateError>;
 
     /// Writes rows of usage; those of the same tool and span are replaced.
     async fn usage_put(&self, rows: Vec<UsageRow>) -> Result<(), StateError>;
@@ -93,8 +107,13 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
         to_ms: i64,
     ) -> Result<Vec<UsageRow>, StateError>;
 
-    /// Removes the rows of usage that start before `before_ms`; how many there were.
-    async fn usage_prune(&self, span: UsageSpan, before_ms: i64) -> Result<u64, StateError>;
+    /// Removes the rows of usage that start outside of `from_ms..to_ms`; how many there were.
+    async fn usage_prune(
+        &self,
+        span: UsageSpan,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<u64, StateError>;
 
     /// Bytes that the whole state takes on disk.
     async fn bytes(&self) -> Result<u64, StateError>;

@@ -8,6 +8,7 @@ use wasmparser::{
     WasmFeatures,
 };
 
+use crate::linkage::{Linkage, Makers};
 use crate::sections::Sections;
 use crate::{Error, IntakeLimits, nesting};
 
@@ -31,6 +32,8 @@ pub(crate) struct Intake<'a> {
     /// Whether it needs the component model's asynchronous side (streams, futures, async
     /// functions), as WASI 0.3 does.
     pub(crate) asynchronous: bool,
+    /// Whether it imports only what its code uses.
+    pub(crate) linkage: Linkage,
     /// Its outermost custom sections, as far as they mean something to us.
     pub(crate) sections: Sections<'a>,
 }
@@ -210,10 +213,12 @@ impl<'a> Pass<'a> {
         let mut parser = Parser::new(0);
         parser.set_features(self.features);
         let mut sections = Sections::default();
+        let mut makers = Makers::default();
         let mut types = None;
         for payload in parser.parse_all(self.bytes) {
             let payload = payload?;
             self.measure(&payload)?;
+            makers.note(&payload);
             if let Payload::CustomSection(section) = &payload
                 && self.depth == 1
             {
@@ -240,6 +245,7 @@ impl<'a> Pass<'a> {
             exports: self.exports,
             types,
             asynchronous: false,
+            linkage: makers.linkage(),
             sections,
         })
     }

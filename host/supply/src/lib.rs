@@ -5,6 +5,7 @@
 //! - [`Package::read`] checks that it is a component which this host can run, and says who
 //!   it is ([`manifest`](Package::manifest)), what it offers ([`Tools`]) and what it asks
 //!   of and gives to its host ([`Surface`]);
+//! - [`evidence::compare`] holds an author's requests against those imports;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
 //!
 //! **Architecture invariant:** nothing here compiles or runs a component, and nothing here
@@ -16,8 +17,10 @@ mod bare;
 mod digest;
 mod docs;
 mod error;
+pub mod evidence;
 mod intake;
 mod limits;
+mod linkage;
 mod nesting;
 mod pack;
 mod package;
@@ -29,6 +32,7 @@ mod types;
 pub use digest::{Digest, ParseDigestError};
 pub use error::Error;
 pub use limits::IntakeLimits;
+pub use linkage::Linkage;
 pub use pack::{PackParts, pack};
 pub use package::{Package, Tools};
 pub use surface::Surface;

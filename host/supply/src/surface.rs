@@ -2,8 +2,8 @@
 
 use semver::Version;
 
-use crate::Error;
 use crate::intake::Intake;
+use crate::{Error, Linkage};
 
 /// The component's interface to its host, by names. It says nothing about permissions:
 /// Python and JavaScript guests import whole worlds of which they use little.
@@ -20,6 +20,8 @@ pub struct Surface {
     /// Whether it needs the component model's asynchronous side, as WASI 0.3 does. A
     /// runtime that serves WASI 0.2 only can't run it.
     pub asynchronous: bool,
+    /// Whether it imports only what its code uses, as far as that can be told.
+    pub linkage: Linkage,
     /// What it exports and this host doesn't offer, each with the reason.
     pub skipped: Vec<(String, String)>,
 }
@@ -61,6 +63,7 @@ impl Surface {
             imports: intake.imports.clone(),
             exports: intake.exports.clone(),
             asynchronous: intake.asynchronous,
+            linkage: intake.linkage.clone(),
             ..Surface::default()
         };
         for export in &intake.exports {

@@ -18,6 +18,7 @@ pub mod provider {
             "../../wit/host",
             "../../wit/lifecycle",
             "../../wit/ui",
+            "../../wit/secrets",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

@@ -35,6 +35,7 @@ pub use lifecycle_world::exports::portreeve::lifecycle::lifecycle;
 pub use parameter::Parameter;
 pub use provider::exports::portreeve::tools::provider::{Guest, Outcome};
 pub use provider::portreeve::host::{config, context};
+pub use provider::portreeve::secrets::{inject, reveal, store};
 pub use provider::portreeve::types::types::{Blob, Content, ErrorCode, Failure, Link};
 pub use provider::portreeve::ui::progress;
 pub use tools::{argument, no_such_tool, tool_document};

@@ -4,31 +4,32 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use portreeve_core::control::ControlRequest;
 use portreeve_core::{MANIFEST, Project};
-use portreeve_manifest::edit::{self, EditError, NewPlugin};
-use portreeve_manifest::feature::Feature;
-use portreeve_manifest::grant::RequestItem;
+use portreeve_manifest::edit::{Edit, NewPlugin};
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::plugin::{Origin, PluginManifest};
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::ProjectManifest;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::papers::{read_package, request};
+use super::papers::read_package;
 use crate::context::{Context, manifest_name};
+use crate::review::{self, Choice};
 use crate::{error, output};
 
 /// Install a plugin in the project.
 ///
-/// Installs a plugin: shows what it asks for and writes it into portreeve.toml, whose
-/// comments and layout stay as they are.
+/// Installs a plugin: shows what it asks for, in plain words and by weight, and writes it
+/// into portreeve.toml, whose comments and layout stay as they are.
 ///
-/// Nothing is granted but what `--grant` names; grants can also be written into the file
-/// later.
+/// On a terminal it asks about each request. Elsewhere nothing is granted but what `--grant`
+/// names, or `--yes` allows; `portreeve grant` does it later.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   portreeve add plugins/markdown
-  portreeve add ~/Downloads/github.wasm --alias work-github --grant ui.progress")]
+  portreeve add ~/Downloads/github.wasm --alias work-github --grant ui.progress
+  portreeve add plugins/signer --grant secrets.reveal=signing-key:acme-signing")]
 pub(crate) struct Add {
     /// A component file, or a directory that holds one.
     path: PathBuf,
@@ -37,12 +38,16 @@ pub(crate) struct Add {
     #[arg(long, value_name = "NAME")]
     alias: Option<Alias>,
     /// Something that the plugin asks for and may do, such as `ui.progress`; repeat for more.
-    #[arg(long = "grant", value_name = "CAPABILITY")]
+    #[arg(long = "grant", value_name = "CAPABILITY[=VALUE]")]
     grants: Vec<String>,
+    /// Grant everything that it asks for and that can be granted.
+    #[arg(long, conflicts_with = "grants")]
+    yes: bool,
 }
 
 impl Add {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
         let project = context.project()?;
         let (file, package) = read_package(&self.path)?;
         let plugin = &package.manifest;
@@ -52,21 +57,33 @@ impl Add {
                 Alias::new(plugin.id.as_str()).map_err(|error| error::usage(error.to_string()))?
             }
         };
+        let name = manifest_name(&project);
+        if context.manifest(&project)?.plugins.contains_key(&alias) {
+            bail!(
+                "there is a plugin `{alias}` in {name} already: choose another name with --alias, or take that one out with `portreeve remove {alias}`"
+            );
+        }
         let source = self.source(&project)?;
+        if review::is_interactive() {
+            output::note(format!("{} {}", plugin.id, plugin.version));
+        }
+        let choice = Choice {
+            named: &self.grants,
+            all: self.yes,
+        };
         let new = NewPlugin {
-            source: &source,
-            grants: grants(&self.grants, plugin)?,
+            source: source.clone(),
+            grants: review::choose(plugin, &choice, &Map::new())?,
             ..NewPlugin::default()
         };
-        let name = manifest_name(&project);
-        let text = match edit::add_plugin(&name, &project.read_manifest()?, &alias, &new) {
-            Err(EditError::Taken(alias)) => bail!(
-                "there is a plugin `{alias}` in {name} already: choose another name with --alias, or take its table [plugins.{alias}] out first"
-            ),
-            edited => edited?,
-        };
+        let edit = Edit::Add(alias.clone(), new.clone());
+        let text = edit.apply(&name, &project.read_manifest()?)?;
         let missing = check(&name, &text, &alias, plugin)?;
-        project.write_manifest(&text)?;
+        let request = ControlRequest::Edit {
+            edit,
+            agreed: Some(package.digest.to_string()),
+        };
+        context.ask(project, "adding it", request)?;
         let requests = plugin.requests.items();
         let result = json!({
             "alias": alias,
@@ -84,7 +101,7 @@ impl Add {
                 "added {} {} as `{alias}` to {name}\n",
                 plugin.id, plugin.version
             );
-            shown.push_str(&show_requests(plugin, &requests, &new.grants));
+            shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
             if missing.is_empty() {
                 shown.push_str(&format!(
                     "next: `portreeve list`, or `portreeve call {alias} TOOL`"
@@ -141,54 +158,6 @@ fn relative(path: &Path, dir: &Path) -> Option<PathBuf> {
     Some(relative)
 }
 
-/// The named capabilities as the manifest writes them.
-fn grants(names: &[String], plugin: &PluginManifest) -> anyhow::Result<Map<String, Value>> {
-    let mut grants = Map::new();
-    for name in names {
-        let Some(feature) = Feature::ALL
-            .into_iter()
-            .find(|feature| feature.name() == name)
-        else {
-            let known = Feature::ALL
-                .into_iter()
-                .filter(|feature| feature.enforced());
-            let known: Vec<_> = known.map(Feature::name).collect();
-            return Err(error::usage(format!(
-                "there is no capability `{name}`; this version can grant {}",
-                known.join(", ")
-            )));
-        };
-        if !feature.enforced() {
-            bail!(
-                "`{name}` can't be granted by this version of Portreeve: it does not enforce it yet"
-            );
-        }
-        if plugin.origin == Origin::Declared && !plugin.requests.has(feature) {
-            bail!(
-                "{} {} does not ask for `{name}`: leave the grant out, or check that it is the plugin you mean",
-                plugin.id,
-                plugin.version
-            );
-        }
-        match name.split_once('.') {
-            Some((group, what)) => {
-                let group = grants
-                    .entry(group)
-                    .or_insert_with(|| Value::Object(Map::new()));
-                if let Some(group) = group.as_object_mut() {
-                    group.insert(what.to_owned(), true.into());
-                }
-            }
-            None => {
-                return Err(error::usage(format!(
-                    "`{name}` needs more than a yes: write `grants.{name}` into {MANIFEST}"
-                )));
-            }
-        }
-    }
-    Ok(grants)
-}
-
 /// Reads the edited text as the host will. Gives the settings that are still missing.
 fn check(
     file: &str,
@@ -213,36 +182,6 @@ fn check(
             format!("{}: {}", path.join("."), error.message)
         })
         .collect())
-}
-
-fn show_requests(
-    plugin: &PluginManifest,
-    requests: &[RequestItem],
-    granted: &Map<String, Value>,
-) -> String {
-    if requests.is_empty() {
-        let why = match plugin.origin {
-            Origin::Declared => "it asks for nothing",
-            Origin::Inferred => "it carries no manifest and so asks for nothing",
-        };
-        return format!("{why}\n");
-    }
-    let mut shown = "it asks for\n".to_owned();
-    for item in requests {
-        let given = item
-            .feature
-            .name()
-            .split_once('.')
-            .and_then(|(group, what)| granted.get(group)?.get(what))
-            .is_some();
-        let state = match (given, item.grantable) {
-            (true, _) => " [granted]",
-            (false, true) => " [not granted]",
-            (false, false) => "",
-        };
-        shown.push_str(&format!("  {}{state}\n", request(item)));
-    }
-    shown
 }
 
 #[cfg(test)]

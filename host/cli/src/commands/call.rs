@@ -9,12 +9,12 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::Args;
+use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_core::{
-    CallError, CallRequest, CallResponse, Caller, Content, ErrorCode, Origin, Outcome,
-    PluginStatus, RegisteredTool, Registry, Usage,
+    CallError, CallResponse, Content, ErrorCode, Origin, Outcome, PluginView, ProjectView,
+    ToolView, Usage,
 };
 use portreeve_manifest::json::{self, JsonLimits};
-use portreeve_manifest::tool::exposed_name;
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::papers::bytes;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::progress::Progress;
+use crate::session::Session;
 use crate::{error, output, text};
 
 /// How long an interrupted call may take to end.
@@ -79,40 +80,52 @@ impl Call {
             ));
         }
         let project = context.project()?;
-        let response = context.block_on(async {
-            let host = context.host(project).await?;
-            let registry = host.registry();
-            let tool = find(&registry, &words)?;
-            let arguments = self.arguments(tool, words.arguments)?;
+        context.block_on(async {
             let progress = Arc::new(Progress::new());
-            progress.quick_step(&format!("calling {}", tool.name));
             let cancel = CancellationToken::new();
-            let call = host.call(CallRequest {
-                caller: Caller::local("call"),
-                tool: tool.name.clone(),
-                arguments,
-                progress: Some(progress.clone()),
-                cancel: cancel.clone(),
-            });
-            let response = interruptible(call, &cancel).await;
+            let mut session = Session::open(project).await?;
+            let called = self.call(&mut session, &words, &progress, &cancel).await;
             progress.clear();
-            host.flush_log().await;
-            response
-        })?;
-        self.show(context, &response)
+            // Before waiting for what others asked of this process meanwhile.
+            let shown = called.and_then(|response| self.show(context, &response));
+            session.end().await;
+            shown
+        })
+    }
+
+    async fn call(
+        &self,
+        session: &mut Session,
+        words: &Words<'_>,
+        progress: &Arc<Progress>,
+        cancel: &CancellationToken,
+    ) -> anyhow::Result<CallResponse> {
+        let answer = session.ask(ControlRequest::Project, progress, cancel).await;
+        let ControlAnswer::Project(view) = answer? else {
+            bail!("the owner of the project answered something else");
+        };
+        let (plugin, tool) = find(&view, words)?;
+        let request = ControlRequest::Call {
+            tool: tool.name.clone(),
+            arguments: self.arguments(plugin, tool, words.arguments)?,
+        };
+        progress.quick_step(&format!("calling {}", tool.name));
+        let call = session.ask(request, progress, cancel);
+        match interruptible(call, cancel).await?? {
+            ControlAnswer::Called(response) => Ok(*response),
+            _ => bail!("the owner of the project answered something else"),
+        }
     }
 
     /// The arguments, as strictly read as a client's.
     fn arguments(
         &self,
-        tool: &RegisteredTool,
+        plugin: &PluginView,
+        tool: &ToolView,
         given: Option<&str>,
     ) -> anyhow::Result<Map<String, Value>> {
         let limits = JsonLimits {
-            bytes_max: tool
-                .plugin
-                .limits()
-                .map_or(1 << 20, |limits| limits.arguments.as_usize()),
+            bytes_max: usize::try_from(plugin.arguments_max).unwrap_or(usize::MAX),
             ..JsonLimits::default()
         };
         let read = |text: &str, from: &str| match json::parse(text, &limits) {
@@ -128,7 +141,7 @@ impl Call {
                 let text = read_arguments(file, limits.bytes_max)?;
                 read(&text, &file.display().to_string())
             }
-            (None, None) => pairs(&self.args, &tool.tool().input_schema, &limits),
+            (None, None) => pairs(&self.args, &tool.tool.input_schema, &limits),
         }
     }
 
@@ -192,28 +205,31 @@ fn split(words: &[String]) -> anyhow::Result<Words<'_>> {
 }
 
 /// The tool that is meant.
-fn find<'a>(registry: &'a Registry, words: &Words<'_>) -> anyhow::Result<&'a RegisteredTool> {
+fn find<'a>(
+    view: &'a ProjectView,
+    words: &Words<'_>,
+) -> anyhow::Result<(&'a PluginView, &'a ToolView)> {
     /// Names that are like enough to be meant.
     const LIKENESS_MIN: f64 = 0.75;
     const SUGGESTIONS_MAX: usize = 3;
     let name = match words.alias {
-        Some(alias) => exposed_name(alias, words.tool),
+        Some(alias) => ProjectView::tool_name(alias, words.tool),
         None => words.tool.to_owned(),
     };
-    if let Some(tool) = registry.tool(&name) {
-        return Ok(tool);
+    if let Some(found) = view.tool(&name) {
+        return Ok(found);
     }
     let alias = words.alias.or_else(|| Some(words.tool.split_once("__")?.0));
-    let plugin = alias.and_then(|alias| registry.plugin(alias));
+    let plugin = alias.and_then(|alias| view.plugin(alias));
     if let Some(plugin) = plugin
-        && let PluginStatus::Failed(why) = &plugin.status
+        && let Some(why) = &plugin.reason
     {
         bail!("the plugin `{}` can't be used: {why}", plugin.alias);
     }
-    let mut like: Vec<(f64, &str)> = registry
+    let mut like: Vec<(f64, &str)> = view
         .tools()
-        .map(|tool| {
-            let own = strsim::normalized_damerau_levenshtein(words.tool, &tool.tool().name);
+        .map(|(_, tool)| {
+            let own = strsim::normalized_damerau_levenshtein(words.tool, &tool.tool.name);
             (
                 strsim::normalized_damerau_levenshtein(&name, &tool.name).max(own),
                 tool.name.as_str(),
@@ -281,10 +297,10 @@ fn pairs(
 }
 
 /// Waits for the call; an interrupt cancels it.
-async fn interruptible(
-    call: impl Future<Output = CallResponse>,
+async fn interruptible<T>(
+    call: impl Future<Output = T>,
     cancel: &CancellationToken,
-) -> anyhow::Result<CallResponse> {
+) -> anyhow::Result<T> {
     // Before the call begins: without it, an interrupt would end the process at once.
     let mut interrupts = signal(SignalKind::interrupt()).context("interrupts can't be noticed")?;
     tokio::pin!(call);

@@ -3,24 +3,31 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portreeve_manifest::grant::RequestItem;
+use portreeve_manifest::grant::Requests;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_runtime::Runtime;
+use portreeve_supply::evidence::{Evidence, Verdict, compare};
 use portreeve_supply::{IntakeLimits, Package, source};
 use serde::Serialize;
 use serde_json::json;
 
-use super::papers::{AuthorFile, request};
+use super::papers::AuthorFile;
 use crate::cargo::Crate;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::progress::Progress;
-use crate::{error, places};
+use crate::{error, places, review};
 
 /// Check a plugin's files without building it.
 ///
 /// Checks a plugin's directory without building it: plugin.toml, Cargo.toml, and the package
 /// in dist/ if there is one.
+///
+/// What plugin.toml requests is held against the interfaces that the package imports: a
+/// request that nothing imports is unneeded, and what is imported without a request will be
+/// refused. Hosts, paths and names can't be seen in imports, and where a guest language
+/// imports more than it uses, the answer is `unknown`.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -43,6 +50,8 @@ struct Finding {
 #[serde(rename_all = "kebab-case")]
 enum Level {
     Fine,
+    /// Nothing tells.
+    Unknown,
     Warning,
     Error,
 }
@@ -70,7 +79,7 @@ impl Check {
         });
         context
             .output
-            .result(&result, || show(&findings, &requests))?;
+            .result(&result, || show(&findings, manifest))?;
         if findings.iter().any(|finding| finding.level == Level::Error) {
             return Err(error::shown(Exit::Failed));
         }
@@ -134,6 +143,7 @@ impl Check {
                 format!("{file} was packed with another plugin.toml: run `portreeve build`"),
             ));
         }
+        findings.extend(check_imports(&author.manifest.requests, &package));
         // Whether every import is there can only be said by linking.
         let loaded = context.block_on(async {
             let progress = Progress::new();
@@ -160,23 +170,84 @@ impl Check {
     }
 }
 
-fn show(findings: &[Finding], requests: &[RequestItem]) -> String {
+/// What the author asks for against what the package imports.
+fn check_imports(requests: &Requests, package: &Package) -> Vec<Finding> {
+    let evidence = compare(requests, &package.surface);
+    let mut findings: Vec<_> = evidence.iter().filter_map(judge).collect();
+    // One sentence for all that can't be told, since the reason is one.
+    if let Some(doubt) = package.surface.linkage.doubt() {
+        for (verdict, what) in [
+            (Verdict::PerhapsUnneeded, "which it requests and imports"),
+            (
+                Verdict::PerhapsUnrequested,
+                "which it imports without a request (that use would be refused)",
+            ),
+        ] {
+            let names: Vec<_> = evidence
+                .iter()
+                .filter(|found| found.verdict == verdict)
+                .map(|found| format!("`{}`", found.feature))
+                .collect();
+            if !names.is_empty() {
+                findings.push(Finding {
+                    level: Level::Unknown,
+                    message: format!("whether it uses {}, {what}: {doubt}", names.join(", ")),
+                });
+            }
+        }
+    }
+    if !evidence.is_empty() {
+        findings.push(Finding {
+            level: Level::Unknown,
+            message: "which hosts, paths and names it uses: imports don't show them".to_owned(),
+        });
+    }
+    findings
+}
+
+/// What is known of one capability; none where nothing is, or where all is told together.
+fn judge(found: &Evidence) -> Option<Finding> {
+    let name = found.feature;
+    let interfaces = found.interfaces.join(", ");
+    let (level, message) = match found.verdict {
+        Verdict::Fits => (
+            Level::Fine,
+            format!("it requests `{name}`, and imports {interfaces}"),
+        ),
+        Verdict::Unneeded => (
+            Level::Warning,
+            format!(
+                "it requests `{name}`, but imports nothing that uses it ({interfaces}): take the request out of plugin.toml, so that no operator has to decide on it"
+            ),
+        ),
+        Verdict::Unrequested => (
+            Level::Warning,
+            format!(
+                "it imports {interfaces}, but does not request `{name}`, so that use will be refused: request it in plugin.toml, or leave out the code that uses it"
+            ),
+        ),
+        Verdict::Unseen => (
+            Level::Unknown,
+            format!(
+                "whether it uses `{name}`, which it requests: no import of this version shows that"
+            ),
+        ),
+        Verdict::PerhapsUnneeded | Verdict::PerhapsUnrequested => return None,
+    };
+    Some(Finding { level, message })
+}
+
+fn show(findings: &[Finding], manifest: &PluginManifest) -> String {
     let mut shown = String::new();
     for finding in findings {
         let level = match finding.level {
             Level::Fine => "fine",
+            Level::Unknown => "unknown",
             Level::Warning => "warning",
             Level::Error => "error",
         };
         shown.push_str(&format!("{level}: {}\n", finding.message));
     }
-    if requests.is_empty() {
-        shown.push_str("it asks for nothing");
-    } else {
-        shown.push_str("it asks for\n");
-        for item in requests {
-            shown.push_str(&format!("  {}\n", request(item)));
-        }
-    }
+    shown.push_str(&review::describe_all(manifest, None));
     shown
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use clap::Args;
-use portreeve_core::{Ownership, PluginStatus, Project};
+use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_core::{Ownership, Project, Role};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{Runtime, RuntimeConfig};
 use portreeve_supply::Digest;
@@ -258,9 +259,14 @@ fn project(context: &Context) -> anyhow::Result<Vec<Finding>> {
     };
     let mut findings = vec![owner(&project)];
     let dir = project.dir().display().to_string();
-    let registry = context.block_on(async { Ok(context.host(project).await?.registry()) });
-    let registry = match registry {
-        Ok(registry) => registry,
+    let answer = context.ask(project, "reading the plugins", ControlRequest::Project);
+    let view = match answer {
+        Ok(ControlAnswer::Project(view)) => view,
+        Ok(_) => {
+            let found = "its owner answered something else";
+            findings.push(Finding::broken("project", found.to_owned(), "end it"));
+            return Ok(findings);
+        }
         Err(error) => {
             findings.push(Finding::broken(
                 "project",
@@ -270,14 +276,14 @@ fn project(context: &Context) -> anyhow::Result<Vec<Finding>> {
             return Ok(findings);
         }
     };
-    let plugins = count(registry.plugins().len(), "plugin");
-    let tools = count(registry.tools().len(), "tool");
+    let plugins = count(view.plugins.len(), "plugin");
+    let tools = count(view.tools().count(), "tool");
     findings.push(Finding::fine(
         "project",
         format!("{dir}: {plugins}, {tools}"),
     ));
-    for plugin in registry.plugins() {
-        if let PluginStatus::Failed(why) = &plugin.status {
+    for plugin in &view.plugins {
+        if let Some(why) = &plugin.reason {
             findings.push(Finding::broken(
                 "plugin",
                 format!("{}: {why}", plugin.alias),
@@ -292,27 +298,28 @@ fn project(context: &Context) -> anyhow::Result<Vec<Finding>> {
 }
 
 fn owner(project: &Project) -> Finding {
-    match project.own() {
+    match project.own(Role::Command) {
         Ok(Ownership::Mine(_)) => {
             Finding::fine("owner", "no `portreeve serve` runs for this project")
         }
-        Ok(Ownership::Other { socket }) => match std::os::unix::net::UnixStream::connect(&socket) {
-            Ok(_) => Finding::fine(
-                "owner",
-                format!(
-                    "a `portreeve serve` runs, and listens on {}",
-                    socket.display()
+        Ok(Ownership::Other(None)) => Finding::warning(
+            "owner",
+            "a process owns the project, but does not say where it listens".to_owned(),
+            "wait a moment if it has just been started; else end it",
+        ),
+        Ok(Ownership::Other(Some(other))) => {
+            let path = other.control.display();
+            match std::os::unix::net::UnixStream::connect(&other.control) {
+                Ok(_) => {
+                    Finding::fine("owner", format!("a process runs it, and listens on {path}"))
+                }
+                Err(error) => Finding::warning(
+                    "owner",
+                    format!("a process owns the project, but does not answer on {path}: {error}"),
+                    "wait a moment if it has just been started; else end it",
                 ),
-            ),
-            Err(error) => Finding::warning(
-                "owner",
-                format!(
-                    "a process owns the project, but does not answer on {}: {error}",
-                    socket.display()
-                ),
-                "wait a moment if it has just been started; else end it",
-            ),
-        },
+            }
+        }
         Err(error) => Finding::broken(
             "owner",
             error.to_string(),

@@ -10,9 +10,9 @@ use portreeve_manifest::tool::Tool;
 use portreeve_supply::{Package, Tools};
 use serde_json::{Value, json};
 
-use super::papers::{bytes, count, read_package, request};
+use super::papers::{bytes, count, read_package};
 use crate::context::Context;
-use crate::{output, text};
+use crate::{output, review, text};
 
 /// Say what a component is, what it offers and what it asks for.
 ///
@@ -138,8 +138,9 @@ pub(crate) fn show(file: &Path, package: &Package) -> String {
         );
     }
     show_tools(&mut shown, package);
-    let requests: Vec<_> = manifest.requests.items().iter().map(request).collect();
-    list(&mut shown, "request", &requests);
+    let requests = manifest.requests.items().len();
+    let _ = write!(shown, "\n{}: ", count(requests, "request"));
+    shown.push_str(&review::describe_all(manifest, None));
     list(&mut shown, "import", &package.surface.imports);
     list(&mut shown, "export", &package.surface.exports);
     let skipped: Vec<_> = package

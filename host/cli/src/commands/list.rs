@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
+use anyhow::bail;
 use clap::Args;
-use portreeve_core::{Plugin, PluginStatus, Project, RegisteredTool, Registry};
-use serde_json::{Value, json};
+use portreeve_core::ProjectView;
+use portreeve_core::control::{ControlAnswer, ControlRequest};
 
 use crate::context::Context;
-use crate::progress::Progress;
-use crate::{output, text};
+use crate::text;
 
 /// List the project's plugins and their tools.
 ///
@@ -18,86 +18,102 @@ use crate::{output, text};
 #[command(after_help = "\
 Examples:
   portreeve list
+  portreeve list --grants     what each plugin asks for and is granted
   portreeve list --json       with the schemas of all tools")]
-pub(crate) struct List {}
+pub(crate) struct List {
+    /// Show what each plugin asks for and is granted, instead of its tools.
+    #[arg(long)]
+    grants: bool,
+}
 
 impl List {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         context.log()?;
         let project = context.project()?;
-        let registry = context.block_on(async {
-            let progress = Progress::new();
-            progress.quick_step("reading the plugins");
-            Ok(context.host(project.clone()).await?.registry())
-        })?;
-        context
-            .output
-            .result(&describe(&project, &registry), || show(&project, &registry))
+        let request = ControlRequest::Project;
+        let ControlAnswer::Project(view) = context.ask(project, "reading the plugins", request)?
+        else {
+            bail!("the owner of the project answered something else");
+        };
+        context.output.result(&view, || {
+            if self.grants {
+                show_grants(&view)
+            } else {
+                show(&view)
+            }
+        })
     }
 }
 
-fn tools<'a>(
-    registry: &'a Registry,
-    plugin: &'a Plugin,
-) -> impl Iterator<Item = &'a RegisteredTool> {
-    registry
-        .tools()
-        .map(|tool| &**tool)
-        .filter(|tool| tool.plugin.alias == plugin.alias)
-}
-
-fn describe(project: &Project, registry: &Registry) -> Value {
-    let plugins: Vec<_> = registry
-        .plugins()
-        .map(|plugin| {
-            let (status, reason) = match &plugin.status {
-                PluginStatus::Ready => ("ready", None),
-                PluginStatus::Failed(why) => ("failed", Some(why)),
+fn show_grants(view: &ProjectView) -> String {
+    if view.plugins.is_empty() {
+        return show(view);
+    }
+    let mut shown = String::new();
+    for plugin in &view.plugins {
+        let _ = write!(shown, "{}", plugin.alias);
+        if let (Some(id), Some(version)) = (&plugin.id, &plugin.version) {
+            let _ = write!(shown, "  {id} {version}");
+        }
+        if let Some(changed) = &plugin.changed {
+            let time = jiff::Timestamp::from_millisecond(changed.time)
+                .map_or_else(|_| changed.time.to_string(), |time| time.to_string());
+            let _ = write!(
+                shown,
+                "  (last changed {time}: {} by {})",
+                changed.kind, changed.who
+            );
+        }
+        shown.push('\n');
+        if plugin.requests.is_empty() {
+            shown.push_str("  asks for nothing\n");
+        }
+        for request in &plugin.requests {
+            let state = match (request.granted, request.grantable) {
+                (true, _) => "granted",
+                (false, true) => "not granted",
+                (false, false) => "can't be granted by this version",
             };
-            let tools: Vec<_> = tools(registry, plugin)
-                .map(
-                    |tool| json!({ "name": tool.name, "title": tool.title(), "tool": tool.tool() }),
-                )
-                .collect();
-            json!({
-                "alias": plugin.alias,
-                "id": plugin.id(),
-                "version": plugin.version(),
-                "digest": plugin.digest(),
-                "path": output::path(&plugin.path),
-                "status": status,
-                "reason": reason,
-                "tools": tools,
-            })
-        })
-        .collect();
-    json!({ "project": output::path(project.dir()), "plugins": plugins })
+            let _ = writeln!(
+                shown,
+                "  {state:<11}  [{}] {}: {}",
+                request.weight,
+                request.capability,
+                text::line(&request.words)
+            );
+        }
+        if !plugin.grants.is_empty() {
+            let grants = serde_json::Value::Object(plugin.grants.clone()).to_string();
+            let _ = writeln!(shown, "  in force: {}", text::line(&grants));
+        }
+    }
+    shown
 }
 
-fn show(project: &Project, registry: &Registry) -> String {
+fn show(view: &ProjectView) -> String {
     /// Longest description in the overview, in characters.
     const DESCRIPTION_CHARS_MAX: usize = 80;
-    if registry.plugins().len() == 0 {
+    if view.plugins.is_empty() {
         return format!(
             "no plugins in {} yet; `portreeve add PATH` installs one",
-            project.dir().display()
+            view.project
         );
     }
     let mut shown = String::new();
-    for plugin in registry.plugins() {
+    for plugin in &view.plugins {
         let _ = write!(shown, "{}", plugin.alias);
-        if let (Some(id), Some(version)) = (plugin.id(), plugin.version()) {
+        if let (Some(id), Some(version)) = (&plugin.id, &plugin.version) {
             let _ = write!(shown, "  {id} {version}");
         }
-        match &plugin.status {
-            PluginStatus::Ready => shown.push('\n'),
-            PluginStatus::Failed(why) => {
+        match &plugin.reason {
+            None => shown.push('\n'),
+            Some(why) => {
                 let why = text::lines(why).to_string().replace('\n', "\n    ");
                 let _ = writeln!(shown, "  not usable\n    {why}");
             }
         }
-        for tool in tools(registry, plugin) {
-            let about = tool.tool().description.as_deref().unwrap_or_default();
+        for tool in &plugin.tools {
+            let about = tool.tool.description.as_deref().unwrap_or_default();
             let about = text::summary(about, DESCRIPTION_CHARS_MAX);
             let _ = write!(shown, "  {}", tool.name);
             if !about.is_empty() {

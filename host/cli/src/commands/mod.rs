@@ -1,16 +1,22 @@
 //! The commands, a file for each.
 
 mod add;
+mod audit;
 mod build;
 mod call;
 mod check;
 mod doctor;
+mod grant;
 mod init;
 mod inspect;
 mod list;
 mod logs;
 mod papers;
+mod remove;
+mod revoke;
+mod secrets;
 mod serve;
+mod status;
 
 use clap::Subcommand;
 
@@ -24,10 +30,16 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Init(init::Init),
     Add(add::Add),
+    Grant(grant::Grant),
+    Revoke(revoke::Revoke),
+    Remove(remove::Remove),
+    Secrets(secrets::Secrets),
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
+    Status(status::Status),
     Logs(logs::Logs),
+    Audit(audit::Audit),
     Doctor(doctor::Doctor),
 }
 
@@ -39,10 +51,16 @@ impl Command {
             Command::Inspect(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
+            Command::Grant(command) => command.run(context),
+            Command::Revoke(command) => command.run(context),
+            Command::Remove(command) => command.run(context),
+            Command::Secrets(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),
+            Command::Status(command) => command.run(context),
             Command::Logs(command) => command.run(context),
+            Command::Audit(command) => command.run(context),
             Command::Doctor(command) => command.run(context),
         }
     }

@@ -5,11 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use portreeve_manifest::grant::RequestItem;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_supply::{IntakeLimits, Package, source};
-
-use crate::text;
 
 /// The author's file.
 pub(crate) const PLUGIN_MANIFEST: &str = "plugin.toml";
@@ -70,24 +67,6 @@ pub(crate) fn read_package(path: &Path) -> anyhow::Result<(PathBuf, Package)> {
     let package = Package::read(&read.bytes, &read.name(), &limits)
         .with_context(|| read.path.display().to_string())?;
     Ok((read.path, package))
-}
-
-/// One request as a line.
-pub(crate) fn request(item: &RequestItem) -> String {
-    let mut line = item.feature.to_string();
-    for part in [Some(&item.what), item.reason.as_ref()]
-        .into_iter()
-        .flatten()
-    {
-        if !part.is_empty() {
-            line.push_str(": ");
-            line.push_str(&text::line(part).to_string());
-        }
-    }
-    if !item.grantable {
-        line.push_str(" [cannot be granted by this version]");
-    }
-    line
 }
 
 /// A number of bytes for people.

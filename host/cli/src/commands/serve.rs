@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
+use portreeve_core::control::ControlSocket;
 use portreeve_core::{Caller, OwnerLock, Ownership, Project};
 use portreeve_gateway::Error;
 use portreeve_gateway::owner::{OwnerSocket, Proxy};
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::{logging, output, places};
+use crate::{logging, output, places, session};
 
 /// How long calls may take to end once the process shall end.
 const END_TIME_MAX: Duration = Duration::from_secs(5);
@@ -70,7 +72,7 @@ impl Serve {
             match own(&project).await? {
                 Role::Owner(lock) => {
                     logging::to_project(context.verbose, &project)?;
-                    serve(context, project, &lock).await
+                    serve(project, lock).await
                 }
                 Role::Proxy(proxy) => {
                     context.log()?;
@@ -123,32 +125,36 @@ enum Role {
 }
 
 /// Owns the project, or connects to who does. An owner may end at any moment: the project is
-/// then free again.
+/// then free again. One that is there for one command is waited for.
 async fn own(project: &Project) -> anyhow::Result<Role> {
-    let deadline = tokio::time::Instant::now() + OWNER_TIME_MAX;
+    let mut deadline = Instant::now() + OWNER_TIME_MAX;
     loop {
-        let failed = match project.own()? {
+        let failed = match project.own(portreeve_core::Role::Serve)? {
             Ownership::Mine(lock) => return Ok(Role::Owner(lock)),
             // An owner that has its lock and has not yet written where it listens.
-            Ownership::Other { socket } if socket.as_os_str().is_empty() => anyhow::anyhow!(
+            Ownership::Other(None) => anyhow::anyhow!(
                 "another process owns {}, but does not say where it listens: end that `portreeve serve`, then start this one again",
                 project.dir().display()
             ),
-            Ownership::Other { socket } => match Proxy::connect(&socket).await {
+            Ownership::Other(Some(owner)) if owner.role == portreeve_core::Role::Command => {
+                deadline = Instant::now() + OWNER_TIME_MAX;
+                anyhow::anyhow!("a command of portreeve still uses this project")
+            }
+            Ownership::Other(Some(owner)) => match Proxy::connect(&owner.mcp).await {
                 Ok(proxy) => return Ok(Role::Proxy(proxy)),
                 Err(error @ Error::NoAnswer { .. }) => error.into(),
                 Err(error) => return Err(error.into()),
             },
         };
-        if tokio::time::Instant::now() >= deadline {
+        if Instant::now() >= deadline {
             return Err(failed);
         }
-        tokio::time::sleep(OWNER_PAUSE).await;
+        sleep(OWNER_PAUSE).await;
     }
 }
 
 /// Serves the client on standard input and output, and all that come over the socket.
-async fn serve(context: &Context, project: Project, lock: &OwnerLock) -> anyhow::Result<()> {
+async fn serve(project: Project, lock: OwnerLock) -> anyhow::Result<()> {
     if std::io::stdin().is_terminal() {
         output::note(
             "serving MCP on standard input and output; a client is expected there, not a person: see `portreeve serve --print-client-config`",
@@ -156,9 +162,12 @@ async fn serve(context: &Context, project: Project, lock: &OwnerLock) -> anyhow:
     }
     let mut end = End::new()?;
     // Before the plugins are read: others wait for their answers rather than for the socket.
-    let socket = OwnerSocket::bind(lock.socket())?;
+    let socket = OwnerSocket::bind(&lock.sockets().mcp)?;
+    let path = lock.sockets().control.clone();
+    let control = ControlSocket::bind(&path)
+        .with_context(|| format!("the socket {} can't be made", path.display()))?;
     let host = tokio::select! {
-        host = context.host(project) => host?,
+        host = session::open_host(project, lock) => host?,
         () = end.asked() => return Ok(()),
     };
     let _watch = match host.watch().await {
@@ -171,7 +180,11 @@ async fn serve(context: &Context, project: Project, lock: &OwnerLock) -> anyhow:
     tracing::info!(project = %host.project().dir().display(), version = env!("CARGO_PKG_VERSION"), "serving");
     let shutdown = CancellationToken::new();
     let leave = CancellationToken::new();
-    let mut others = tokio::spawn(socket.serve(host.clone(), leave.clone(), shutdown.clone()));
+    let mut others = tokio::spawn({
+        let clients = socket.serve(host.clone(), leave.clone(), shutdown.clone());
+        let commands = control.serve(host.clone(), leave.clone(), shutdown.clone());
+        async move { tokio::join!(clients, commands) }
+    });
     let (reader, writer) = portreeve_gateway::stdio();
     let own = portreeve_gateway::serve_connection(
         host.clone(),
@@ -206,7 +219,7 @@ async fn serve(context: &Context, project: Project, lock: &OwnerLock) -> anyhow:
         {
             tracing::error!(%error, "the connections' task failed");
         }
-        host.flush_log().await;
+        host.close().await;
         served
     });
     match ended.await {

@@ -41,8 +41,11 @@ fn a_component_is_packed_with_its_papers() {
     assert_eq!(seen["digest"], made["digest"]);
     sandbox.run(&["inspect", "."]).exits(0).shows(&[
         "declared by its author",
-        "ui.progress: show how far it has come\n",
-        "ui.notify: tell you when it is done [cannot be granted by this version]",
+        "[low] report how far a call has come\n",
+        "why: show how far it has come",
+        "risk: its words may mislead you",
+        "[low] show you notices",
+        "this version of Portreeve can't grant it",
     ]);
     sandbox
         .run(&["check"])
@@ -93,8 +96,9 @@ fn a_declared_plugin_is_granted_what_it_asks_for() {
         .run_in(&project, &["add", "..", "--grant", "ui.progress"])
         .exits(0)
         .shows(&[
-            "ui.progress: show how far it has come [granted]",
-            "ui.notify: tell you when it is done [cannot be granted by this version]",
+            "[low] report how far a call has come — granted",
+            "why: show how far it has come",
+            "[low] show you notices",
         ]);
     sandbox
         .run_in(

@@ -8,6 +8,7 @@
 
 mod build;
 mod call;
+mod check;
 mod operate;
 mod project;
 mod support;

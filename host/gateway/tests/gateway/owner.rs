@@ -21,7 +21,7 @@ struct Owner {
 }
 
 fn own(project: &TestProject) -> Owner {
-    let path = project.lock.socket().to_owned();
+    let path = project.host.sockets().mcp.clone();
     let socket = OwnerSocket::bind(&path).unwrap();
     let shutdown = CancellationToken::new();
     Owner {
@@ -69,7 +69,7 @@ async fn only_this_user_can_reach_it() {
 async fn clients_of_proxies_see_the_owners_host() {
     let project = TestProject::open().await;
     // The second begins before the owner listens.
-    let (mut early, _) = proxied(project.lock.socket().to_owned());
+    let (mut early, _) = proxied(project.host.sockets().mcp.clone());
     let greeted = tokio::spawn(async move {
         early.greet().await;
         early
@@ -107,7 +107,7 @@ async fn an_owner_that_ends_ends_its_proxies_with_a_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_connects_while_the_owner_leaves_is_served() {
     let project = TestProject::open().await;
-    let path = project.lock.socket().to_owned();
+    let path = project.host.sockets().mcp.clone();
     for _ in 0..20 {
         let socket = OwnerSocket::bind(&path).unwrap();
         let leave = CancellationToken::new();
@@ -138,7 +138,7 @@ async fn whoever_connects_while_the_owner_leaves_is_served() {
 #[tokio::test]
 async fn an_owner_that_does_not_answer_is_named() {
     let project = TestProject::open().await;
-    let connecting = Proxy::connect(project.lock.socket());
+    let connecting = Proxy::connect(&project.host.sockets().mcp);
     let error = timeout(PATIENCE, connecting).await.unwrap().unwrap_err();
     // Whoever connects can try again then.
     assert!(matches!(error, Error::NoAnswer { .. }), "{error:?}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portreeve_core::{Host, HostConfig, MANIFEST, OwnerLock, Ownership, Project};
+use portreeve_core::{Host, HostConfig, MANIFEST, Ownership, Project, Role};
 use portreeve_runtime::{CompileLimits, RuntimeConfig};
 use tempfile::TempDir;
 
@@ -17,7 +17,6 @@ const COMPONENT: &str = r#"(component
 
 pub(crate) struct TestProject {
     pub(crate) host: Arc<Host>,
-    pub(crate) lock: OwnerLock,
     dir: TempDir,
 }
 
@@ -29,7 +28,7 @@ impl TestProject {
         std::fs::write(dir.path().join("calc.wasm"), component).unwrap();
         write_manifest(dir.path(), &["calc"]);
         let project = Project::at(dir.path()).unwrap();
-        let Ownership::Mine(lock) = project.own().unwrap() else {
+        let Ownership::Mine(lock) = project.own(Role::Serve).unwrap() else {
             panic!("the project is new");
         };
         let runtime = RuntimeConfig {
@@ -41,8 +40,15 @@ impl TestProject {
             compile_limits: CompileLimits::default(),
             instances: 1,
         };
-        let host = Host::open(HostConfig { project, runtime }).await.unwrap();
-        TestProject { host, lock, dir }
+        let host = Host::open(HostConfig {
+            project,
+            lock,
+            runtime,
+            user_state: dir.path().join("state"),
+        })
+        .await
+        .unwrap();
+        TestProject { host, dir }
     }
 
     /// Lists these plugins in the manifest instead, and has the host read it.

@@ -8,11 +8,13 @@
 
 mod network;
 mod terms;
+mod words;
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 pub use network::{
     AddressRange, HostPattern, NetworkRule, Ports, RuleError, Scheme, SocketProtocol, SocketRule,
@@ -21,6 +23,8 @@ pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
     ToolPattern, TopicPattern, When,
 };
+
+pub use words::{Weight, refusal};
 
 use crate::feature::Feature;
 use crate::id::Name;
@@ -436,10 +440,32 @@ pub struct RequestItem {
     pub reason: Option<String>,
     /// Whether this version of the host can grant it.
     pub grantable: bool,
+    /// What it means: the plugin may …
+    pub words: String,
+    /// How much harm it can do.
+    pub weight: Weight,
+    /// What could go wrong.
+    pub risk: &'static str,
 }
 
 fn feature_name<S: serde::Serializer>(feature: &Feature, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(feature.name())
+}
+
+impl RequestItem {
+    /// Whether grants, as the file says them ([`Grants::to_json`]), name this request. A rule
+    /// that is granted in other words, wider or narrower, is not found.
+    pub fn is_named_by(&self, granted: &Map<String, Value>) -> bool {
+        let mut path = self.feature.name().split('.');
+        let first = path.next().and_then(|key| granted.get(key));
+        match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
+            Some(Value::Bool(yes)) => *yes,
+            Some(Value::Object(members)) => members.contains_key(&self.what),
+            Some(Value::Array(rules)) => rules.iter().any(|rule| rule.as_str() == Some(&self.what)),
+            Some(_) => true,
+            None => false,
+        }
+    }
 }
 
 impl Requests {
@@ -447,11 +473,15 @@ impl Requests {
     pub fn items(&self) -> Vec<RequestItem> {
         let mut items = Vec::new();
         let mut add = |feature: Feature, what: String, reason: Option<&Reason>| {
+            let told = words::tell(feature, &what);
             items.push(RequestItem {
                 feature,
                 what,
                 reason: reason.map(Reason::to_string),
                 grantable: feature.enforced(),
+                words: told.words,
+                weight: told.weight,
+                risk: told.risk,
             });
         };
         for request in &self.network {
@@ -592,35 +622,99 @@ impl Grants {
             .collect()
     }
 
+    /// What is granted, as the file says it: nothing that is not.
+    pub fn to_json(&self) -> Map<String, Value> {
+        let Ok(Value::Object(mut grants)) = serde_json::to_value(self) else {
+            // Every part of it is text, a number or a flag.
+            return Map::new();
+        };
+        drop_nothing(&mut grants);
+        grants
+    }
+
     /// What the plugin may do: what its manifest requests and these grants allow.
     ///
     /// An inferred manifest is nobody's request; there the grants alone count.
     ///
     /// # Errors
-    /// The capabilities that are granted but not requested: the operator took the plugin
-    /// for something that it is not.
-    pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Feature>> {
-        let requested = |feature: Feature| match plugin.origin {
-            Origin::Declared => plugin.requests.has(feature),
-            Origin::Inferred => true,
-        };
-        let excess: Vec<Feature> = self
+    /// What is granted but not requested: the operator took the plugin for something that it
+    /// is not.
+    pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Excess>> {
+        let declared = plugin.origin == Origin::Declared;
+        let asked = &plugin.requests;
+        let mut excess: Vec<Excess> = self
             .features()
             .into_iter()
-            .filter(|feature| !requested(*feature))
+            .filter(|feature| declared && !asked.has(*feature))
+            .map(|feature| Excess {
+                feature,
+                name: None,
+            })
             .collect();
+        let named = [
+            (
+                Feature::SecretsInject,
+                &self.secrets.inject,
+                &asked.secrets.inject,
+            ),
+            (
+                Feature::SecretsReveal,
+                &self.secrets.reveal,
+                &asked.secrets.reveal,
+            ),
+        ];
+        for (feature, granted, names) in named {
+            // One that is not asked for at all is told once.
+            let other = granted
+                .keys()
+                .filter(|name| declared && !names.is_empty() && !names.contains(name));
+            excess.extend(other.map(|name| Excess {
+                feature,
+                name: Some(name.clone()),
+            }));
+        }
         if !excess.is_empty() {
             return Err(excess);
         }
         Ok(Effective {
             progress: self.ui.progress,
+            inject: self.secrets.inject.clone(),
+            reveal: self.secrets.reveal.clone(),
         })
     }
 }
 
+/// Takes out what says no more than that there is nothing.
+fn drop_nothing(members: &mut Map<String, Value>) {
+    members.retain(|_, value| {
+        if let Value::Object(inner) = value {
+            drop_nothing(inner);
+        }
+        match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(inner) => !inner.is_empty(),
+            _ => true,
+        }
+    });
+}
+
+/// Something that is granted but not requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// The capability.
+    pub feature: Feature,
+    /// What of it, where the rest of it is requested.
+    pub name: Option<Name>,
+}
+
 /// What a plugin may do in the end. Nothing, unless it says so here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effective {
     /// It may report how far a call has come.
     pub progress: bool,
+    /// The secrets that the host puts into its requests, by the plugin's own names.
+    pub inject: BTreeMap<Name, SecretRef>,
+    /// The secrets that it may read, by its own names.
+    pub reveal: BTreeMap<Name, SecretRef>,
 }

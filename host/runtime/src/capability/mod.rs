@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod network;
 pub(crate) mod progress;
+pub(crate) mod secrets;
 
 use crate::bindings::portreeve::types::types as wit;
 use crate::error::{ErrorCode, Failure};

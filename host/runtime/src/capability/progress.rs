@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::bindings::portreeve::types::types as wit;
@@ -16,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(100);
 const MESSAGE_CHARS_MAX: usize = 200;
 
 /// One report of a guest.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ProgressReport {
     /// What is done, in a unit of the guest's choosing.
     pub done: f64,

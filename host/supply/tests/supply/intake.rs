@@ -402,6 +402,7 @@ fn names_of_imports_and_exports() {
             provides_tools: false,
             lifecycle: false,
             asynchronous: false,
+            linkage: Unsaid,
             skipped: [],
         }
     "#]]

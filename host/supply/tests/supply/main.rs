@@ -6,6 +6,8 @@ mod bare;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod intake;

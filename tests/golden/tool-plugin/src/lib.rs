@@ -12,6 +12,7 @@ wit_bindgen::generate!({
         "../../../wit/host",
         "../../../wit/lifecycle",
         "../../../wit/ui",
+        "../../../wit/secrets",
         "../../../wit/plugin",
     ],
     world: "portreeve:plugin/lifecycle-plugin",

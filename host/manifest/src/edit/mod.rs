@@ -1,7 +1,14 @@
 //! Edits of `portreeve.toml` that leave its comments and layout alone: text in, text out.
 
+mod argument;
+mod grants;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, InlineTable, Item, Table};
+
+pub use argument::{ArgumentError, granted_by};
+pub use grants::{Selector, merge};
 
 use crate::diagnostic::Diagnostics;
 use crate::id::Alias;
@@ -22,18 +29,70 @@ pub enum EditError {
     /// A value has no form in TOML.
     #[error("`{0}` is null, which TOML cannot say; leave it out")]
     Null(String),
+    /// There is no such plugin.
+    #[error("there is no plugin `{0}`; `portreeve list` shows what there is")]
+    Unknown(Alias),
+    /// What is to be revoked is not granted.
+    #[error("`{what}` is not granted to `{alias}`: {granted}")]
+    NotGranted {
+        /// The plugin.
+        alias: Alias,
+        /// What was to be revoked.
+        what: String,
+        /// What is granted, in a sentence.
+        granted: String,
+    },
     /// The file puts its plugins where a table cannot be added.
     #[error("`plugins` is an inline table; write it as [plugins.NAME] tables first")]
     Inline,
 }
 
+/// A change of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edit {
+    /// Adds a plugin.
+    Add(Alias, NewPlugin),
+    /// Grants something, on top of what is granted.
+    Grant(Alias, Map<String, Value>),
+    /// Revokes something.
+    Revoke(Alias, Vec<Selector>),
+    /// Takes a plugin out.
+    Remove(Alias),
+}
+
+impl Edit {
+    /// The plugin that it is about.
+    pub fn alias(&self) -> &Alias {
+        let (Edit::Add(alias, _)
+        | Edit::Grant(alias, _)
+        | Edit::Revoke(alias, _)
+        | Edit::Remove(alias)) = self;
+        alias
+    }
+
+    /// The changed text. `file` is the name that diagnostics show.
+    ///
+    /// # Errors
+    /// The edit makes no sense, or the file is not valid before or after.
+    pub fn apply(&self, file: &str, text: &str) -> Result<String, EditError> {
+        match self {
+            Edit::Add(alias, plugin) => add_plugin(file, text, alias, plugin),
+            Edit::Grant(alias, more) => grants::grant(file, text, alias, more),
+            Edit::Revoke(alias, what) => grants::revoke(file, text, alias, what),
+            Edit::Remove(alias) => grants::remove(file, text, alias),
+        }
+    }
+}
+
 /// A plugin to be added.
-#[derive(Clone, Debug, Default)]
-pub struct NewPlugin<'a> {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NewPlugin {
     /// Where it comes from, as `source` says it.
-    pub source: &'a str,
+    pub source: String,
     /// The versions that may run, as `version` says it.
-    pub version: Option<&'a str>,
+    pub version: Option<String>,
     /// Its settings.
     pub config: Map<String, Value>,
     /// Its grants, as in the file: `{"ui": {"progress": true}}`.
@@ -41,14 +100,11 @@ pub struct NewPlugin<'a> {
 }
 
 /// Adds a plugin at the end of the file.
-///
-/// # Errors
-/// The alias is taken, or the file is not valid before or after.
-pub fn add_plugin(
+fn add_plugin(
     file: &str,
     text: &str,
     alias: &Alias,
-    plugin: &NewPlugin<'_>,
+    plugin: &NewPlugin,
 ) -> Result<String, EditError> {
     let project = ProjectManifest::parse(file, text).map_err(EditError::Before)?;
     if project.plugins.contains_key(alias) {
@@ -58,8 +114,8 @@ pub fn add_plugin(
     let trailing = document.trailing().as_str().unwrap_or_default().to_owned();
     document.set_trailing("");
     let mut entry = Table::new();
-    entry.insert("source", toml_edit::value(plugin.source));
-    if let Some(version) = plugin.version {
+    entry.insert("source", toml_edit::value(&plugin.source));
+    if let Some(version) = &plugin.version {
         entry.insert("version", toml_edit::value(version));
     }
     if !plugin.config.is_empty() {
@@ -176,7 +232,7 @@ source   =   "a.wasm"
         value.as_object().unwrap().clone()
     }
 
-    fn check(text: &str, alias: &str, plugin: &NewPlugin<'_>, expected: Expect) {
+    fn check(text: &str, alias: &str, plugin: &NewPlugin, expected: Expect) {
         let shown = match add_plugin("portreeve.toml", text, &alias.parse().unwrap(), plugin) {
             Ok(text) => text,
             Err(error) => error.to_string(),
@@ -187,7 +243,7 @@ source   =   "a.wasm"
     #[test]
     fn plugins_are_added_and_all_else_is_kept() {
         let plain = NewPlugin {
-            source: "plugins/b \"x\"",
+            source: "plugins/b \"x\"".to_owned(),
             ..NewPlugin::default()
         };
         check(
@@ -275,8 +331,8 @@ source   =   "a.wasm"
         "#]],
         );
         let full = NewPlugin {
-            source: "b.wasm",
-            version: Some("^1.4"),
+            source: "b.wasm".to_owned(),
+            version: Some("^1.4".to_owned()),
             config: object(json!({ "owner": "acme", "list": [1, 2.5], "deep": { "a.b": true } })),
             grants: object(json!({ "ui": { "progress": true } })),
         };
@@ -304,7 +360,7 @@ source   =   "a.wasm"
     #[test]
     fn wrong_edits_are_refused() {
         let plugin = |grants: Value| NewPlugin {
-            source: "b.wasm",
+            source: "b.wasm".to_owned(),
             grants: object(grants),
             ..NewPlugin::default()
         };
@@ -351,7 +407,7 @@ source   =   "a.wasm"
             expect!["`plugins` is an inline table; write it as [plugins.NAME] tables first"],
         );
         let remote = NewPlugin {
-            source: "oci://example.com/a",
+            source: "oci://example.com/a".to_owned(),
             ..NewPlugin::default()
         };
         check(
@@ -372,7 +428,7 @@ source   =   "a.wasm"
     fn what_is_added_is_read_back() {
         let config = object(json!({ "a": [{ "b": "\u{1b} \"quoted\" \\" }], "n": -1, "f": 0.5 }));
         let plugin = NewPlugin {
-            source: "b.wasm",
+            source: "b.wasm".to_owned(),
             config: config.clone(),
             ..NewPlugin::default()
         };

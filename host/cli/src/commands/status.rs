@@ -1,0 +1,151 @@
+//! `portreeve status`: how the project does, and what its plugins use.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::bail;
+use clap::Args;
+use jiff::Timestamp;
+use portreeve_core::Status as ProjectStatus;
+use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_state::usage::ToolUse;
+use portreeve_state::{SqliteStore, StateStore};
+use tokio_util::sync::CancellationToken;
+
+use super::audit::moment;
+use super::papers::bytes;
+use crate::context::Context;
+use crate::progress::Progress;
+use crate::session::Session;
+use crate::text;
+
+/// See whether a host runs, and what plugins use.
+///
+/// Shows the host that runs, its load and the alerts that stand, and for each plugin and tool
+/// its calls, errors, latency, fuel, memory and bytes. Without a host it shows what was kept.
+/// Percentiles are up to 6.25 % above what they stand for.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  portreeve status
+  portreeve status --since 15m
+  portreeve status --since 30d --json")]
+pub(crate) struct Status {
+    /// From which moment on: a moment, or how long ago.
+    #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = moment)]
+    since: i64,
+}
+
+impl Status {
+    pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
+        context.log()?;
+        let project = context.project()?;
+        let status = context.block_on(async {
+            if let Some(mut session) = Session::other(&project).await? {
+                let request = ControlRequest::Status { from: self.since };
+                let progress = Arc::new(Progress::new());
+                let answer = session
+                    .ask(request, &progress, &CancellationToken::new())
+                    .await?;
+                return match answer {
+                    ControlAnswer::Status(status) => Ok(*status),
+                    _ => bail!("the owner of the project answered something else"),
+                };
+            }
+            let manifest = context.manifest(&project)?;
+            let aliases: Vec<&str> = manifest
+                .plugins
+                .keys()
+                .map(portreeve_manifest::id::Alias::as_str)
+                .collect();
+            let store: Arc<dyn StateStore> = SqliteStore::read(&project.database()).await?;
+            Ok(ProjectStatus::of(&*store, self.since, &aliases).await?)
+        })?;
+        context.output.result(&status, || show(&status))
+    }
+}
+
+fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |time| time.to_string())
+}
+
+fn show(status: &ProjectStatus) -> String {
+    let mut shown = String::new();
+    // Writing to a string can't fail.
+    match &status.host {
+        None => shown.push_str("no host runs\n"),
+        Some(host) => {
+            let _ = writeln!(
+                shown,
+                "a host runs since {} (process {}, version {}): {} calls run, {} wait",
+                time(host.since),
+                host.pid,
+                host.version,
+                host.running,
+                host.waiting
+            );
+            if let Some(why) = &host.audit_failing {
+                let _ = writeln!(shown, "NO CALL IS RUN: {}", text::line(why));
+            }
+            for alert in &host.alerts {
+                let _ = writeln!(shown, "ALERT: {}", text::line(&alert.message));
+            }
+        }
+    }
+    let _ = writeln!(
+        shown,
+        "state {}, audit log {} up to record {}",
+        bytes(status.state_bytes),
+        bytes(status.audit_bytes),
+        status.audit_last
+    );
+    let _ = writeln!(
+        shown,
+        "\nfrom {} to {}",
+        time(status.usage.from),
+        time(status.usage.to)
+    );
+    for plugin in &status.usage.plugins {
+        let _ = writeln!(
+            shown,
+            "{}  stores {} in {} keys",
+            text::line(&plugin.alias),
+            bytes(plugin.storage_bytes),
+            plugin.storage_keys
+        );
+        if plugin.tools.is_empty() {
+            shown.push_str("  no calls\n");
+        }
+        for tool in &plugin.tools {
+            show_tool(&mut shown, tool);
+        }
+    }
+    shown
+}
+
+fn show_tool(shown: &mut String, tool: &ToolUse) {
+    let ms = |us: u64| us as f64 / 1e3;
+    let _ = writeln!(
+        shown,
+        "  {}  {} calls, {} failed, {} refusals; p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, longest {:.1} ms",
+        text::line(&tool.tool),
+        tool.calls,
+        tool.failed,
+        tool.refusals,
+        ms(tool.p50_us),
+        ms(tool.p95_us),
+        ms(tool.p99_us),
+        ms(tool.max_us),
+    );
+    let _ = writeln!(
+        shown,
+        "      fuel {}, memory up to {}, {} in, {} out",
+        tool.fuel,
+        bytes(tool.memory_peak),
+        bytes(tool.bytes_in),
+        bytes(tool.bytes_out),
+    );
+    for (code, count) in &tool.errors {
+        let _ = writeln!(shown, "      {count} × {}", text::line(code));
+    }
+}

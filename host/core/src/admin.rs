@@ -1,0 +1,236 @@
+//! What people do with a project: install, grant, revoke. On record before it takes effect.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use portreeve_manifest::edit::Edit;
+use portreeve_manifest::project::ProjectManifest;
+use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
+use portreeve_state::{HistoryRow, Holder};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::call::Caller;
+use crate::grants::InForce;
+use crate::host::{Host, HostError};
+use crate::install::FileStamp;
+use crate::plugin::Facts;
+use crate::registry::Registry;
+
+/// What an edit came to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Edited {
+    /// Whether the file says anything else than before.
+    pub changed: bool,
+    /// The plugin's grants from now on, as in the file.
+    pub grants: Map<String, Value>,
+    /// The record of it in the audit log.
+    pub record: Option<i64>,
+}
+
+impl Host {
+    /// Edits the operator's file and puts the change in force: recorded, then written, then
+    /// swapped. A revoke holds for the next use of calls that run. `agreed` is the digest of
+    /// the plugin's component, where the operator has seen what it asks for.
+    ///
+    /// # Errors
+    /// When the edit makes no sense, can't be recorded or can't be written; nothing is then
+    /// changed.
+    pub async fn edit(
+        &self,
+        edit: &Edit,
+        agreed: Option<String>,
+        who: &Caller,
+    ) -> Result<Edited, HostError> {
+        let mut stamp = self.manifest.lock().await;
+        let path = self.project.manifest_path();
+        let file = path.display().to_string();
+        let text = self.project.read_manifest()?;
+        let edited = edit.apply(&file, &text)?;
+        let before = ProjectManifest::parse(&file, &text)?;
+        let manifest = ProjectManifest::parse(&file, &edited)?;
+        let alias = edit.alias();
+        let grants = |manifest: &ProjectManifest| {
+            let entry = manifest.plugins.get(alias);
+            entry
+                .map(|entry| entry.grants.to_json())
+                .unwrap_or_default()
+        };
+        let granted = grants(&manifest);
+        let registry = self.registry();
+        let plugin = registry.plugin(alias.as_str());
+        let facts = plugin.and_then(|plugin| plugin.facts.as_ref());
+        let digest = facts.map(|facts| facts.component.digest.to_string());
+        let replaced = agreed.is_some() && agreed != digest;
+        if edited == text && !replaced {
+            return Ok(Edited {
+                changed: false,
+                grants: granted,
+                record: None,
+            });
+        }
+        if let (Some(entry), Some(facts), false) = (manifest.plugins.get(alias), facts, replaced) {
+            manifest.effective(entry, &facts.manifest)?;
+        }
+        let kind = match edit {
+            Edit::Add(..) => AuditKind::Add,
+            Edit::Grant(..) => AuditKind::Grant,
+            Edit::Revoke(..) => AuditKind::Revoke,
+            Edit::Remove(..) => AuditKind::Remove,
+        };
+        let event = AuditEvent {
+            kind,
+            holder: Holder::plugin(alias.as_str()),
+            caller: who.name.clone(),
+            call: String::new(),
+            body: object(json!({
+                "before": grants(&before),
+                "after": granted,
+                "digest": agreed.as_ref().or(digest.as_ref()),
+            })),
+        };
+        let record = self.audit.commit(event).await?;
+        self.project.write_manifest(&edited)?;
+        // Known to be theirs: not recorded once more as an edit by hand.
+        let row = history(
+            alias.as_str(),
+            kind,
+            who,
+            agreed.clone().or(digest),
+            &granted,
+        );
+        self.store.history_append(row).await?;
+        if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced {
+            self.regrant(&manifest, &registry)?;
+        } else {
+            let agreed = agreed.map(|digest| (alias.clone(), digest));
+            self.adopt(&manifest, agreed).await?;
+        }
+        *stamp = FileStamp::of(&path);
+        Ok(Edited {
+            changed: true,
+            grants: granted,
+            record: Some(record),
+        })
+    }
+
+    /// Puts the grants of a manifest in force whose plugins are those of the registry.
+    fn regrant(&self, manifest: &ProjectManifest, registry: &Registry) -> Result<(), HostError> {
+        for entry in manifest.plugins.values() {
+            let plugin = registry.plugin(entry.alias.as_str());
+            let Some(facts) = plugin.and_then(|plugin| plugin.facts.as_ref()) else {
+                continue;
+            };
+            let now = facts.grants.load();
+            let written = entry.grants.to_json();
+            if now.written == written && now.line == entry.line {
+                continue;
+            }
+            facts.grants.swap(Arc::new(InForce {
+                effective: manifest.effective(entry, &facts.manifest)?,
+                written,
+                line: entry.line,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Records what a manifest that was changed by hand, or a component that was replaced,
+    /// changes against what was last in force.
+    pub(crate) async fn record_changes(
+        &self,
+        manifest: &ProjectManifest,
+        registry: &Registry,
+    ) -> Result<(), HostError> {
+        let mut known: BTreeMap<String, HistoryRow> = self
+            .store
+            .history_latest()
+            .await?
+            .into_iter()
+            .map(|row| (row.holder.alias.to_string(), row))
+            .collect();
+        let operator = Caller::local("file");
+        let mut changes = Vec::new();
+        for plugin in registry.plugins() {
+            let last = known.remove(&plugin.alias);
+            let Some(facts) = &plugin.facts else {
+                continue;
+            };
+            if let Some(kind) = change(last.as_ref(), facts) {
+                changes.push((plugin.alias.clone(), kind, last, Some(facts)));
+            }
+        }
+        for (alias, last) in known {
+            let gone = !manifest.plugins.keys().any(|known| known.as_str() == alias);
+            if gone && last.kind != AuditKind::Remove.as_str() {
+                changes.push((alias, AuditKind::Remove, Some(last), None));
+            }
+        }
+        let records = changes.iter().map(|(alias, kind, last, facts)| {
+            let before: Option<Value> = last
+                .as_ref()
+                .and_then(|row| serde_json::from_str(&row.grants).ok());
+            let event = AuditEvent {
+                kind: *kind,
+                holder: Holder::plugin(alias),
+                caller: operator.name.clone(),
+                call: String::new(),
+                body: object(json!({
+                    "by": "file",
+                    "before": before,
+                    "after": facts.map(|facts| &facts.next.written),
+                    "digest": facts.map(|facts| facts.component.digest.to_string()),
+                })),
+            };
+            self.audit.commit(event)
+        });
+        try_join_all(records).await?;
+        let none = Map::new();
+        for (alias, kind, _, facts) in &changes {
+            let digest = facts.map(|facts| facts.component.digest.to_string());
+            let grants = facts.map_or(&none, |facts| &facts.next.written);
+            let row = history(alias, *kind, &operator, digest, grants);
+            self.store.history_append(row).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What happened to a plugin since it was last recorded.
+fn change(last: Option<&HistoryRow>, facts: &Facts) -> Option<AuditKind> {
+    let Some(last) = last.filter(|last| last.kind != AuditKind::Remove.as_str()) else {
+        return Some(AuditKind::Add);
+    };
+    if last.digest != facts.component.digest.to_string() {
+        return Some(AuditKind::Update);
+    }
+    let same = serde_json::from_str::<Map<String, Value>>(&last.grants)
+        .is_ok_and(|grants| grants == facts.next.written);
+    (!same).then_some(AuditKind::Edit)
+}
+
+fn history(
+    alias: &str,
+    kind: AuditKind,
+    who: &Caller,
+    digest: Option<String>,
+    grants: &Map<String, Value>,
+) -> HistoryRow {
+    HistoryRow {
+        holder: Holder::plugin(alias),
+        time_ms: wall_clock(),
+        kind: kind.as_str().to_owned(),
+        who: who.name.to_string(),
+        digest: digest.unwrap_or_default(),
+        grants: Value::Object(grants.clone()).to_string(),
+    }
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,223 @@
+//! The secrets of one call: found, stood in for and shown under its plugin's grants, each use
+//! on record before the plugin has anything of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use portreeve_manifest::feature::Feature;
+use portreeve_manifest::grant::SecretRef;
+use portreeve_manifest::id::Name;
+use portreeve_runtime::{ErrorCode, Failure, SecretSource, SecretSummary};
+use portreeve_state::audit::AuditKind;
+use portreeve_state::vault::{Vault, VaultError};
+use serde_json::Map;
+use zeroize::Zeroizing;
+
+use crate::grants::InForce;
+use crate::scope::CallScope;
+
+/// Placeholders of one call.
+const PLACEHOLDERS_MAX: usize = 100;
+
+/// What secrets a call may use.
+pub(crate) struct CallSecrets {
+    scope: Arc<CallScope>,
+    vault: Arc<Vault>,
+    /// The placeholders that were given out, by the plugin's own names: what stands behind
+    /// one, and whether it still may be used, is for the moment at which it is replaced.
+    placeholders: Mutex<BTreeMap<Name, String>>,
+    /// Whether the log has been told why a secret can't be used.
+    told: AtomicBool,
+}
+
+/// The secret of the vault behind a plugin's own name, with that name.
+fn behind<'a>(names: &'a BTreeMap<Name, SecretRef>, name: &str) -> Option<(&'a Name, &'a Name)> {
+    let (name, secret) = names.get_key_value(name)?;
+    Some((name, &secret.vault))
+}
+
+impl CallSecrets {
+    /// The secrets of a call, of which nothing is used yet.
+    pub(crate) fn new(scope: Arc<CallScope>, vault: Arc<Vault>) -> CallSecrets {
+        CallSecrets {
+            scope,
+            vault,
+            placeholders: Mutex::default(),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// Has it on record that a secret is used, before it is.
+    async fn record(&self, kind: AuditKind, name: &Name, secret: &Name) -> Result<(), Failure> {
+        let mut body = Map::new();
+        body.insert("secret".to_owned(), secret.as_str().into());
+        body.insert("name".to_owned(), name.as_str().into());
+        let recorded = self.scope.audit.commit(self.scope.event(kind, body)).await;
+        recorded.map_err(|error| {
+            tracing::error!(%error, "the use of a secret could not be recorded, and was refused");
+            Failure::new(
+                ErrorCode::Unavailable,
+                "audit-unavailable",
+                "this host can't write its audit log, and gives out no secret that it could not record",
+            )
+        })?;
+        Ok(())
+    }
+
+    /// Notes when a secret was last used.
+    async fn used(&self, secret: &Name) {
+        if let Err(error) = self.vault.used(secret.as_str()).await {
+            tracing::warn!(%error, "the last use of a secret was not noted");
+        }
+    }
+
+    /// What the plugin is told of a secret that can't be used; what only its operator may
+    /// know goes to the log.
+    fn unusable(&self, name: &str, error: &VaultError) -> Failure {
+        // A plugin that tries again and again fills no log.
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let (plugin, call) = (&self.scope.plugin.alias, &self.scope.call_id);
+            tracing::warn!(plugin, call, name, %error, "a secret can't be used");
+        }
+        let alias = &self.scope.plugin.alias;
+        match error {
+            VaultError::NoSuch(secret) => Failure::new(
+                ErrorCode::NotFound,
+                "no-such-secret",
+                format!(
+                    "the secret behind `{name}` of `{alias}` is not in the vault: its operator puts it there with `portreeve secrets set {secret}`"
+                ),
+            ),
+            VaultError::Expired(secret) => Failure::new(
+                ErrorCode::Unavailable,
+                "expired",
+                format!(
+                    "the secret behind `{name}` of `{alias}` has expired: its operator gives it another value with `portreeve secrets rotate {secret}`"
+                ),
+            ),
+            _ => Failure::new(
+                ErrorCode::Unavailable,
+                "vault",
+                format!(
+                    "the secret behind `{name}` of `{alias}` can't be opened; the host's log says why"
+                ),
+            ),
+        }
+    }
+}
+
+#[async_trait]
+impl SecretSource for CallSecrets {
+    async fn find(&self, name: &str) -> Result<SecretSummary, Failure> {
+        let granted = self.scope.granted();
+        let effective = &granted.effective;
+        let secret = behind(&effective.inject, name).or_else(|| behind(&effective.reveal, name));
+        let Some((_, secret)) = secret else {
+            return Err(self.scope.refuse(self.likely(name), name));
+        };
+        let info = self.vault.info(secret.as_str()).await;
+        let info = info.map_err(|error| self.unusable(name, &error))?;
+        Ok(SecretSummary {
+            kind: info.kind,
+            expires_ms: info.expires.and_then(|end| u64::try_from(end).ok()),
+        })
+    }
+
+    async fn placeholder(&self, name: &str) -> Result<String, Failure> {
+        let granted = self.scope.granted();
+        let Some((name, secret)) = behind(&granted.effective.inject, name) else {
+            return Err(self.scope.refuse(Feature::SecretsInject, name));
+        };
+        // That there is one to put in its place.
+        let info = self.vault.info(secret.as_str()).await;
+        info.map_err(|error| self.unusable(name.as_str(), &error))?;
+        {
+            let placeholders = self.lock();
+            if let Some(known) = placeholders.get(name) {
+                return Ok(known.clone());
+            }
+            if placeholders.len() >= PLACEHOLDERS_MAX {
+                return Err(Failure::new(
+                    ErrorCode::QuotaExceeded,
+                    "placeholders",
+                    format!("a call may have {PLACEHOLDERS_MAX} placeholders"),
+                ));
+            }
+        }
+        let mut random = [0; 16];
+        if let Err(error) = getrandom::fill(&mut random) {
+            tracing::error!(%error, "no placeholder could be drawn");
+            return Err(Failure::new(
+                ErrorCode::Internal,
+                "random",
+                "the system gives no random numbers",
+            ));
+        }
+        self.record(AuditKind::SecretUse, name, secret).await?;
+        self.used(secret).await;
+        self.still(&granted, Feature::SecretsInject, name)?;
+        // Letters and digits alone: it goes through headers, URLs and forms as it is.
+        let placeholder = format!("portreevesecret{:032x}", u128::from_be_bytes(random));
+        self.lock().insert(name.clone(), placeholder.clone());
+        Ok(placeholder)
+    }
+
+    async fn reveal(&self, name: &str) -> Result<Zeroizing<String>, Failure> {
+        let granted = self.scope.granted();
+        let Some((name, secret)) = behind(&granted.effective.reveal, name) else {
+            return Err(self.scope.refuse(Feature::SecretsReveal, name));
+        };
+        let value = self.vault.get(secret.as_str()).await;
+        let value = value.map_err(|error| self.unusable(name.as_str(), &error))?;
+        // The first time in this call is a record of its own, durable before the plugin has
+        // the value; how often it was is in the call's. A plugin that reads it in a loop
+        // fills no log, and so drives out nothing that was recorded before.
+        if self.scope.reveals(name, secret) {
+            let recorded = self.record(AuditKind::SecretReveal, name, secret).await;
+            if recorded.is_err() {
+                self.scope.not_revealed(name, secret);
+            }
+            recorded?;
+        }
+        self.used(secret).await;
+        self.still(&granted, Feature::SecretsReveal, name)?;
+        Ok(value.to_text())
+    }
+}
+
+impl CallSecrets {
+    /// Which grant would help with a name: the one that the plugin asks for.
+    fn likely(&self, name: &str) -> Feature {
+        let reveals = self.scope.plugin.manifest().is_some_and(|manifest| {
+            let asked = &manifest.requests.secrets;
+            let names = |names: &[Name]| names.iter().any(|known| known.as_str() == name);
+            names(&asked.reveal) && !names(&asked.inject)
+        });
+        if reveals {
+            Feature::SecretsReveal
+        } else {
+            Feature::SecretsInject
+        }
+    }
+
+    /// Whether what was granted is granted still: opening the vault and writing the record
+    /// take time, in which it may have been revoked.
+    fn still(&self, granted: &InForce, feature: Feature, name: &Name) -> Result<(), Failure> {
+        let names = |grants: &InForce| match feature {
+            Feature::SecretsReveal => grants.effective.reveal.get(name).cloned(),
+            _ => grants.effective.inject.get(name).cloned(),
+        };
+        if names(&self.scope.granted()) == names(granted) {
+            return Ok(());
+        }
+        Err(self.scope.refuse(feature, name.as_str()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, String>> {
+        self.placeholders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

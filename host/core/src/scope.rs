@@ -1,0 +1,170 @@
+//! One call as its capabilities see it: what its plugin may do at this moment, and the
+//! record of what was refused.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portreeve_manifest::feature::Feature;
+use portreeve_manifest::grant::refusal;
+use portreeve_manifest::id::Name;
+use portreeve_manifest::plugin::Origin;
+use portreeve_runtime::{ErrorCode, Failure, ProgressReport, ProgressSink};
+use portreeve_state::Holder;
+use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
+use serde_json::{Map, Value, json};
+
+use crate::call::ProgressListener;
+use crate::grants::InForce;
+use crate::plugin::{Facts, Plugin};
+use crate::project::MANIFEST;
+
+/// What the capabilities of one call share.
+pub(crate) struct CallScope {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) call_id: String,
+    pub(crate) caller: Arc<str>,
+    pub(crate) audit: Arc<AuditLog>,
+    /// How often each capability was refused.
+    refused: Mutex<BTreeMap<Feature, u64>>,
+    /// How often each secret was shown, by the plugin's own name and the vault's.
+    revealed: Mutex<BTreeMap<(Name, Name), u64>>,
+}
+
+impl CallScope {
+    pub(crate) fn new(
+        plugin: Arc<Plugin>,
+        call_id: &str,
+        caller: Arc<str>,
+        audit: Arc<AuditLog>,
+    ) -> Arc<CallScope> {
+        Arc::new(CallScope {
+            plugin,
+            call_id: call_id.to_owned(),
+            caller,
+            audit,
+            refused: Mutex::default(),
+            revealed: Mutex::default(),
+        })
+    }
+
+    fn facts(&self) -> Option<&Facts> {
+        self.plugin.facts.as_ref()
+    }
+
+    /// What the plugin may do now.
+    pub(crate) fn granted(&self) -> Arc<InForce> {
+        self.facts()
+            .map(|facts| facts.grants.load())
+            .unwrap_or_default()
+    }
+
+    /// Refuses a use: counts it, records the first of each capability in this call, and says
+    /// what would allow it. A guest that tries again and again fills no log.
+    pub(crate) fn refuse(&self, feature: Feature, item: &str) -> Failure {
+        let first = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = refused.entry(feature).or_default();
+            *count = count.saturating_add(1);
+            *count == 1
+        };
+        if first {
+            let mut body = Map::new();
+            body.insert("capability".to_owned(), feature.name().into());
+            body.insert("item".to_owned(), item.into());
+            // The call's own record has the count, should this one be lost.
+            if let Err(error) = self.audit.note(self.event(AuditKind::Refusal, body)) {
+                tracing::error!(%error, "a refusal was not recorded");
+            }
+        }
+        let alias = &self.plugin.alias;
+        let (place, asked) = match self.facts() {
+            Some(facts) => (
+                format!(
+                    "{MANIFEST}:{}",
+                    facts.next.line.max(facts.grants.load().line)
+                ),
+                facts.manifest.origin == Origin::Inferred || facts.manifest.requests.has(feature),
+            ),
+            None => (MANIFEST.to_owned(), true),
+        };
+        let told = refusal(feature, item, alias, &place, asked);
+        Failure::new(ErrorCode::PermissionDenied, "not-granted", told)
+    }
+
+    /// An event of this call.
+    pub(crate) fn event(&self, kind: AuditKind, body: Map<String, Value>) -> AuditEvent {
+        AuditEvent {
+            kind,
+            holder: Holder::plugin(&self.plugin.alias),
+            caller: self.caller.clone(),
+            call: self.call_id.clone(),
+            body,
+        }
+    }
+
+    /// How often something was refused.
+    pub(crate) fn refused(&self) -> u64 {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.values().copied().fold(0, u64::saturating_add)
+    }
+
+    /// Counts that a secret is shown; whether it is the first time in this call. Only granted
+    /// names come here, so that there are not many.
+    pub(crate) fn reveals(&self, name: &Name, secret: &Name) -> bool {
+        let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = revealed.entry((name.clone(), secret.clone())).or_default();
+        *count = count.saturating_add(1);
+        *count == 1
+    }
+
+    /// Takes back a first time that could not be recorded: the next one is the first again.
+    pub(crate) fn not_revealed(&self, name: &Name, secret: &Name) {
+        let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        revealed.remove(&(name.clone(), secret.clone()));
+    }
+
+    /// How often each secret was shown; none where none was.
+    pub(crate) fn revealed(&self) -> Option<Value> {
+        let revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if revealed.is_empty() {
+            return None;
+        }
+        let counts = revealed
+            .iter()
+            .map(|((name, secret), count)| json!({"name": name, "secret": secret, "times": count}));
+        Some(Value::Array(counts.collect()))
+    }
+
+    /// How often each capability was refused; none where nothing was.
+    pub(crate) fn refusals(&self) -> Option<Value> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_empty() {
+            return None;
+        }
+        let counts = refused
+            .iter()
+            .map(|(feature, count)| (feature.name().to_owned(), (*count).into()));
+        Some(Value::Object(counts.collect()))
+    }
+}
+
+/// Progress reports of a plugin's call.
+pub(crate) struct PluginProgress {
+    pub(crate) scope: Arc<CallScope>,
+    pub(crate) listener: Option<Arc<dyn ProgressListener>>,
+}
+
+impl ProgressSink for PluginProgress {
+    fn permitted(&self) -> Result<(), Failure> {
+        if self.scope.granted().effective.progress {
+            return Ok(());
+        }
+        Err(self.scope.refuse(Feature::UiProgress, ""))
+    }
+
+    fn report(&self, report: ProgressReport) {
+        if let Some(listener) = &self.listener {
+            listener.progress(report);
+        }
+    }
+}

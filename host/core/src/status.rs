@@ -1,0 +1,97 @@
+//! How the project does: for `status`, from the owner or from what it has left.
+
+use portreeve_state::audit::wall_clock;
+use portreeve_state::usage::{Alert, Usage, usage};
+use portreeve_state::{StateError, StateStore};
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Host, HostError};
+
+/// How the project does.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The host that runs; none where nothing does.
+    pub host: Option<HostStatus>,
+    /// Bytes that the state takes on disk.
+    pub state_bytes: u64,
+    /// Bytes of the audit log's records.
+    pub audit_bytes: u64,
+    /// The last record of the audit log.
+    pub audit_last: i64,
+    /// What was used in the window.
+    pub usage: Usage,
+}
+
+/// What only a host that runs knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct HostStatus {
+    /// Its process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs: milliseconds since 1970, UTC.
+    pub since: i64,
+    /// Calls that run.
+    pub running: u32,
+    /// Calls that wait.
+    pub waiting: u32,
+    /// Why the audit log can't be written and nothing is run, if it can't.
+    pub audit_failing: Option<String>,
+    /// The alerts that stand.
+    pub alerts: Vec<Alert>,
+}
+
+impl Status {
+    /// From what is kept alone.
+    ///
+    /// # Errors
+    /// When the state can't be read.
+    pub async fn of(
+        store: &dyn StateStore,
+        from_ms: i64,
+        aliases: &[&str],
+    ) -> Result<Status, StateError> {
+        let now = wall_clock();
+        let last = store.audit_last().await?;
+        Ok(Status {
+            host: None,
+            state_bytes: store.bytes().await?,
+            audit_bytes: store.audit_bytes().await?,
+            audit_last: last.map_or(0, |last| last.seq),
+            usage: usage(store, (from_ms, now.saturating_add(1)), now, aliases).await?,
+        })
+    }
+}
+
+impl Host {
+    /// How the project does, from a moment on.
+    ///
+    /// # Errors
+    /// When the state can't be read.
+    pub async fn status(&self, from_ms: i64) -> Result<Status, HostError> {
+        // What was counted and not written yet belongs to it; the state may be full.
+        if let Err(error) = self.usage.flush().await {
+            tracing::warn!(%error, "the newest usage was not written");
+        }
+        let registry = self.registry();
+        let aliases: Vec<&str> = registry
+            .plugins()
+            .map(|plugin| plugin.alias.as_str())
+            .collect();
+        let (running, waiting) = self.load();
+        Ok(Status {
+            host: Some(HostStatus {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                since: self.started_ms,
+                running,
+                waiting,
+                audit_failing: self.audit.healthy().err().map(|error| error.to_string()),
+                alerts: self.usage.standing(),
+            }),
+            ..Status::of(&*self.store, from_ms, &aliases).await?
+        })
+    }
+}

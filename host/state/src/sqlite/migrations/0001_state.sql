@@ -1,0 +1,87 @@
+-- Every row is keyed by project, alias and tenant. Times are milliseconds since 1970, UTC.
+
+CREATE TABLE projects (
+    project TEXT NOT NULL PRIMARY KEY,
+    created_ms BIGINT NOT NULL
+);
+
+-- Storage of plugins, and what each has of it.
+CREATE TABLE kv (
+    project TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    bucket TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value BLOB NOT NULL,
+    PRIMARY KEY (project, alias, tenant, bucket, key)
+);
+CREATE TABLE kv_used (
+    project TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    keys BIGINT NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY (project, alias, tenant)
+);
+
+-- The audit log; what of it was pruned, and the bytes that it has.
+CREATE TABLE audit (
+    project TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    record TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    PRIMARY KEY (project, seq)
+) WITHOUT ROWID;
+CREATE TABLE audit_used (
+    project TEXT NOT NULL PRIMARY KEY,
+    bytes BIGINT NOT NULL
+);
+CREATE TABLE audit_checkpoint (
+    project TEXT NOT NULL PRIMARY KEY,
+    seq BIGINT NOT NULL,
+    time_ms BIGINT NOT NULL,
+    mac TEXT NOT NULL,
+    seal TEXT NOT NULL
+);
+
+CREATE TABLE secrets (
+    project TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    name TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    key_id TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    created_ms BIGINT NOT NULL,
+    rotated_ms BIGINT NOT NULL,
+    expires_ms BIGINT,
+    used_ms BIGINT,
+    PRIMARY KEY (project, alias, tenant, name)
+);
+
+CREATE TABLE history (
+    project TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    time_ms BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    who TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    grants TEXT NOT NULL,
+    PRIMARY KEY (project, alias, tenant, seq)
+);
+
+CREATE TABLE usage (
+    project TEXT NOT NULL,
+    alias TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    span_ms BIGINT NOT NULL,
+    start_ms BIGINT NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (project, span_ms, start_ms, alias, tenant, tool)
+);

@@ -1,0 +1,479 @@
+//! What the writer does, statement by statement, within the batch's transaction.
+
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use crate::error::StateError;
+use crate::rows::{
+    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
+};
+
+/// Rows of one statement: SQLite takes 32,766 values in one.
+const ROWS_AT_ONCE: usize = 1_000;
+
+/// What is asked of the writer.
+pub(super) enum Write {
+    KvPut {
+        holder: Holder,
+        bucket: String,
+        key: String,
+        value: Vec<u8>,
+        bytes_max: u64,
+    },
+    KvDelete {
+        holder: Holder,
+        bucket: String,
+        key: String,
+    },
+    AuditAppend(Vec<AuditRow>),
+    AuditPrune(Checkpoint),
+    SecretsPut(Vec<SecretRow>),
+    SecretUsed {
+        holder: Holder,
+        name: String,
+        time_ms: i64,
+    },
+    SecretRemove {
+        holder: Holder,
+        name: String,
+    },
+    HistoryAppend(HistoryRow),
+    UsagePut(Vec<UsageRow>),
+    UsagePrune(UsageSpan, i64, i64),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Done {
+    Nothing,
+    /// Whether there was something.
+    Was(bool),
+    /// How many there were.
+    Count(u64),
+}
+
+/// A write's own result; the outer error fails the whole batch.
+type Applied = Result<Result<Done, StateError>, sqlx::Error>;
+
+/// Pages that plugins may still fill, or more where it is clear that they want no more than
+/// that: the last tenth is the audit log's.
+pub(super) async fn room(
+    connection: &mut SqliteConnection,
+    pages_max: i64,
+    wanted: i64,
+) -> Result<i64, sqlx::Error> {
+    if wanted == 0 {
+        return Ok(0);
+    }
+    let pages: i64 = sqlx::query_scalar("PRAGMA page_count")
+        .fetch_one(&mut *connection)
+        .await?;
+    let room = pages_max
+        .saturating_sub(pages_max / 10)
+        .saturating_sub(pages);
+    if wanted <= room {
+        return Ok(room);
+    }
+    // What is free within the file counts only when there is little else.
+    let free: i64 = sqlx::query_scalar("PRAGMA freelist_count")
+        .fetch_one(connection)
+        .await?;
+    Ok(room.saturating_add(free))
+}
+
+impl Write {
+    pub(super) fn is_audit(&self) -> bool {
+        matches!(self, Write::AuditAppend(_) | Write::AuditPrune(_))
+    }
+
+    /// Bytes that it holds while it waits, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
+            Write::AuditAppend(rows) => rows.iter().map(|row| row.record.len()).sum(),
+            Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
+            Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
+            _ => 0,
+        }
+    }
+
+    pub(super) async fn apply(&self, on: &mut SqliteConnection, project: &str) -> Applied {
+        match self {
+            Write::KvPut {
+                holder,
+                bucket,
+                key,
+                value,
+                bytes_max,
+            } => kv_put(on, project, holder, bucket, key, value, *bytes_max).await,
+            Write::KvDelete {
+                holder,
+                bucket,
+                key,
+            } => kv_delete(on, project, holder, bucket, key).await,
+            Write::AuditAppend(rows) => audit_append(on, project, rows).await,
+            Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
+            Write::SecretsPut(rows) => {
+                overwriting(on, true).await?;
+                let done = secrets_put(on, project, rows).await;
+                overwriting(on, false).await?;
+                done
+            }
+            Write::SecretUsed {
+                holder,
+                name,
+                time_ms,
+            } => {
+                sqlx::query(
+                    "UPDATE secrets SET used_ms = $5
+                     WHERE project = $1 AND alias = $2 AND tenant = $3 AND name = $4",
+                )
+                .bind(project)
+                .bind(&*holder.alias)
+                .bind(&*holder.tenant)
+                .bind(name)
+                .bind(time_ms)
+                .execute(on)
+                .await?;
+                Ok(Ok(Done::Nothing))
+            }
+            Write::SecretRemove { holder, name } => {
+                overwriting(on, true).await?;
+                let removed = sqlx::query(
+                    "DELETE FROM secrets
+                     WHERE project = $1 AND alias = $2 AND tenant = $3 AND name = $4",
+                )
+                .bind(project)
+                .bind(&*holder.alias)
+                .bind(&*holder.tenant)
+                .bind(name)
+                .execute(&mut *on)
+                .await;
+                overwriting(on, false).await?;
+                Ok(Ok(Done::Was(removed?.rows_affected() > 0)))
+            }
+            Write::HistoryAppend(row) => history_append(on, project, row).await,
+            Write::UsagePut(rows) => usage_put(on, project, rows).await,
+            Write::UsagePrune(span, from_ms, to_ms) => {
+                let removed = sqlx::query(
+                    "DELETE FROM usage WHERE project = $1 AND span_ms = $2
+                     AND (start_ms < $3 OR start_ms >= $4)",
+                )
+                .bind(project)
+                .bind(span.ms())
+                .bind(from_ms)
+                .bind(to_ms)
+                .execute(on)
+                .await?;
+                Ok(Ok(Done::Count(removed.rows_affected())))
+            }
+        }
+    }
+}
+
+/// Bytes and keys that a holder has, and those of one of its entries.
+async fn kv_sizes(
+    on: &mut SqliteConnection,
+    project: &str,
+    holder: &Holder,
+    bucket: &str,
+    key: &str,
+) -> Result<((i64, i64), Option<i64>), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT
+             (SELECT keys FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
+             (SELECT bytes FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
+             (SELECT length(value) FROM kv WHERE project = $1 AND alias = $2 AND tenant = $3
+                  AND bucket = $4 AND key = $5)",
+    )
+    .bind(project)
+    .bind(&*holder.alias)
+    .bind(&*holder.tenant)
+    .bind(bucket)
+    .bind(key)
+    .fetch_one(on)
+    .await?;
+    let keys: Option<i64> = row.try_get(0)?;
+    let bytes: Option<i64> = row.try_get(1)?;
+    let entry: Option<i64> = row.try_get(2)?;
+    let names = size(bucket.len().saturating_add(key.len()));
+    Ok((
+        (keys.unwrap_or(0), bytes.unwrap_or(0)),
+        entry.map(|value| value.saturating_add(names)),
+    ))
+}
+
+async fn kv_put(
+    on: &mut SqliteConnection,
+    project: &str,
+    holder: &Holder,
+    bucket: &str,
+    key: &str,
+    value: &[u8],
+    bytes_max: u64,
+) -> Applied {
+    let ((keys, bytes), before) = kv_sizes(on, project, holder, bucket, key).await?;
+    let entry = [bucket.len(), key.len(), value.len()]
+        .into_iter()
+        .fold(0_usize, usize::saturating_add);
+    let bytes = bytes
+        .saturating_sub(before.unwrap_or(0))
+        .saturating_add(size(entry));
+    let used = u64::try_from(bytes).unwrap_or(0);
+    if used > bytes_max {
+        return Ok(Err(StateError::Quota {
+            used,
+            allowed: bytes_max,
+        }));
+    }
+    sqlx::query(
+        "INSERT INTO kv (project, alias, tenant, bucket, key, value)
+         VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (project, alias, tenant, bucket, key) DO UPDATE SET value = excluded.value",
+    )
+    .bind(project)
+    .bind(&*holder.alias)
+    .bind(&*holder.tenant)
+    .bind(bucket)
+    .bind(key)
+    .bind(value)
+    .execute(&mut *on)
+    .await?;
+    let keys = keys.saturating_add(i64::from(before.is_none()));
+    kv_set_used(on, project, holder, keys, bytes).await?;
+    Ok(Ok(Done::Nothing))
+}
+
+async fn kv_delete(
+    on: &mut SqliteConnection,
+    project: &str,
+    holder: &Holder,
+    bucket: &str,
+    key: &str,
+) -> Applied {
+    let ((keys, bytes), before) = kv_sizes(on, project, holder, bucket, key).await?;
+    let Some(before) = before else {
+        return Ok(Ok(Done::Was(false)));
+    };
+    sqlx::query(
+        "DELETE FROM kv
+         WHERE project = $1 AND alias = $2 AND tenant = $3 AND bucket = $4 AND key = $5",
+    )
+    .bind(project)
+    .bind(&*holder.alias)
+    .bind(&*holder.tenant)
+    .bind(bucket)
+    .bind(key)
+    .execute(&mut *on)
+    .await?;
+    let (keys, bytes) = (keys.saturating_sub(1), bytes.saturating_sub(before));
+    kv_set_used(on, project, holder, keys, bytes).await?;
+    Ok(Ok(Done::Was(true)))
+}
+
+async fn kv_set_used(
+    on: &mut SqliteConnection,
+    project: &str,
+    holder: &Holder,
+    keys: i64,
+    bytes: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO kv_used (project, alias, tenant, keys, bytes) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (project, alias, tenant)
+         DO UPDATE SET keys = excluded.keys, bytes = excluded.bytes",
+    )
+    .bind(project)
+    .bind(&*holder.alias)
+    .bind(&*holder.tenant)
+    .bind(keys)
+    .bind(bytes)
+    .execute(on)
+    .await
+    .map(|_| ())
+}
+
+async fn audit_append(on: &mut SqliteConnection, project: &str, rows: &[AuditRow]) -> Applied {
+    let last: i64 = sqlx::query_scalar(
+        "SELECT max(
+             coalesce((SELECT max(seq) FROM audit WHERE project = $1), 0),
+             coalesce((SELECT seq FROM audit_checkpoint WHERE project = $1), 0))",
+    )
+    .bind(project)
+    .fetch_one(&mut *on)
+    .await?;
+    let follow = (last.saturating_add(1)..)
+        .zip(rows)
+        .all(|(seq, row)| row.seq == seq);
+    if !follow {
+        return Ok(Err(StateError::Damaged(format!(
+            "records of the audit log were to be added after {last} that do not follow it"
+        ))));
+    }
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO audit (project, seq, alias, tenant, record, mac) ",
+        );
+        insert.push_values(rows, |mut values, row| {
+            values
+                .push_bind(project)
+                .push_bind(row.seq)
+                .push_bind(&*row.holder.alias)
+                .push_bind(&*row.holder.tenant)
+                .push_bind(&row.record)
+                .push_bind(&row.mac);
+        });
+        insert.build().execute(&mut *on).await?;
+    }
+    let bytes = rows.iter().map(AuditRow::bytes).sum::<u64>();
+    sqlx::query(
+        "INSERT INTO audit_used (project, bytes) VALUES ($1, $2)
+         ON CONFLICT (project) DO UPDATE SET bytes = audit_used.bytes + excluded.bytes",
+    )
+    .bind(project)
+    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+    .execute(on)
+    .await?;
+    Ok(Ok(Done::Nothing))
+}
+
+async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Checkpoint) -> Applied {
+    let bytes: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(length(CAST(record AS BLOB)) + length(mac)), 0)
+         FROM audit WHERE project = $1 AND seq <= $2",
+    )
+    .bind(project)
+    .bind(checkpoint.seq)
+    .fetch_one(&mut *on)
+    .await?;
+    sqlx::query("DELETE FROM audit WHERE project = $1 AND seq <= $2")
+        .bind(project)
+        .bind(checkpoint.seq)
+        .execute(&mut *on)
+        .await?;
+    sqlx::query("UPDATE audit_used SET bytes = bytes - $2 WHERE project = $1")
+        .bind(project)
+        .bind(bytes)
+        .execute(&mut *on)
+        .await?;
+    sqlx::query(
+        "INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
+         VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (project) DO UPDATE SET seq = excluded.seq, time_ms = excluded.time_ms,
+             mac = excluded.mac, seal = excluded.seal",
+    )
+    .bind(project)
+    .bind(checkpoint.seq)
+    .bind(checkpoint.time_ms)
+    .bind(&checkpoint.mac)
+    .bind(&checkpoint.seal)
+    .execute(on)
+    .await?;
+    Ok(Ok(Done::Nothing))
+}
+
+/// Whether what is freed is overwritten: a secret that was replaced or removed shall not lie
+/// on in the file for whoever comes to have the key of then.
+async fn overwriting(on: &mut SqliteConnection, yes: bool) -> Result<(), sqlx::Error> {
+    let statement = match yes {
+        true => "PRAGMA secure_delete = ON",
+        false => "PRAGMA secure_delete = OFF",
+    };
+    sqlx::query(statement).execute(on).await.map(|_| ())
+}
+
+async fn secrets_put(on: &mut SqliteConnection, project: &str, rows: &[SecretRow]) -> Applied {
+    for row in rows {
+        sqlx::query(
+            "INSERT INTO secrets (project, alias, tenant, name, kind, version, key_id, sealed,
+                 created_ms, rotated_ms, expires_ms, used_ms)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (project, alias, tenant, name) DO UPDATE SET kind = excluded.kind,
+                 version = excluded.version, key_id = excluded.key_id,
+                 sealed = excluded.sealed, created_ms = excluded.created_ms,
+                 rotated_ms = excluded.rotated_ms, expires_ms = excluded.expires_ms,
+                 used_ms = excluded.used_ms",
+        )
+        .bind(project)
+        .bind(&*row.holder.alias)
+        .bind(&*row.holder.tenant)
+        .bind(&row.name)
+        .bind(&row.kind)
+        .bind(row.version)
+        .bind(&row.key_id)
+        .bind(&row.sealed)
+        .bind(row.created_ms)
+        .bind(row.rotated_ms)
+        .bind(row.expires_ms)
+        .bind(row.used_ms)
+        .execute(&mut *on)
+        .await?;
+    }
+    Ok(Ok(Done::Nothing))
+}
+
+async fn history_append(on: &mut SqliteConnection, project: &str, row: &HistoryRow) -> Applied {
+    let last: i64 = sqlx::query_scalar(
+        "SELECT coalesce(max(seq), 0) FROM history
+         WHERE project = $1 AND alias = $2 AND tenant = $3",
+    )
+    .bind(project)
+    .bind(&*row.holder.alias)
+    .bind(&*row.holder.tenant)
+    .fetch_one(&mut *on)
+    .await?;
+    let seq = last.saturating_add(1);
+    sqlx::query(
+        "INSERT INTO history (project, alias, tenant, seq, time_ms, kind, who, digest, grants)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(project)
+    .bind(&*row.holder.alias)
+    .bind(&*row.holder.tenant)
+    .bind(seq)
+    .bind(row.time_ms)
+    .bind(&row.kind)
+    .bind(&row.who)
+    .bind(&row.digest)
+    .bind(&row.grants)
+    .execute(&mut *on)
+    .await?;
+    sqlx::query(
+        "DELETE FROM history
+         WHERE project = $1 AND alias = $2 AND tenant = $3 AND seq <= $4",
+    )
+    .bind(project)
+    .bind(&*row.holder.alias)
+    .bind(&*row.holder.tenant)
+    .bind(seq.saturating_sub(i64::from(HISTORY_ROWS_MAX)))
+    .execute(on)
+    .await?;
+    Ok(Ok(Done::Nothing))
+}
+
+async fn usage_put(on: &mut SqliteConnection, project: &str, rows: &[UsageRow]) -> Applied {
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO usage (project, alias, tenant, tool, span_ms, start_ms, data) ",
+        );
+        insert.push_values(rows, |mut values, row| {
+            values
+                .push_bind(project)
+                .push_bind(&*row.holder.alias)
+                .push_bind(&*row.holder.tenant)
+                .push_bind(&row.tool)
+                .push_bind(row.span.ms())
+                .push_bind(row.start_ms)
+                .push_bind(&row.data);
+        });
+        insert.push(
+            " ON CONFLICT (project, span_ms, start_ms, alias, tenant, tool)
+              DO UPDATE SET data = excluded.data",
+        );
+        insert.build().execute(&mut *on).await?;
+    }
+    Ok(Ok(Done::Nothing))
+}
+
+fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}

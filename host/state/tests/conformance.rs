@@ -1,0 +1,427 @@
+//! What every backend of the state must do, asked of each that there is.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test may fail loudly"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use portreeve_state::{
+    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow, SqliteStore,
+    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+};
+
+/// Opens and opens again the state of one project.
+#[async_trait::async_trait]
+trait Backend {
+    async fn open(&self) -> Arc<dyn StateStore>;
+}
+
+struct Sqlite {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Sqlite {
+    fn new() -> Sqlite {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.db");
+        Sqlite { _dir: dir, path }
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Sqlite {
+    async fn open(&self) -> Arc<dyn StateStore> {
+        SqliteStore::open(&self.path, &StoreConfig::default())
+            .await
+            .unwrap()
+    }
+}
+
+/// Every case against every backend.
+macro_rules! cases {
+    ($($case:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $case() {
+                super::$case(&super::Sqlite::new()).await;
+            })+
+        }
+    };
+}
+
+cases! {
+    storage_is_each_holders_own,
+    storage_has_a_quota,
+    writes_of_one_holder_keep_their_order,
+    what_was_acknowledged_is_there_after_opening_again,
+    the_audit_log_has_no_holes,
+    the_audit_log_is_pruned_up_to_a_checkpoint,
+    secrets_are_kept_by_name_and_holder,
+    history_is_kept_newest_first_and_bounded,
+    usage_is_kept_by_span,
+    reads_are_bounded,
+    many_write_at_once,
+    a_closed_store_says_so,
+}
+
+fn holder(alias: &str, tenant: &str) -> Holder {
+    Holder {
+        alias: alias.into(),
+        tenant: tenant.into(),
+    }
+}
+
+async fn storage_is_each_holders_own(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holders = [
+        holder("a", ""),
+        holder("b", ""),
+        holder("a", "t"),
+        holder("", "a"),
+    ];
+    for (number, holder) in holders.iter().enumerate() {
+        let value = vec![u8::try_from(number).unwrap(); 10];
+        store
+            .kv_put(holder, "bucket", "key", value, 1_000)
+            .await
+            .unwrap();
+    }
+    for (number, holder) in holders.iter().enumerate() {
+        let value = store.kv_get(holder, "bucket", "key").await.unwrap();
+        assert_eq!(value.unwrap(), vec![u8::try_from(number).unwrap(); 10]);
+        assert_eq!(store.kv_get(holder, "other", "key").await.unwrap(), None);
+        assert_eq!(store.kv_used(holder).await.unwrap().keys, 1);
+    }
+    assert!(store.kv_delete(&holders[0], "bucket", "key").await.unwrap());
+    assert!(!store.kv_delete(&holders[0], "bucket", "key").await.unwrap());
+    assert_eq!(store.kv_used(&holders[0]).await.unwrap().bytes, 0);
+    assert_eq!(
+        store
+            .kv_get(&holders[1], "bucket", "key")
+            .await
+            .unwrap()
+            .unwrap()
+            .len(),
+        10
+    );
+}
+
+async fn storage_has_a_quota(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    let put = |key: &'static str, bytes: usize| {
+        let (store, holder) = (&store, &holder);
+        async move { store.kv_put(holder, "b", key, vec![0; bytes], 100).await }
+    };
+    put("k", 90).await.unwrap();
+    // Bucket and key count, and so does nothing of a value that is replaced.
+    let over = put("l", 7).await.unwrap_err();
+    let StateError::Quota { used, allowed } = over else {
+        panic!("{over}");
+    };
+    assert_eq!((used, allowed), (101, 100));
+    put("l", 6).await.unwrap();
+    put("k", 50).await.unwrap();
+    put("k", 90).await.unwrap();
+    let used = store.kv_used(&holder).await.unwrap();
+    assert_eq!((used.keys, used.bytes), (2, 100));
+    // A text's length is that of its bytes.
+    put("é", 0).await.unwrap_err();
+}
+
+async fn writes_of_one_holder_keep_their_order(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    let writes = (0..200_u32).map(|number| {
+        let (store, holder) = (store.clone(), holder.clone());
+        async move {
+            let value = number.to_be_bytes().to_vec();
+            store.kv_put(&holder, "b", "k", value, 1_000).await.unwrap();
+        }
+    });
+    futures::future::join_all(writes).await;
+    let value = store.kv_get(&holder, "b", "k").await.unwrap().unwrap();
+    assert_eq!(value, 199_u32.to_be_bytes());
+}
+
+async fn what_was_acknowledged_is_there_after_opening_again(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let project = store.project().to_owned();
+    assert!(!project.is_empty());
+    let holder = Holder::plugin("a");
+    store
+        .kv_put(&holder, "b", "k", b"v".to_vec(), 100)
+        .await
+        .unwrap();
+    store.audit_append(vec![audit(1)]).await.unwrap();
+    store.close().await;
+    drop(store);
+    let store = backend.open().await;
+    assert_eq!(store.project(), project);
+    assert_eq!(
+        store.kv_get(&holder, "b", "k").await.unwrap().unwrap(),
+        b"v"
+    );
+    assert_eq!(store.audit_last().await.unwrap(), Some(audit(1)));
+}
+
+fn audit(seq: i64) -> AuditRow {
+    AuditRow {
+        seq,
+        holder: holder("a", ""),
+        record: format!("{{\"n\":{seq},\"é\":\"\u{fc}\"}}"),
+        mac: format!("{:064x}", seq),
+    }
+}
+
+async fn the_audit_log_has_no_holes(backend: &dyn Backend) {
+    let store = backend.open().await;
+    assert_eq!(store.audit_last().await.unwrap(), None);
+    store
+        .audit_append((1..=2_500).map(audit).collect())
+        .await
+        .unwrap();
+    for wrong in [
+        vec![audit(2_500)],
+        vec![audit(2_502)],
+        vec![audit(2_501), audit(2_503)],
+    ] {
+        let error = store.audit_append(wrong).await.unwrap_err();
+        assert!(matches!(error, StateError::Damaged(_)), "{error}");
+    }
+    assert_eq!(store.audit_last().await.unwrap(), Some(audit(2_500)));
+    let rows = store.audit_after(2_490, 5).await.unwrap();
+    assert_eq!(rows, (2_491..=2_495).map(audit).collect::<Vec<_>>());
+    let text = store.audit_text(2_490, 5).await.unwrap().unwrap();
+    let lines: Vec<_> = (2_491..=2_495).map(|seq| audit(seq).record).collect();
+    assert_eq!((text.first, text.last, text.count), (2_491, 2_495, 5));
+    assert_eq!(text.records, lines.join("\n"));
+    assert_eq!(text.macs.len(), 5 * 64);
+    assert!(text.macs.starts_with(&audit(2_491).mac));
+    assert_eq!(store.audit_text(2_500, 5).await.unwrap(), None);
+    let bytes: u64 = (1..=2_500).map(|seq| audit(seq).bytes()).sum();
+    assert_eq!(store.audit_bytes().await.unwrap(), bytes);
+}
+
+async fn the_audit_log_is_pruned_up_to_a_checkpoint(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store
+        .audit_append((1..=10).map(audit).collect())
+        .await
+        .unwrap();
+    let checkpoint = |seq| Checkpoint {
+        seq,
+        time_ms: 5,
+        mac: "1".repeat(64),
+        seal: "2".repeat(64),
+    };
+    store.audit_prune(checkpoint(4)).await.unwrap();
+    assert_eq!(store.audit_checkpoint().await.unwrap(), Some(checkpoint(4)));
+    assert_eq!(store.audit_after(0, 100).await.unwrap()[0].seq, 5);
+    let bytes: u64 = (5..=10).map(|seq| audit(seq).bytes()).sum();
+    assert_eq!(store.audit_bytes().await.unwrap(), bytes);
+    // When nothing is left, the next record still follows the last one.
+    store.audit_prune(checkpoint(10)).await.unwrap();
+    assert_eq!(store.audit_last().await.unwrap(), None);
+    assert!(store.audit_append(vec![audit(1)]).await.is_err());
+    store.audit_append(vec![audit(11)]).await.unwrap();
+}
+
+async fn secrets_are_kept_by_name_and_holder(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let secret = |name: &str, version| SecretRow {
+        name: name.to_owned(),
+        holder: Holder::host(),
+        kind: "bearer".to_owned(),
+        version,
+        key_id: "k1".to_owned(),
+        sealed: vec![3; 50],
+        created_ms: 1,
+        rotated_ms: 2,
+        expires_ms: Some(9),
+        used_ms: None,
+    };
+    store
+        .secrets_put(vec![secret("b", 1), secret("a", 1)])
+        .await
+        .unwrap();
+    store.secrets_put(vec![secret("b", 2)]).await.unwrap();
+    let names: Vec<_> = store.secrets().await.unwrap();
+    assert_eq!(names, [secret("a", 1), secret("b", 2)]);
+    store.secret_used(&Holder::host(), "a", 77).await.unwrap();
+    let used = store.secret(&Holder::host(), "a").await.unwrap().unwrap();
+    assert_eq!(used.used_ms, Some(77));
+    let other = Holder::plugin("a");
+    assert_eq!(store.secret(&other, "a").await.unwrap(), None);
+    assert!(!store.secret_remove(&other, "a").await.unwrap());
+    assert!(store.secret_remove(&Holder::host(), "a").await.unwrap());
+    assert_eq!(store.secret(&Holder::host(), "a").await.unwrap(), None);
+}
+
+async fn history_is_kept_newest_first_and_bounded(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let row = |number: u32| HistoryRow {
+        holder: Holder::plugin("a"),
+        time_ms: i64::from(number),
+        kind: "grant".to_owned(),
+        who: "local".to_owned(),
+        digest: "d".to_owned(),
+        grants: "{}".to_owned(),
+    };
+    let last = HISTORY_ROWS_MAX + 5;
+    let writes = (1..=last).map(|number| {
+        let store = store.clone();
+        async move {
+            // No more at a time than may wait.
+            store.history_append(row(number)).await.unwrap();
+        }
+    });
+    for write in writes {
+        write.await;
+    }
+    let rows = store.history(&Holder::plugin("a"), u32::MAX).await.unwrap();
+    assert_eq!(rows.len(), HISTORY_ROWS_MAX as usize);
+    assert_eq!(rows[0], row(last));
+    assert_eq!(rows.last().unwrap(), &row(6));
+    store
+        .history_append(HistoryRow {
+            holder: Holder::plugin("c"),
+            ..row(7)
+        })
+        .await
+        .unwrap();
+    let latest = store.history_latest().await.unwrap();
+    let latest: Vec<_> = latest
+        .iter()
+        .map(|row| (&*row.holder.alias, row.time_ms))
+        .collect();
+    assert_eq!(latest, [("a", i64::from(last)), ("c", 7)]);
+    assert!(
+        store
+            .history(&Holder::plugin("b"), 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+}
+
+async fn usage_is_kept_by_span(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let row = |span: UsageSpan, start: i64, data: u8| UsageRow {
+        holder: Holder::plugin("a"),
+        tool: "t".to_owned(),
+        span,
+        start_ms: start * span.ms(),
+        data: vec![data],
+    };
+    use UsageSpan::{Hour, Minute};
+    store
+        .usage_put(vec![row(Minute, 1, 1), row(Minute, 2, 2), row(Hour, 1, 3)])
+        .await
+        .unwrap();
+    store.usage_put(vec![row(Minute, 2, 9)]).await.unwrap();
+    let minutes = store.usage(Minute, 0, i64::MAX).await.unwrap();
+    assert_eq!(minutes, [row(Minute, 1, 1), row(Minute, 2, 9)]);
+    assert_eq!(store.usage(Minute, 60_000, 120_000).await.unwrap().len(), 1);
+    assert_eq!(
+        store.usage_prune(Minute, 120_000, i64::MAX).await.unwrap(),
+        1
+    );
+    assert_eq!(store.usage(Minute, 0, i64::MAX).await.unwrap().len(), 1);
+    assert_eq!(store.usage(Hour, 0, i64::MAX).await.unwrap().len(), 1);
+}
+
+async fn reads_are_bounded(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let count = i64::from(ROWS_MAX) + 1;
+    store
+        .audit_append((1..=count).map(audit).collect())
+        .await
+        .unwrap();
+    let rows = store.audit_after(0, u32::MAX).await.unwrap();
+    assert_eq!(rows.len(), ROWS_MAX as usize);
+}
+
+async fn many_write_at_once(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let writes = (0..20_u32).map(|plugin| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let holder = Holder::plugin(&format!("p{plugin}"));
+            for number in 0..50_u32 {
+                let key = number.to_string();
+                let value = vec![7; 100];
+                store
+                    .kv_put(&holder, "b", &key, value, 1 << 20)
+                    .await
+                    .unwrap();
+                if number % 2 == 0 {
+                    store.kv_delete(&holder, "b", &key).await.unwrap();
+                }
+            }
+            store.kv_used(&holder).await.unwrap()
+        })
+    });
+    for used in futures::future::join_all(writes).await {
+        assert_eq!(used.unwrap().keys, 25);
+    }
+}
+
+async fn a_closed_store_says_so(backend: &dyn Backend) {
+    let store = backend.open().await;
+    store.close().await;
+    let error = store.audit_append(vec![audit(1)]).await.unwrap_err();
+    assert!(matches!(error, StateError::Closed), "{error}");
+    let error = store.audit_last().await.unwrap_err();
+    assert!(matches!(error, StateError::Closed), "{error}");
+}
+
+/// SQLite before this release could corrupt its write-ahead log:
+/// <https://www.sqlite.org/wal.html#walresetbug>.
+#[tokio::test]
+async fn sqlite_is_new_enough() {
+    let mut connection = sqlx::SqliteConnection::connect_with(
+        &sqlx::sqlite::SqliteConnectOptions::new().in_memory(true),
+    )
+    .await
+    .unwrap();
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    let parts: Vec<u32> = version
+        .split('.')
+        .map(|part| part.parse().unwrap())
+        .collect();
+    assert!(parts >= vec![3, 51, 3], "{version}");
+}
+
+use sqlx::Connection as _;
+
+#[tokio::test]
+async fn another_process_reads_beside_the_owner() {
+    let backend = Sqlite::new();
+    let path: &Path = &backend.path;
+    let none = SqliteStore::read(path).await.unwrap_err();
+    assert!(matches!(none, StateError::None(_)), "{none}");
+    let owner = backend.open().await;
+    owner.audit_append(vec![audit(1)]).await.unwrap();
+    let reader = SqliteStore::read(path).await.unwrap();
+    assert_eq!(reader.project(), owner.project());
+    assert_eq!(reader.audit_last().await.unwrap(), Some(audit(1)));
+    owner.audit_append(vec![audit(2)]).await.unwrap();
+    assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));
+    let error = reader.audit_append(vec![audit(3)]).await.unwrap_err();
+    assert!(matches!(error, StateError::ReadOnly { .. }), "{error}");
+    owner.close().await;
+    assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));
+    reader.close().await;
+    let alone = SqliteStore::read(path).await.unwrap();
+    assert_eq!(alone.audit_last().await.unwrap(), Some(audit(2)));
+}

@@ -1,0 +1,161 @@
+//! What a component's imports tell about its author's requests.
+//!
+//! An import that is absent is proof: nothing in the component can use that interface. An
+//! import that is there proves something only where the guest's language links no more than
+//! is used ([`Linkage`](crate::Linkage)). No import shows hosts, paths or names.
+
+use portreeve_manifest::feature::Feature;
+use portreeve_manifest::grant::Requests;
+
+use crate::{Linkage, Surface};
+
+/// What the imports tell about one capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    /// The capability.
+    pub feature: Feature,
+    /// What they tell.
+    pub verdict: Verdict,
+    /// For [`Verdict::Unneeded`] the interfaces that it would need one of, without versions;
+    /// else those of them that are imported, as they are.
+    pub interfaces: Vec<String>,
+}
+
+/// What the imports tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is requested, and what it needs is imported.
+    Fits,
+    /// It is requested, but nothing is imported that could use it.
+    Unneeded,
+    /// It is imported and so used, but not requested: it will be refused.
+    Unrequested,
+    /// It is imported and not requested, but it may go unused; see
+    /// [`Linkage::doubt`].
+    PerhapsUnrequested,
+    /// It is requested, and what it needs is imported, but it may go unused.
+    PerhapsUnneeded,
+    /// It is requested, and no import of this version shows its use.
+    Unseen,
+}
+
+/// How a capability shows among the imports.
+enum Trace {
+    /// These interfaces are there for nothing else: importing one is using it.
+    Own(&'static [&'static str]),
+    /// It needs one of these, which are imported for other ends as well.
+    Shared(&'static [&'static str]),
+    /// No interface of this version belongs to it.
+    None,
+}
+
+const HTTP: &str = "wasi:http/outgoing-handler";
+const TCP: &str = "wasi:sockets/tcp";
+const UDP: &str = "wasi:sockets/udp";
+const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
+
+/// Interfaces of ours that need no grant.
+pub const FREE: &[&str] = &[
+    "portreeve:host/context",
+    "portreeve:host/config",
+    // A handle is of no use without one of the two that belong to a capability.
+    "portreeve:secrets/store",
+];
+
+/// The interfaces of a capability: the one place that says so.
+///
+/// What the standard libraries of Rust and C import whatever they are used for (clocks,
+/// randomness, streams, standard input and output, the environment) belongs to none. Files
+/// are shared: libraries look for time zones and configuration in them, and find nothing.
+fn trace(feature: Feature) -> Trace {
+    match feature {
+        Feature::Network => Trace::Own(&[HTTP]),
+        Feature::Credentials => Trace::Shared(&[HTTP]),
+        Feature::Sockets => Trace::Own(&[TCP, UDP, LOOKUP]),
+        Feature::Addresses => Trace::Shared(&[HTTP, TCP, UDP]),
+        Feature::Directories => Trace::Shared(&["wasi:filesystem/preopens"]),
+        Feature::UiProgress => Trace::Own(&["portreeve:ui/progress"]),
+        Feature::SecretsInject => Trace::Own(&["portreeve:secrets/inject"]),
+        Feature::SecretsReveal => Trace::Own(&["portreeve:secrets/reveal"]),
+        Feature::StorageKv
+        | Feature::UiNotify
+        | Feature::UiAsk
+        | Feature::UiPanels
+        | Feature::MessagesPublish
+        | Feature::MessagesSubscribe
+        | Feature::MessagesRequest
+        | Feature::Invoke
+        | Feature::Schedules
+        | Feature::ClientSampling
+        | Feature::ClientRoots
+        | Feature::ClientLog
+        | Feature::InstancesResident
+        | Feature::SourceRemote
+        | Feature::PolicyLicenses
+        | Feature::PolicySignatures
+        | Feature::PolicyScan => Trace::None,
+    }
+}
+
+/// The capabilities that an interface belongs to, named with or without its version.
+pub fn capabilities(interface: &str) -> Vec<Feature> {
+    let of = |feature: &Feature| match trace(*feature) {
+        Trace::Own(interfaces) | Trace::Shared(interfaces) => {
+            interfaces.contains(&unversioned(interface))
+        }
+        Trace::None => false,
+    };
+    Feature::ALL.into_iter().filter(of).collect()
+}
+
+/// Holds requests against imports: a finding for each capability that is requested, and for
+/// each that is imported and should be. None of a component of WASI 0.3, whose interfaces
+/// this version doesn't know.
+pub fn compare(requests: &Requests, surface: &Surface) -> Vec<Evidence> {
+    if surface.asynchronous {
+        return Vec::new();
+    }
+    let sure = surface.linkage == Linkage::Used;
+    let capabilities = Feature::ALL.into_iter().filter(|f| f.is_capability());
+    capabilities
+        .filter_map(|feature| {
+            let requested = requests.has(feature);
+            let (interfaces, own) = match trace(feature) {
+                Trace::Own(interfaces) => (interfaces, true),
+                Trace::Shared(interfaces) => (interfaces, false),
+                Trace::None => (&[][..], false),
+            };
+            let imported: Vec<_> = surface
+                .imports
+                .iter()
+                .filter(|import| interfaces.contains(&unversioned(import)))
+                .cloned()
+                .collect();
+            let verdict = match (requested, imported.is_empty()) {
+                (true, _) if interfaces.is_empty() => Verdict::Unseen,
+                (true, true) => Verdict::Unneeded,
+                (true, false) if sure => Verdict::Fits,
+                (true, false) => Verdict::PerhapsUnneeded,
+                (false, false) if own && sure => Verdict::Unrequested,
+                (false, false) if own => Verdict::PerhapsUnrequested,
+                (false, _) => return None,
+            };
+            let interfaces = match verdict {
+                Verdict::Unneeded => interfaces.iter().map(ToString::to_string).collect(),
+                _ => imported,
+            };
+            Some(Evidence {
+                feature,
+                verdict,
+                interfaces,
+            })
+        })
+        .collect()
+}
+
+/// The name of an interface without its version.
+fn unversioned(interface: &str) -> &str {
+    interface
+        .split_once('@')
+        .map_or(interface, |(name, _)| name)
+}

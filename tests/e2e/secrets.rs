@@ -1,0 +1,213 @@
+//! Secrets and grants from end to end: set, granted, used, revoked in the middle of a call,
+//! and on record.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use portreeve_test_artifacts as programs;
+use serde_json::{Value, json};
+
+use crate::support::{Project, eventually, plugin};
+
+/// Stands in the secret, and in nothing that is kept or said.
+const CANARY: &str = "CANARY-91c2-e2e";
+
+fn set(project: &Project, name: &str, value: &str) -> Output {
+    let mut child = project
+        .portreeve(&["secrets", "set", name, "--kind", "bearer"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(value.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", said(output));
+    said(output)
+}
+
+/// The records of some kinds.
+fn records(project: &Project, kinds: &[&str]) -> Vec<Value> {
+    let mut arguments = vec!["audit", "search", "--json"];
+    for kind in kinds {
+        arguments.extend(["--kind", kind]);
+    }
+    done(&project.run(&arguments))
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn assert_nowhere(dir: &Path) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            assert_nowhere(&path);
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            let found = bytes
+                .windows(CANARY.len())
+                .any(|part| part == CANARY.as_bytes());
+            assert!(!found, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_secret_is_granted_used_revoked_in_the_middle_and_on_record() {
+    let project = Project::with(&plugin("demo", programs::SECRETS));
+    let told = done(&set(&project, "bot", &format!("{CANARY}\n")));
+    assert!(told.contains("`bot`") && !told.contains(CANARY), "{told}");
+    let again = set(&project, "bot", "other");
+    assert!(!again.status.success());
+    assert!(
+        said(&again).contains("secrets rotate bot"),
+        "{}",
+        said(&again)
+    );
+
+    // Without a grant: which line of which file would allow it.
+    let refused = project.run(&["call", "demo__read", "--arg", "name=token"]);
+    let told = said(&refused);
+    assert!(
+        !refused.status.success() && !told.contains(CANARY),
+        "{told}"
+    );
+    assert!(told.contains("portreeve.toml:2"), "{told}");
+    assert!(told.contains("portreeve grant demo"), "{told}");
+
+    let mut server = project.serve();
+    let granted = done(&project.run(&["grant", "demo", "secrets.reveal=token:bot"]));
+    assert!(granted.contains("in force now"), "{granted}");
+    let shown = server.text("demo__read", json!({"name": "token"}));
+    assert!(shown.contains(CANARY), "{shown}");
+
+    // Revoked while a call runs: the next use of that call is refused.
+    let reading = server.ask(
+        "tools/call",
+        json!({"name": "demo__read", "arguments": {"name": "token", "times": 300, "pause_ms": 20}}),
+    );
+    eventually("it has read the secret", || {
+        records(&project, &["secret-reveal"]).len() >= 2
+    });
+    done(&project.run(&["revoke", "demo", "secrets.reveal"]));
+    let answer = server.answer(reading)["result"]["structuredContent"].clone();
+    let read = answer["read"].as_u64().unwrap();
+    assert!(read > 0 && read < 300, "{answer}");
+    let failure = answer["failure"].as_str().unwrap();
+    assert!(failure.contains("grants.secrets.reveal"), "{failure}");
+    assert!(server.close());
+
+    // Each use was on record before it was one, refusals are counted, and acts have both
+    // what was and what is granted.
+    // One record for each call that is shown a secret; how often it was is in the call's.
+    let reveals = records(&project, &["secret-reveal"]);
+    assert_eq!(reveals.len(), 2);
+    assert_eq!(reveals[0]["body"]["secret"], "bot");
+    let refusals = records(&project, &["refusal"]);
+    assert_eq!(refusals.len(), 2, "{refusals:?}");
+    let calls = records(&project, &["call"]);
+    let counted = calls.last().unwrap()["body"]["refused"]["secrets.reveal"].as_u64();
+    assert_eq!(counted, Some(300 - read));
+    let shown = &calls.last().unwrap()["body"]["revealed"][0];
+    assert_eq!(
+        (&shown["secret"], &shown["times"]),
+        (&json!("bot"), &json!(read))
+    );
+    let acts = records(&project, &["grant", "revoke"]);
+    assert_eq!(
+        acts[0]["body"]["after"]["secrets"]["reveal"]["token"],
+        "vault:bot"
+    );
+    assert_eq!(acts[1]["body"]["after"], json!({}));
+    done(&project.run(&["audit", "verify"]));
+    let listed = done(&project.run(&["secrets", "list", "--json"]));
+    assert!(listed.contains("\"used\"") && !listed.contains(CANARY));
+    done(&project.run(&["secrets", "rotate-key"]));
+    done(&project.run(&["secrets", "remove", "bot"]));
+    assert_nowhere(&project.path().join(".portreeve"));
+}
+
+#[test]
+fn a_lost_vault_key_stops_secrets_and_nothing_else() {
+    let project = Project::with(&format!(
+        "[vault]\nkey = \"env:PORTREEVE_TEST_VAULT\"\n{}{}grants.secrets.reveal.token = \"vault:bot\"\n",
+        plugin("echo", programs::ECHO),
+        plugin("demo", programs::SECRETS),
+    ));
+    let key = "11".repeat(32);
+    let call = |key: Option<&str>, arguments: &[&str]| {
+        let mut command = project.portreeve(arguments);
+        match key {
+            Some(key) => command.env("PORTREEVE_TEST_VAULT", key),
+            None => command.env_remove("PORTREEVE_TEST_VAULT"),
+        };
+        command
+    };
+    let mut child = call(Some(&key), &["secrets", "set", "bot", "--kind", "bearer"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(CANARY.as_bytes())
+        .unwrap();
+    assert!(child.wait().unwrap().success());
+    let read = ["call", "demo__read", "--arg", "name=token"];
+    assert!(done(&call(Some(&key), &read).output().unwrap()).contains(CANARY));
+    for wrong in [None, Some("22".repeat(32)), Some("short".to_owned())] {
+        let told = call(wrong.as_deref(), &read).output().unwrap();
+        assert!(said(&told).contains("can't be opened"), "{}", said(&told));
+        assert!(!said(&told).contains(CANARY));
+        done(
+            &call(wrong.as_deref(), &["call", "echo__echo"])
+                .output()
+                .unwrap(),
+        );
+    }
+}
+
+#[test]
+fn edits_by_hand_are_on_record() {
+    let project = Project::with(&plugin("demo", programs::SECRETS));
+    let mut server = project.serve();
+    assert!(server.tools().contains(&"demo__read".to_owned()));
+    project.write(&format!(
+        "{}grants.secrets.inject = {{ token = \"vault:bot\" }}\n",
+        plugin("demo", programs::SECRETS)
+    ));
+    eventually("the edit is on record", || {
+        !records(&project, &["edit"]).is_empty()
+    });
+    let edit = records(&project, &["edit"]).remove(0);
+    assert_eq!(edit["body"]["by"], "file");
+    assert_eq!(
+        edit["body"]["after"]["secrets"]["inject"]["token"],
+        "vault:bot"
+    );
+    project.write("");
+    eventually("the removal is on record", || {
+        !records(&project, &["remove"]).is_empty()
+    });
+    assert!(server.close());
+}
