@@ -138,6 +138,38 @@ impl Raw {
     }
 }
 
+/// A thread that raw calls run on, so that they don't share the caller's: as they must in the
+/// host. What this costs by itself depends on the machine more than all else here.
+struct Apart {
+    handle: tokio::runtime::Handle,
+    end: CancellationToken,
+}
+
+impl Apart {
+    fn start() -> Apart {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime");
+        let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
+        let ended = end.clone();
+        std::thread::spawn(move || runtime.block_on(ended.cancelled()));
+        Apart { handle, end }
+    }
+
+    async fn call(&self, raw: &Arc<Raw>, arguments: &str) {
+        let (raw, arguments) = (raw.clone(), arguments.to_owned());
+        let call = async move { raw.call(&arguments).await };
+        self.handle.spawn(call).await.expect("the call succeeds");
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        self.end.cancel();
+    }
+}
+
 struct Quiet;
 
 impl OutputSink for Quiet {
@@ -220,6 +252,8 @@ async fn bench() {
 
     let (mut raw_us, mut runtime_ratios, mut host_ratios) = (vec![], vec![], vec![]);
     let (mut raw_many, mut host_many) = (vec![], vec![]);
+    let (mut apart_ratios, mut host_apart_ratios) = (vec![], vec![]);
+    let apart = Apart::start();
     let raw = Arc::new(raw);
     for turn in 0..=TURNS {
         let start = cpu();
@@ -235,6 +269,10 @@ async fn bench() {
             through_host(&host, &caller, &object).await;
         }
         let after_host = cpu();
+        for _ in 0..CALLS {
+            apart.call(&raw, &text).await;
+        }
+        let after_apart = cpu();
         let (raw_too, text_too) = (raw.clone(), text.clone());
         at_once(move || {
             let (raw, text) = (raw_too.clone(), text_too.clone());
@@ -256,13 +294,24 @@ async fn bench() {
         raw_us.push(base / f64::from(CALLS) * 1e6);
         runtime_ratios.push((after_runtime - after_raw).as_secs_f64() / base);
         host_ratios.push((after_host - after_runtime).as_secs_f64() / base);
-        let base = (after_raw_many - after_host).as_secs_f64();
+        let apart = (after_apart - after_host).as_secs_f64();
+        apart_ratios.push(apart / base);
+        host_apart_ratios.push((after_host - after_runtime).as_secs_f64() / apart);
+        let base = (after_raw_many - after_apart).as_secs_f64();
         raw_many.push(base / f64::from(CALLS) * 1e6);
         host_many.push((after_host_many - after_raw_many).as_secs_f64() / base);
     }
     println!(
         "raw wasmtime: {:.1} µs CPU a fresh call (for orientation)",
         median(raw_us)
+    );
+    println!(
+        "raw wasmtime on another thread than the caller's, against raw: {:.2}× (for orientation)",
+        median(apart_ratios)
+    );
+    println!(
+        "a fresh call through Host::call, one at a time, against that: {:.2}× (for orientation)",
+        median(host_apart_ratios)
     );
     report(
         "a fresh call through the runtime, against raw",

@@ -532,9 +532,9 @@ async fn run(
     let mut finished = template
         .call(target, &arguments, &facts.limits, context)
         .await;
-    if let Ok(outcome) = &finished.result
+    if let Ok(outcome) = &mut finished.result
         && !outcome.is_error
-        && let Err(why) = tool.check_answer(outcome.structured.as_ref())
+        && let Err(why) = tool.check_answer(&mut outcome.structured)
     {
         finished.result = Err(CallError::plugin(Failure::new(
             ErrorCode::Internal,

@@ -79,19 +79,23 @@ impl RegisteredTool {
     ///
     /// # Errors
     /// What is wrong with it, by place.
-    pub(crate) fn check_answer(&self, answer: Option<&Map<String, Value>>) -> Result<(), String> {
+    pub(crate) fn check_answer(
+        &self,
+        answer: &mut Option<Map<String, Value>>,
+    ) -> Result<(), String> {
         let Some(schema) = &self.tool().output_schema else {
             return Ok(());
         };
         let Some(answer) = answer else {
             return Err("it has an output schema, but gave no structured answer".to_owned());
         };
-        check(
-            &self.output,
-            schema,
-            &Value::Object(answer.clone()),
-            "the answer",
-        )
+        // Only lent: an answer may have megabytes.
+        let value = Value::Object(std::mem::take(answer));
+        let checked = check(&self.output, schema, &value, "the answer");
+        if let Value::Object(lent) = value {
+            *answer = lent;
+        }
+        checked
     }
 }
 

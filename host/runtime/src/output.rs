@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use portreeve_manifest::size::ByteSize;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -82,7 +83,7 @@ impl Output {
 
     /// Passes on what has no line end yet, and says what was dropped. Returns how many
     /// bytes were written in all.
-    pub(crate) fn finish(&self, limit: &str) -> u64 {
+    pub(crate) fn finish(&self, limit: ByteSize) -> u64 {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in [Stream::Stdout, Stream::Stderr] {
             let rest = std::mem::take(shared.pending(stream));
@@ -260,7 +261,7 @@ mod tests {
         for (stream, bytes) in writes {
             output.stream(*stream).take(bytes);
         }
-        output.finish("the limit");
+        output.finish(ByteSize(64));
         let lines = lines.0.lock().unwrap();
         lines.clone()
     }

@@ -195,7 +195,7 @@ impl Template {
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
             memory_peak: guest.limiter.memory_peak as u64,
             host_calls: guest.limiter.host_calls,
-            output_bytes: guest.output.finish(&limits.output.to_string()),
+            output_bytes: guest.output.finish(limits.output),
             bytes_in: guest.bytes_in,
             bytes_out: match &result {
                 Ok(Done::Outcome(outcome)) => outcome.bytes(),
