@@ -4,7 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use portreeve_manifest::duration::HumanDuration;
+use portreeve_manifest::edit::{Edit, Selector, granted_by};
 use portreeve_manifest::json::{self, JsonLimits};
+use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_manifest::size::ByteSize;
@@ -17,6 +19,27 @@ fuzz_target!(|text: &str| {
     if let Err(mistakes) = ProjectManifest::parse("portreeve.toml", text) {
         assert!(!mistakes.to_string().is_empty());
     }
+    match Lockfile::parse("portreeve.lock", text) {
+        Ok(lock) => assert_eq!(Lockfile::parse("again", &lock.to_text()).ok(), Some(lock)),
+        Err(mistakes) => assert!(!mistakes.to_string().is_empty()),
+    }
+    // Edits keep a file valid, or leave it alone.
+    if let Ok(project) = ProjectManifest::parse("portreeve.toml", text)
+        && let Some(alias) = project.plugins.keys().next()
+        && let Ok(granted) = granted_by("ui.progress", None)
+    {
+        for edit in [
+            Edit::Grant(alias.clone(), granted),
+            Edit::Revoke(alias.clone(), vec![Selector::All]),
+            Edit::Remove(alias.clone()),
+        ] {
+            if let Ok(edited) = edit.apply("portreeve.toml", text) {
+                assert!(ProjectManifest::parse("portreeve.toml", &edited).is_ok());
+            }
+        }
+    }
+    let _ = text.parse::<Selector>();
+    let _ = granted_by(text, None);
     if let Ok(size) = text.parse::<ByteSize>() {
         assert_eq!(size.to_string().parse(), Ok(size));
     }
