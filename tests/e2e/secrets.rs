@@ -211,3 +211,94 @@ fn edits_by_hand_are_on_record() {
     });
     assert!(server.close());
 }
+
+#[test]
+fn a_key_is_moved_under_a_running_owner() {
+    let plugins = format!(
+        "{}grants.secrets.reveal.token = \"vault:bot\"\n",
+        plugin("demo", programs::SECRETS)
+    );
+    let project = Project::with(&plugins);
+    let neighbour = Project::with(&plugins);
+    for project in [&project, &neighbour] {
+        done(&set(project, "bot", CANARY));
+    }
+    let mut server = project.serve();
+    let key = project.path().join("kept/elsewhere.key");
+    let place = format!("file:{}", key.display());
+    // Asked of an owner that may not have read the file again yet.
+    project.write(&format!("[vault]\nkey = {place:?}\n{plugins}"));
+    let told = done(&project.run(&["secrets", "rotate-key", "--from", "file"]));
+    assert!(told.contains('1'), "{told}");
+    assert_eq!(std::fs::metadata(&key).unwrap().len(), 32);
+    let shown = server.text("demo__read", json!({"name": "token"}));
+    assert!(shown.contains(CANARY), "{shown}");
+    // There it may be others' too, and is never replaced.
+    let refused = project.run(&["secrets", "rotate-key"]);
+    assert!(!refused.status.success());
+    assert!(
+        said(&refused).contains("--from file:"),
+        "{}",
+        said(&refused)
+    );
+    assert!(server.close());
+    // What one project does with its key is nothing to the other, of the same user.
+    done(&neighbour.run(&["secrets", "rotate-key"]));
+    for project in [&project, &neighbour] {
+        let shown = done(&project.run(&["call", "demo__read", "--arg", "name=token"]));
+        assert!(shown.contains(CANARY), "{shown}");
+    }
+}
+
+#[test]
+fn what_could_not_be_used_is_not_kept() {
+    let project = Project::with("");
+    for value in [format!("{CANARY}\r\nX-Admin: 1"), "x".repeat(65_537)] {
+        let refused = set(&project, "bot", &value);
+        let told = said(&refused);
+        assert!(
+            !refused.status.success() && !told.contains(CANARY),
+            "{told}"
+        );
+    }
+    let mut past = project.portreeve(&["secrets", "set", "bot", "--expires", "2020-01-31"]);
+    let past = past.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(past.status.code(), Some(2), "{}", said(&past));
+    done(&set(&project, "bot", CANARY));
+    let _ = set(&project, "bot", CANARY);
+    let absent = project.run(&["secrets", "remove", "other"]);
+    assert!(!absent.status.success());
+    // What was refused is not on record as done.
+    assert_eq!(records(&project, &["secret-set", "secret-remove"]).len(), 1);
+}
+
+/// Out of reach is told as such: no key is made up, and nothing else stops.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_keyring_that_is_out_of_reach_is_told() {
+    let project = Project::with("[vault]\nkey = \"keyring\"\n");
+    let mut command = project.portreeve(&["secrets", "set", "bot", "--kind", "bearer"]);
+    let mut child = command
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere/bus")
+        .env("XDG_RUNTIME_DIR", "/nowhere")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(CANARY.as_bytes()).unwrap();
+    drop(stdin);
+    let told = child.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    let told = said(&told);
+    assert!(told.contains("keyring of your session"), "{told}");
+    assert!(
+        !told.contains(CANARY) && !told.contains("panicked"),
+        "{told}"
+    );
+    assert_eq!(
+        done(&project.run(&["secrets", "list", "--json"])).trim(),
+        "[]"
+    );
+}

@@ -156,8 +156,8 @@ impl SecretSource for CallSecrets {
             ));
         }
         self.record(AuditKind::SecretUse, name, secret).await?;
-        self.used(secret).await;
         self.still(&granted, Feature::SecretsInject, name)?;
+        self.used(secret).await;
         // Letters and digits alone: it goes through headers, URLs and forms as it is.
         let placeholder = format!("portreevesecret{:032x}", u128::from_be_bytes(random));
         self.lock().insert(name.clone(), placeholder.clone());
@@ -174,15 +174,12 @@ impl SecretSource for CallSecrets {
         // The first time in this call is a record of its own, durable before the plugin has
         // the value; how often it was is in the call's. A plugin that reads it in a loop
         // fills no log, and so drives out nothing that was recorded before.
-        if self.scope.reveals(name, secret) {
-            let recorded = self.record(AuditKind::SecretReveal, name, secret).await;
-            if recorded.is_err() {
-                self.scope.not_revealed(name, secret);
-            }
-            recorded?;
+        if !self.scope.has_revealed(name, secret) {
+            self.record(AuditKind::SecretReveal, name, secret).await?;
         }
-        self.used(secret).await;
         self.still(&granted, Feature::SecretsReveal, name)?;
+        self.scope.reveals(name, secret);
+        self.used(secret).await;
         Ok(value.to_text())
     }
 }

@@ -108,19 +108,18 @@ impl CallScope {
         refused.values().copied().fold(0, u64::saturating_add)
     }
 
-    /// Counts that a secret is shown; whether it is the first time in this call. Only granted
-    /// names come here, so that there are not many.
-    pub(crate) fn reveals(&self, name: &Name, secret: &Name) -> bool {
+    /// Whether a secret was shown in this call before.
+    pub(crate) fn has_revealed(&self, name: &Name, secret: &Name) -> bool {
+        let revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
+        revealed.contains_key(&(name.clone(), secret.clone()))
+    }
+
+    /// Counts that a secret is shown. Only granted names come here, so that there are not
+    /// many.
+    pub(crate) fn reveals(&self, name: &Name, secret: &Name) {
         let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
         let count = revealed.entry((name.clone(), secret.clone())).or_default();
         *count = count.saturating_add(1);
-        *count == 1
-    }
-
-    /// Takes back a first time that could not be recorded: the next one is the first again.
-    pub(crate) fn not_revealed(&self, name: &Name, secret: &Name) {
-        let mut revealed = self.revealed.lock().unwrap_or_else(PoisonError::into_inner);
-        revealed.remove(&(name.clone(), secret.clone()));
     }
 
     /// How often each secret was shown; none where none was.

@@ -11,6 +11,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
 
 use portreeve_manifest::id::Name;
 use portreeve_manifest::settings::VaultKeyPlace;
@@ -450,12 +451,21 @@ async fn a_rotation_that_nobody_waits_for_is_done() {
             .await
             .unwrap();
     }
+    let file = fixture.key_file(&*fixture.store().await);
+    let before = std::fs::read(&file).unwrap();
+    let waited = tokio::time::timeout(Duration::ZERO, vault.rotate_key(None)).await;
+    assert!(waited.is_err());
+    let since = Instant::now();
+    while std::fs::read(&file).unwrap() == before {
+        assert!(since.elapsed() < Duration::from_secs(60));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     for round in 0..20 {
         let rotating = vault.rotate_key(None);
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(round), rotating).await;
+        let _ = tokio::time::timeout(Duration::from_millis(round), rotating).await;
         let (which, value) = (name("s7"), bearer("s7"));
         let setting = vault.set(&which, &value, None, true);
-        let _ = tokio::time::timeout(std::time::Duration::from_millis(round / 4), setting).await;
+        let _ = tokio::time::timeout(Duration::from_millis(round / 4), setting).await;
     }
     for text in &names {
         assert_eq!(vault.get(text).await.unwrap(), bearer(text));
@@ -528,15 +538,18 @@ async fn a_full_vault_is_sealed_anew() {
     let fixture = Fixture::new();
     let store = fixture.store().await;
     let vault = Vault::new(store.clone(), fixture.place(), wall_clock);
-    let large = SecretValue::read(SecretKind::Bearer, &"x".repeat(VALUE_BYTES_MAX)).unwrap();
-    for number in 0..300 {
+    // As JSON it is six times as long; together it is more than may wait for the disk.
+    let key = "\u{1}".repeat(VALUE_BYTES_MAX);
+    let field = ("key".to_owned(), key.into());
+    let large = SecretValue::new(SecretKind::SshKey, [field]).unwrap();
+    for number in 0..45 {
         vault
             .set(&name(&format!("s{number}")), &large, None, false)
             .await
             .unwrap();
     }
-    assert_eq!(vault.rotate_key(None).await.unwrap(), 300);
-    assert_eq!(vault.get("s299").await.unwrap(), large);
+    assert_eq!(vault.rotate_key(None).await.unwrap(), 45);
+    assert_eq!(vault.get("s44").await.unwrap(), large);
 }
 
 /// The id of the project names files of the user's own.
