@@ -7,6 +7,7 @@
 //! name). Nothing is given by default: a plugin may do what is requested **and** granted.
 
 mod network;
+mod target;
 mod terms;
 mod words;
 
@@ -19,6 +20,7 @@ use serde_json::{Map, Value};
 pub use network::{
     AddressRange, HostPattern, NetworkRule, Ports, RuleError, Scheme, SocketProtocol, SocketRule,
 };
+pub use target::{Target, TargetError};
 pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
     ToolPattern, TopicPattern, When,
