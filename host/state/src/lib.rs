@@ -20,7 +20,7 @@ pub mod vault;
 pub use error::StateError;
 pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
 pub use rows::{
-    AuditRow, AuditText, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvUsed, SecretRow,
     UsageRow, UsageSpan,
 };
 pub use sqlite::{SqliteStore, StoreConfig};

@@ -35,13 +35,11 @@ pub struct KvUsed {
     pub bytes: u64,
 }
 
-/// One record of the audit log as it is stored.
+/// One record of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRow {
     /// Its place: 1, 2, 3 …, without holes.
     pub seq: i64,
-    /// Whom it is about. What counts is what the record says.
-    pub holder: Holder,
     /// All that it says: one line of JSON.
     pub record: String,
     /// The chain's code over the record and the code of the record before, in hexadecimal.
@@ -51,23 +49,69 @@ pub struct AuditRow {
 impl AuditRow {
     /// Bytes that it takes, without what the database adds.
     pub fn bytes(&self) -> u64 {
-        self.record.len().saturating_add(self.mac.len()) as u64
+        self.record.len().saturating_add(MAC_LEN) as u64
     }
 }
 
-/// Records of the audit log that follow each other, as one text.
+/// Length of a code in bytes.
+pub(crate) const MAC_LEN: usize = 32;
+
+/// Records of the audit log that follow each other and were committed together. They are kept
+/// as one text, which costs a database a small part of what a row for each would.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AuditText {
+pub struct AuditGroup {
     /// The place of the first one.
     pub first: i64,
     /// The place of the last one.
     pub last: i64,
-    /// How many there are.
-    pub count: u32,
-    /// The records, a line each.
+    /// The records, parted by line feeds, of which a record has none.
     pub records: String,
-    /// Their codes, one after the other.
-    pub macs: String,
+    /// Their codes, one after the other, 32 bytes each.
+    pub macs: Vec<u8>,
+}
+
+impl AuditGroup {
+    /// A group of these rows; none where there are none, where they don't follow each other, or
+    /// where a code is none.
+    pub fn of(rows: &[AuditRow]) -> Option<AuditGroup> {
+        let (first, last) = (rows.first()?, rows.last()?);
+        let follow = (first.seq..).zip(rows).all(|(seq, row)| row.seq == seq);
+        if !follow {
+            return None;
+        }
+        let records: Vec<&str> = rows.iter().map(|row| row.record.as_str()).collect();
+        let mut macs = Vec::with_capacity(rows.len().saturating_mul(MAC_LEN));
+        for row in rows {
+            macs.extend(blake3::Hash::from_hex(&row.mac).ok()?.as_bytes());
+        }
+        Some(AuditGroup {
+            first: first.seq,
+            last: last.seq,
+            records: records.join("\n"),
+            macs,
+        })
+    }
+
+    /// Its records, as they stand there: in a group that somebody has changed, more or fewer
+    /// than its places.
+    pub fn rows(&self) -> impl Iterator<Item = AuditRow> {
+        let mut macs = self.macs.chunks(MAC_LEN);
+        (self.first..)
+            .zip(self.records.split('\n'))
+            .map(move |(seq, record)| AuditRow {
+                seq,
+                record: record.to_owned(),
+                mac: blake3::Hash::from_slice(macs.next().unwrap_or_default())
+                    .map_or_else(|_| String::new(), |mac| mac.to_hex().to_string()),
+            })
+    }
+
+    /// Bytes of its records and codes.
+    pub fn bytes(&self) -> u64 {
+        let between = u64::try_from(self.last.saturating_sub(self.first)).unwrap_or(0);
+        let all = self.records.len().saturating_add(self.macs.len()) as u64;
+        all.saturating_sub(between)
+    }
 }
 
 /// What stands in for records that were pruned.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.
@@ -46,19 +46,28 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// What a holder's storage holds.
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError>;
 
-    /// Appends records, all or none. Their `seq` must follow the last one.
-    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError>;
+    /// Appends records, all or none. They must follow the last one.
+    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError>;
 
-    /// The records after `seq`, in order, [`ROWS_MAX`] at most.
-    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError>;
+    /// The groups of which something comes after `seq`, in order: as many as are needed for
+    /// `rows_max` records, [`ROWS_MAX`] at most, or fewer, where those are long.
+    async fn audit_groups(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditGroup>, StateError>;
 
-    /// The same, as one text; none where there are no more. Much faster to read.
-    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError>;
+    /// The records after `seq`, in order, [`ROWS_MAX`] at most; fewer where they are long, none
+    /// where there are none.
+    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
+        let groups = self.audit_groups(seq, rows_max).await?;
+        let rows = groups.iter().flat_map(AuditGroup::rows);
+        Ok(rows
+            .filter(|row| row.seq > seq)
+            .take(rows_max.min(ROWS_MAX) as usize)
+            .collect())
+    }
 
     /// The last record.
     async fn audit_last(&self) -> Result<Option<AuditRow>, StateError>;
 
-    /// Removes the records up to the checkpoint's and puts the checkpoint in their place.
+    /// Removes the records up to the checkpoint's, which may be within a group, and puts the checkpoint in their place.
     async fn audit_prune(&self, checkpoint: Checkpoint) -> Result<(), StateError>;
 
     /// What stands in for the records that are gone.

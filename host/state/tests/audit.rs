@@ -19,7 +19,7 @@ use portreeve_state::audit::{
     export, report, search, verify, verify_export, wall_clock,
 };
 use portreeve_state::{
-    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, Key, KvUsed, SecretRow, SqliteStore,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, Key, KvUsed, SecretRow, SqliteStore,
     StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 use serde_json::{Map, json};
@@ -86,6 +86,20 @@ impl Fixture {
         connection.close().await.unwrap();
     }
 
+    /// Changes a log and expects that it shows.
+    async fn shows(&self, statements: &'static [&'static str], expected: &[&str]) {
+        assert!(self.verify(&key()).await.is_whole());
+        for statement in statements {
+            self.sql(statement).await;
+        }
+        let verified = self.verify(&key()).await;
+        let found = kinds(&verified);
+        assert!(!verified.is_whole(), "{statements:?}");
+        for kind in expected {
+            assert!(found.contains(kind), "{statements:?}: {verified:?}");
+        }
+    }
+
     async fn verify(&self, key: &Key) -> Verified {
         let store: Arc<dyn StateStore> = SqliteStore::read(&self.path).await.unwrap();
         let heads = self.heads(&*store);
@@ -145,52 +159,84 @@ async fn a_log_that_nobody_touched_is_whole() {
     assert!(verified.heads >= 2, "{verified:?}");
 }
 
-/// Each change of the database, and what `verify` says of it.
+/// Each change of the database, and what `verify` says of it: of a log whose records were
+/// committed one by one, and of one that is a group between its ends.
 #[tokio::test]
 async fn every_change_shows() {
-    let changes: [(&str, &[&str]); 9] = [
+    let alone: [(&[&str], &[&str]); 9] = [
         (
-            "UPDATE audit SET record = replace(record, '\"number\":5', '\"number\":6') WHERE seq = 7",
+            &["UPDATE audit SET records = replace(records, '\"number\":5', '\"number\":6') WHERE last = 7"],
             &["changed"],
         ),
         (
-            "UPDATE audit SET record = record || ' ' WHERE seq = 7",
+            &["UPDATE audit SET records = records || ' ' WHERE last = 7"],
             &["changed"],
         ),
         (
-            "UPDATE audit SET mac = (SELECT mac FROM audit WHERE seq = 8) WHERE seq = 7",
+            &["UPDATE audit SET macs = (SELECT macs FROM audit WHERE last = 8) WHERE last = 7"],
             &["changed", "changed"],
         ),
-        ("DELETE FROM audit WHERE seq = 7", &["missing"]),
-        ("DELETE FROM audit WHERE seq <= 3", &["missing"]),
+        (&["DELETE FROM audit WHERE last = 7"], &["missing"]),
+        (&["DELETE FROM audit WHERE last <= 3"], &["missing"]),
         (
-            "UPDATE audit SET seq = CASE seq WHEN 7 THEN -8 ELSE -7 END WHERE seq IN (7, 8)",
-            &[],
+            // Two records in each other's places.
+            &[
+                "UPDATE audit SET first = -first, last = CASE last WHEN 7 THEN -8 ELSE -7 END WHERE last IN (7, 8)",
+                "UPDATE audit SET first = -last, last = -last WHERE last < 0",
+            ],
+            &["changed"],
         ),
-        ("DELETE FROM audit WHERE seq > 15", &["cut-off"]),
-        ("DELETE FROM audit", &["cut-off"]),
+        (&["DELETE FROM audit WHERE last > 15"], &["cut-off"]),
+        (&["DELETE FROM audit"], &["cut-off"]),
         (
-            "INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
-             SELECT project, 3, 0, mac, mac FROM audit WHERE seq = 3",
+            &["INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
+               SELECT project, 3, 0, lower(hex(macs)), lower(hex(macs)) FROM audit WHERE last = 3"],
             &["forged-checkpoint"],
         ),
     ];
-    for (statement, expected) in changes {
+    for (statements, expected) in alone {
+        let fixture = Fixture::new();
+        let store = fixture.store().await;
+        let log = fixture.log(&store).await;
+        for number in 0..20 {
+            log.commit(call(number)).await.unwrap();
+        }
+        log.close().await;
+        store.close().await;
+        fixture.shows(statements, expected).await;
+    }
+    let grouped: [(&[&str], &[&str]); 8] = [
+        (
+            &["UPDATE audit SET records = replace(records, '\"number\":5', '\"number\":6') WHERE last > 1"],
+            &["changed"],
+        ),
+        (
+            &["UPDATE audit SET records = records || char(10) || '{}' WHERE last > 1"],
+            &["changed"],
+        ),
+        (
+            &["UPDATE audit SET records = substr(records, instr(records, char(10)) + 1) WHERE last > 1"],
+            &["missing"],
+        ),
+        (
+            &["UPDATE audit SET macs = substr(macs, 33) WHERE last > 1"],
+            &["changed"],
+        ),
+        (
+            &["UPDATE audit SET macs = CAST(macs || substr(macs, 1, 32) AS BLOB) WHERE last > 1"],
+            &["changed"],
+        ),
+        (
+            &["UPDATE audit SET first = first + 1 WHERE last > 1"],
+            &["missing", "changed"],
+        ),
+        (&["UPDATE audit SET first = first - 1 WHERE last > 1"], &["misplaced"]),
+        (&["UPDATE audit SET last = last + 1 WHERE last > 1"], &["changed"]),
+    ];
+    for (statements, expected) in grouped {
         let fixture = Fixture::new();
         fixture.written(20).await;
-        fixture.sql(statement).await;
-        if expected.is_empty() {
-            // Two records in each other's places.
-            fixture
-                .sql("UPDATE audit SET seq = -seq WHERE seq < 0")
-                .await;
-        }
-        let verified = fixture.verify(&key()).await;
-        let found = kinds(&verified);
-        assert!(!verified.is_whole(), "{statement}");
-        for kind in expected {
-            assert!(found.contains(kind), "{statement}: {verified:?}");
-        }
+        fixture.shows(statements, expected).await;
     }
 }
 
@@ -593,11 +639,11 @@ impl StateStore for Faulty {
         self.inner.project()
     }
 
-    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
+    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
         if self.fails.load(Ordering::SeqCst) {
             return Err(StateError::Full("database or disk is full".to_owned()));
         }
-        self.inner.audit_append(rows).await?;
+        self.inner.audit_append(group).await?;
         if self.lies.swap(false, Ordering::SeqCst) {
             return Err(StateError::Database("disk I/O error".to_owned()));
         }
@@ -639,12 +685,8 @@ impl StateStore for Faulty {
         self.inner.kv_used(holder).await
     }
 
-    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
-        self.inner.audit_after(seq, rows_max).await
-    }
-
-    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError> {
-        self.inner.audit_text(seq, rows_max).await
+    async fn audit_groups(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditGroup>, StateError> {
+        self.inner.audit_groups(seq, rows_max).await
     }
 
     async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow, SqliteStore,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow, SqliteStore,
     StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 
@@ -159,7 +159,7 @@ async fn what_was_acknowledged_is_there_after_opening_again(backend: &dyn Backen
         .kv_put(&holder, "b", "k", b"v".to_vec(), 100)
         .await
         .unwrap();
-    store.audit_append(vec![audit(1)]).await.unwrap();
+    store.audit_append(group([audit(1)])).await.unwrap();
     store.close().await;
     drop(store);
     let store = backend.open().await;
@@ -174,45 +174,55 @@ async fn what_was_acknowledged_is_there_after_opening_again(backend: &dyn Backen
 fn audit(seq: i64) -> AuditRow {
     AuditRow {
         seq,
-        holder: holder("a", ""),
         record: format!("{{\"n\":{seq},\"é\":\"\u{fc}\"}}"),
         mac: format!("{:064x}", seq),
     }
+}
+
+fn group(rows: impl IntoIterator<Item = AuditRow>) -> AuditGroup {
+    AuditGroup::of(&rows.into_iter().collect::<Vec<_>>()).unwrap()
 }
 
 async fn the_audit_log_has_no_holes(backend: &dyn Backend) {
     let store = backend.open().await;
     assert_eq!(store.audit_last().await.unwrap(), None);
     store
-        .audit_append((1..=2_500).map(audit).collect())
+        .audit_append(group((1..=2_500).map(audit)))
         .await
         .unwrap();
-    for wrong in [
-        vec![audit(2_500)],
-        vec![audit(2_502)],
-        vec![audit(2_501), audit(2_503)],
-    ] {
+    let longer = AuditGroup {
+        last: 2_499,
+        ..group([audit(2_501)])
+    };
+    for wrong in [group([audit(2_500)]), group([audit(2_502)]), longer] {
         let error = store.audit_append(wrong).await.unwrap_err();
         assert!(matches!(error, StateError::Damaged(_)), "{error}");
     }
-    assert_eq!(store.audit_last().await.unwrap(), Some(audit(2_500)));
-    let rows = store.audit_after(2_490, 5).await.unwrap();
-    assert_eq!(rows, (2_491..=2_495).map(audit).collect::<Vec<_>>());
-    let text = store.audit_text(2_490, 5).await.unwrap().unwrap();
-    let lines: Vec<_> = (2_491..=2_495).map(|seq| audit(seq).record).collect();
-    assert_eq!((text.first, text.last, text.count), (2_491, 2_495, 5));
-    assert_eq!(text.records, lines.join("\n"));
-    assert_eq!(text.macs.len(), 5 * 64);
-    assert!(text.macs.starts_with(&audit(2_491).mac));
-    assert_eq!(store.audit_text(2_500, 5).await.unwrap(), None);
-    let bytes: u64 = (1..=2_500).map(|seq| audit(seq).bytes()).sum();
+    store
+        .audit_append(group((2_501..=2_503).map(audit)))
+        .await
+        .unwrap();
+    assert_eq!(store.audit_last().await.unwrap(), Some(audit(2_503)));
+    // Within a group, over the end of one, and at the end.
+    for (after, rows_max, last) in [(2_490, 5, 2_495), (2_498, 4, 2_502), (2_501, 5, 2_503)] {
+        let rows = store.audit_after(after, rows_max).await.unwrap();
+        assert_eq!(rows, (after + 1..=last).map(audit).collect::<Vec<_>>());
+    }
+    assert_eq!(store.audit_after(2_503, 5).await.unwrap(), []);
+    let groups = store.audit_groups(2_499, 3).await.unwrap();
+    assert_eq!(
+        groups,
+        [group((1..=2_500).map(audit)), group((2_501..=2_503).map(audit))]
+    );
+    assert_eq!(store.audit_groups(2_499, 1).await.unwrap().len(), 1);
+    let bytes: u64 = (1..=2_503).map(|seq| audit(seq).bytes()).sum();
     assert_eq!(store.audit_bytes().await.unwrap(), bytes);
 }
 
 async fn the_audit_log_is_pruned_up_to_a_checkpoint(backend: &dyn Backend) {
     let store = backend.open().await;
     store
-        .audit_append((1..=10).map(audit).collect())
+        .audit_append(group((1..=10).map(audit)))
         .await
         .unwrap();
     let checkpoint = |seq| Checkpoint {
@@ -223,14 +233,15 @@ async fn the_audit_log_is_pruned_up_to_a_checkpoint(backend: &dyn Backend) {
     };
     store.audit_prune(checkpoint(4)).await.unwrap();
     assert_eq!(store.audit_checkpoint().await.unwrap(), Some(checkpoint(4)));
-    assert_eq!(store.audit_after(0, 100).await.unwrap()[0].seq, 5);
+    let left: Vec<_> = (5..=10).map(audit).collect();
+    assert_eq!(store.audit_after(0, 100).await.unwrap(), left);
     let bytes: u64 = (5..=10).map(|seq| audit(seq).bytes()).sum();
     assert_eq!(store.audit_bytes().await.unwrap(), bytes);
     // When nothing is left, the next record still follows the last one.
     store.audit_prune(checkpoint(10)).await.unwrap();
     assert_eq!(store.audit_last().await.unwrap(), None);
-    assert!(store.audit_append(vec![audit(1)]).await.is_err());
-    store.audit_append(vec![audit(11)]).await.unwrap();
+    assert!(store.audit_append(group([audit(1)])).await.is_err());
+    store.audit_append(group([audit(11)])).await.unwrap();
 }
 
 async fn secrets_are_kept_by_name_and_holder(backend: &dyn Backend) {
@@ -341,7 +352,7 @@ async fn reads_are_bounded(backend: &dyn Backend) {
     let store = backend.open().await;
     let count = i64::from(ROWS_MAX) + 1;
     store
-        .audit_append((1..=count).map(audit).collect())
+        .audit_append(group((1..=count).map(audit)))
         .await
         .unwrap();
     let rows = store.audit_after(0, u32::MAX).await.unwrap();
@@ -376,7 +387,7 @@ async fn many_write_at_once(backend: &dyn Backend) {
 async fn a_closed_store_says_so(backend: &dyn Backend) {
     let store = backend.open().await;
     store.close().await;
-    let error = store.audit_append(vec![audit(1)]).await.unwrap_err();
+    let error = store.audit_append(group([audit(1)])).await.unwrap_err();
     assert!(matches!(error, StateError::Closed), "{error}");
     let error = store.audit_last().await.unwrap_err();
     assert!(matches!(error, StateError::Closed), "{error}");
@@ -411,13 +422,13 @@ async fn another_process_reads_beside_the_owner() {
     let none = SqliteStore::read(path).await.unwrap_err();
     assert!(matches!(none, StateError::None(_)), "{none}");
     let owner = backend.open().await;
-    owner.audit_append(vec![audit(1)]).await.unwrap();
+    owner.audit_append(group([audit(1)])).await.unwrap();
     let reader = SqliteStore::read(path).await.unwrap();
     assert_eq!(reader.project(), owner.project());
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(1)));
-    owner.audit_append(vec![audit(2)]).await.unwrap();
+    owner.audit_append(group([audit(2)])).await.unwrap();
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));
-    let error = reader.audit_append(vec![audit(3)]).await.unwrap_err();
+    let error = reader.audit_append(group([audit(3)])).await.unwrap_err();
     assert!(matches!(error, StateError::ReadOnly { .. }), "{error}");
     owner.close().await;
     assert_eq!(reader.audit_last().await.unwrap(), Some(audit(2)));

@@ -7,7 +7,7 @@ use crate::rows::Checkpoint;
 /// Bytes of a code and a record that are hashed as one piece: nearly all records are shorter.
 const JOINED_BYTES_MAX: usize = 512;
 
-/// A code in the chain.
+/// A code in the chain. Comparing two takes the same time whatever they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mac(blake3::Hash);
 
@@ -18,9 +18,6 @@ impl std::fmt::Debug for Mac {
 }
 
 impl Mac {
-    /// Length of a code in hexadecimal.
-    pub(crate) const HEX_LEN: usize = 64;
-
     /// What the first record builds on.
     pub(crate) const START: Mac = Mac(blake3::Hash::from_bytes([0; 32]));
 
@@ -29,12 +26,17 @@ impl Mac {
         self.0.to_hex().to_string()
     }
 
-    /// Whether this is the code that the text spells.
-    pub(crate) fn is(self, text: &[u8]) -> bool {
-        self.0.to_hex().as_bytes() == text
+    /// Its bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
-    /// From hexadecimal; comparing two codes takes the same time whatever they are.
+    /// From bytes.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Mac> {
+        blake3::Hash::from_slice(bytes).ok().map(Mac)
+    }
+
+    /// From hexadecimal.
     pub(crate) fn from_hex(text: &str) -> Option<Mac> {
         let hash = blake3::Hash::from_hex(text).ok()?;
         // One spelling only, so that the stored text can't be changed unnoticed.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::verify::{Verified, Verifier, own_place};
 use crate::error::StateError;
 use crate::key::Key;
-use crate::rows::{AuditText, Checkpoint};
+use crate::rows::{AuditGroup, AuditRow, Checkpoint};
 use crate::store::StateStore;
 
 /// The version of the format.
@@ -114,13 +114,14 @@ pub fn verify_export(key: &Key, mut text: impl BufRead) -> Result<Verified, Expo
             .map_err(|_| wrong(number, "this is no line of an export"))?;
         // Its own word for its place; a wrong one makes the code wrong.
         let seq = own_place(&record).ok_or_else(|| wrong(number, "this is no record"))?;
-        verifier.page(&AuditText {
-            first: seq,
-            last: seq,
-            count: 1,
-            records: record.into_owned(),
-            macs: mac.into_owned(),
-        });
+        let row = AuditRow {
+            seq,
+            record: record.into_owned(),
+            mac: mac.into_owned(),
+        };
+        let group =
+            AuditGroup::of(&[row]).ok_or_else(|| wrong(number, "this is no code of a record"))?;
+        verifier.group(&group);
     }
     Ok(verifier.finish())
 }

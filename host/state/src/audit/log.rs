@@ -17,18 +17,20 @@ use super::heads::{Head, Heads};
 use super::prune::{self, Bounds};
 use crate::error::StateError;
 use crate::key::Key;
-use crate::rows::{AuditRow, Checkpoint};
+use crate::rows::{AuditGroup, AuditRow, Checkpoint};
 use crate::store::StateStore;
 
 /// Longest time that a record waits for others to be written with: within 50 ms it is to be
 /// on disk, which needs some of them.
 const GROUP_TIME: Duration = Duration::from_millis(40);
 
-/// Records of one group.
-const GROUP_MAX: usize = 1_000;
+/// Records of one group, and about their bytes: enough that a group costs little for each, and
+/// few enough that reading one takes little.
+const GROUP_MAX: i64 = 1_000;
+const GROUP_BYTES_MAX: usize = 256 << 10;
 
 /// Records that wait for the disk, and their bytes. Beyond, they are lost, and counted.
-const PENDING_MAX: usize = 20_000;
+const PENDING_MAX: i64 = 20_000;
 const PENDING_BYTES_MAX: u64 = 32 << 20;
 
 /// Pause after a failed write, and the longest one.
@@ -123,7 +125,13 @@ struct Shared {
 struct Line {
     seq: i64,
     mac: Mac,
-    pending: VecDeque<AuditRow>,
+    /// Groups that wait; the last one still grows.
+    pending: VecDeque<AuditGroup>,
+    /// The group that is being written.
+    writing: Option<AuditGroup>,
+    /// The last record on disk.
+    durable: i64,
+    /// Bytes of what is not.
     pending_bytes: u64,
     /// Records that there was no room for.
     lost: u64,
@@ -180,6 +188,8 @@ impl AuditLog {
                 seq,
                 mac: mac.unwrap_or(Mac::START),
                 pending: VecDeque::new(),
+                writing: None,
+                durable: seq,
                 pending_bytes: 0,
                 lost: 0,
                 time: (now, Instant::now()),
@@ -363,7 +373,8 @@ impl Shared {
     fn push(&self, event: &AuditEvent) -> Result<i64, AuditError> {
         let (now, passed) = ((self.config.clock)(), Instant::now());
         let mut line = self.line();
-        if line.pending.len() >= PENDING_MAX || line.pending_bytes >= PENDING_BYTES_MAX {
+        let pending = line.seq.saturating_sub(line.durable);
+        if pending >= PENDING_MAX || line.pending_bytes >= PENDING_BYTES_MAX {
             line.lost = line.lost.saturating_add(1);
             return Err(AuditError::Behind);
         }
@@ -429,22 +440,14 @@ impl Shared {
     async fn write_all(&self) {
         let mut pause = RETRY_PAUSE;
         loop {
-            let group: Vec<AuditRow> = {
-                let line = self.line();
-                line.pending.iter().take(GROUP_MAX).cloned().collect()
-            };
-            let Some(last) = group.last().map(|row| row.seq) else {
+            let Some(group) = self.line().next_group() else {
                 self.works_again();
                 return;
             };
-            let written = group.len();
+            let last = group.last;
             match self.store.audit_append(group).await {
                 Ok(()) => {
-                    {
-                        let mut line = self.line();
-                        let bytes = line.pending.drain(..written).map(|row| row.bytes()).sum();
-                        line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
-                    }
+                    self.line().wrote(last);
                     self.works_again();
                     pause = RETRY_PAUSE;
                     self.progress
@@ -485,12 +488,11 @@ impl Shared {
             return;
         };
         let mut line = self.line();
-        let there = line.pending.iter().position(|row| *row == last);
-        let Some(count) = there.map(|place| place.saturating_add(1)) else {
+        let writing = line.writing.as_ref().and_then(|group| group.rows().last());
+        if writing.as_ref() != Some(&last) {
             return;
-        };
-        let bytes = line.pending.drain(..count).map(|row| row.bytes()).sum();
-        line.pending_bytes = line.pending_bytes.saturating_sub(bytes);
+        }
+        line.wrote(last.seq);
         drop(line);
         self.progress
             .send_modify(|progress| progress.durable = last.seq);
@@ -583,19 +585,56 @@ impl Shared {
 impl Line {
     fn append(&mut self, chain: &Chain, now: i64, event: &AuditEvent) -> Result<i64, AuditError> {
         let seq = self.seq.saturating_add(1);
-        let record = event::line(seq, now, event).map_err(AuditError::Event)?;
-        let mac = chain.mac(self.mac, &record);
-        let row = AuditRow {
-            seq,
-            holder: event.holder.clone(),
-            record,
-            mac: mac.to_hex(),
+        let full = self.pending.back().is_none_or(|group| {
+            seq.saturating_sub(group.first) >= GROUP_MAX || group.records.len() >= GROUP_BYTES_MAX
+        });
+        if full {
+            self.pending.push_back(AuditGroup {
+                first: seq,
+                last: self.seq,
+                ..AuditGroup::default()
+            });
+        }
+        let Some(group) = self.pending.back_mut() else {
+            return Err(AuditError::Behind);
         };
-        self.pending_bytes = self.pending_bytes.saturating_add(row.bytes());
-        self.pending.push_back(row);
+        let before = group.records.len();
+        if group.first < seq {
+            group.records.push('\n');
+        }
+        let start = group.records.len();
+        if let Err(error) = event::write_line(&mut group.records, seq, now, event) {
+            group.records.truncate(before);
+            if full {
+                self.pending.pop_back();
+            }
+            return Err(AuditError::Event(error));
+        }
+        let record = group.records.get(start..).unwrap_or_default();
+        let mac = chain.mac(self.mac, record);
+        let bytes = record.len().saturating_add(mac.as_bytes().len()) as u64;
+        group.macs.extend_from_slice(mac.as_bytes());
+        group.last = seq;
+        self.pending_bytes = self.pending_bytes.saturating_add(bytes);
         self.seq = seq;
         self.mac = mac;
         Ok(seq)
+    }
+
+    /// The group to write: the one that could not be written, or the next one.
+    fn next_group(&mut self) -> Option<AuditGroup> {
+        if self.writing.is_none() {
+            self.writing = self.pending.pop_front();
+        }
+        self.writing.clone()
+    }
+
+    /// The group that was being written is on disk.
+    fn wrote(&mut self, last: i64) {
+        if let Some(group) = self.writing.take() {
+            self.pending_bytes = self.pending_bytes.saturating_sub(group.bytes());
+        }
+        self.durable = last;
     }
 
     /// By how much the wall clock went otherwise than time passed since the last record, if

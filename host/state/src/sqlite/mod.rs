@@ -30,7 +30,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -349,21 +349,14 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
-        let write = Write::AuditAppend(rows);
+    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
+        let write = Write::AuditAppend(group);
         self.write(&Holder::host(), write).await.map(|_| ())
     }
 
-    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
+    async fn audit_groups(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditGroup>, StateError> {
         let rows_max = rows_max.min(ROWS_MAX);
-        reads::audit_after(&self.readers, &self.project, seq, rows_max)
-            .await
-            .map_err(self.failed())
-    }
-
-    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError> {
-        let rows_max = rows_max.min(ROWS_MAX);
-        reads::audit_text(&self.readers, &self.project, seq, rows_max)
+        reads::audit_groups(&self.readers, &self.project, seq, rows_max)
             .await
             .map_err(self.failed())
     }

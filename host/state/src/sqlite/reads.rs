@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::rows::{
-    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
 };
 
 pub(super) async fn kv_get(
@@ -51,89 +52,63 @@ pub(super) async fn kv_used(
     })
 }
 
-pub(super) async fn audit_after(
+/// Text of records that one read gives, in bytes, and one group more.
+const AUDIT_BYTES_MAX: u64 = 2 << 20;
+
+pub(super) async fn audit_groups(
     on: &SqlitePool,
     project: &str,
     seq: i64,
     rows_max: u32,
-) -> Result<Vec<AuditRow>, Error> {
-    let rows = sqlx::query(
-        "SELECT seq, alias, tenant, record, mac FROM audit
-         WHERE project = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+) -> Result<Vec<AuditGroup>, Error> {
+    let mut rows = sqlx::query(
+        "SELECT first, last, records, macs FROM audit
+         WHERE project = $1 AND alias = '' AND tenant = '' AND last > $2 ORDER BY last LIMIT $3",
     )
     .bind(project)
     .bind(seq)
     .bind(i64::from(rows_max))
-    .fetch_all(on)
-    .await?;
-    rows.iter().map(audit_row).collect()
-}
-
-/// The database puts the texts together, which is much faster than handing out rows.
-pub(super) async fn audit_text(
-    on: &SqlitePool,
-    project: &str,
-    seq: i64,
-    rows_max: u32,
-) -> Result<Option<AuditText>, Error> {
-    // Where there are no holes, so many places are so many records, and the fastest to read.
-    // They come in the order of the key, by which they are found.
-    let places = sqlx::query(
-        "SELECT count(*), min(seq), max(seq), group_concat(record, char(10)), group_concat(mac, '')
-         FROM audit WHERE project = $1 AND seq > $2 AND seq <= $3",
-    )
-    .bind(project)
-    .bind(seq)
-    .bind(seq.saturating_add(i64::from(rows_max)))
-    .fetch_one(on)
-    .await?;
-    if let Some(text) = audit_text_row(&places)? {
-        return Ok(Some(text));
+    .fetch(on);
+    let wanted = seq.saturating_add(i64::from(rows_max));
+    let mut groups = Vec::new();
+    let mut bytes = 0_u64;
+    while let Some(row) = rows.try_next().await? {
+        let group = audit_group(&row)?;
+        bytes = bytes.saturating_add(group.bytes());
+        let last = group.last;
+        groups.push(group);
+        if last >= wanted || bytes >= AUDIT_BYTES_MAX {
+            break;
+        }
     }
-    let rows = sqlx::query(
-        "SELECT count(*), min(seq), max(seq), group_concat(record, char(10)), group_concat(mac, '')
-         FROM (SELECT seq, record, mac FROM audit
-               WHERE project = $1 AND seq > $2 ORDER BY seq LIMIT $3)",
-    )
-    .bind(project)
-    .bind(seq)
-    .bind(i64::from(rows_max))
-    .fetch_one(on)
-    .await?;
-    audit_text_row(&rows)
-}
-
-fn audit_text_row(row: &SqliteRow) -> Result<Option<AuditText>, Error> {
-    let count: u32 = row.try_get(0)?;
-    if count == 0 {
-        return Ok(None);
-    }
-    Ok(Some(AuditText {
-        first: row.try_get(1)?,
-        last: row.try_get(2)?,
-        count,
-        records: row.try_get(3)?,
-        macs: row.try_get(4)?,
-    }))
+    Ok(groups)
 }
 
 pub(super) async fn audit_last(on: &SqlitePool, project: &str) -> Result<Option<AuditRow>, Error> {
     let row = sqlx::query(
-        "SELECT seq, alias, tenant, record, mac FROM audit
-         WHERE project = $1 ORDER BY seq DESC LIMIT 1",
+        "SELECT first, last, records, macs FROM audit
+         WHERE project = $1 AND alias = '' AND tenant = '' ORDER BY last DESC LIMIT 1",
     )
     .bind(project)
     .fetch_optional(on)
     .await?;
-    row.as_ref().map(audit_row).transpose()
+    let group = row.as_ref().map(audit_group).transpose()?;
+    Ok(group.and_then(|group| {
+        // The place is the group's: of one that was changed, nothing else is sure.
+        let last = group.rows().last()?;
+        Some(AuditRow {
+            seq: group.last,
+            ..last
+        })
+    }))
 }
 
-fn audit_row(row: &SqliteRow) -> Result<AuditRow, Error> {
-    Ok(AuditRow {
-        seq: row.try_get(0)?,
-        holder: holder(row.try_get(1)?, row.try_get(2)?),
-        record: row.try_get(3)?,
-        mac: row.try_get(4)?,
+pub(super) fn audit_group(row: &SqliteRow) -> Result<AuditGroup, Error> {
+    Ok(AuditGroup {
+        first: row.try_get(0)?,
+        last: row.try_get(1)?,
+        records: row.try_get(2)?,
+        macs: row.try_get(3)?,
     })
 }
 

@@ -2,9 +2,10 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
+use super::reads;
 use crate::error::StateError;
 use crate::rows::{
-    AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Rows of one statement: SQLite takes 32,766 values in one.
@@ -24,7 +25,7 @@ pub(super) enum Write {
         bucket: String,
         key: String,
     },
-    AuditAppend(Vec<AuditRow>),
+    AuditAppend(AuditGroup),
     AuditPrune(Checkpoint),
     SecretsPut(Vec<SecretRow>),
     SecretUsed {
@@ -89,7 +90,7 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
-            Write::AuditAppend(rows) => rows.iter().map(|row| row.record.len()).sum(),
+            Write::AuditAppend(group) => group.records.len().saturating_add(group.macs.len()),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
@@ -110,7 +111,7 @@ impl Write {
                 bucket,
                 key,
             } => kv_delete(on, project, holder, bucket, key).await,
-            Write::AuditAppend(rows) => audit_append(on, project, rows).await,
+            Write::AuditAppend(group) => audit_append(on, project, group).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => {
                 overwriting(on, true).await?;
@@ -292,67 +293,97 @@ async fn kv_set_used(
     .map(|_| ())
 }
 
-async fn audit_append(on: &mut SqliteConnection, project: &str, rows: &[AuditRow]) -> Applied {
+async fn audit_append(on: &mut SqliteConnection, project: &str, group: &AuditGroup) -> Applied {
     let last: i64 = sqlx::query_scalar(
         "SELECT max(
-             coalesce((SELECT max(seq) FROM audit WHERE project = $1), 0),
+             coalesce((SELECT max(last) FROM audit
+                       WHERE project = $1 AND alias = '' AND tenant = ''), 0),
              coalesce((SELECT seq FROM audit_checkpoint WHERE project = $1), 0))",
     )
     .bind(project)
     .fetch_one(&mut *on)
     .await?;
-    let follow = (last.saturating_add(1)..)
-        .zip(rows)
-        .all(|(seq, row)| row.seq == seq);
-    if !follow {
+    if group.first != last.saturating_add(1) || group.last < group.first {
         return Ok(Err(StateError::Damaged(format!(
             "records of the audit log were to be added after {last} that do not follow it"
         ))));
     }
-    for rows in rows.chunks(ROWS_AT_ONCE) {
-        let mut insert = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO audit (project, seq, alias, tenant, record, mac) ",
-        );
-        insert.push_values(rows, |mut values, row| {
-            values
-                .push_bind(project)
-                .push_bind(row.seq)
-                .push_bind(&*row.holder.alias)
-                .push_bind(&*row.holder.tenant)
-                .push_bind(&row.record)
-                .push_bind(&row.mac);
-        });
-        insert.build().execute(&mut *on).await?;
-    }
-    let bytes = rows.iter().map(AuditRow::bytes).sum::<u64>();
+    audit_insert(on, project, group).await?;
     sqlx::query(
         "INSERT INTO audit_used (project, bytes) VALUES ($1, $2)
          ON CONFLICT (project) DO UPDATE SET bytes = audit_used.bytes + excluded.bytes",
     )
     .bind(project)
-    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
+    .bind(i64::try_from(group.bytes()).unwrap_or(i64::MAX))
     .execute(on)
     .await?;
     Ok(Ok(Done::Nothing))
 }
 
+async fn audit_insert(
+    on: &mut SqliteConnection,
+    project: &str,
+    group: &AuditGroup,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO audit (project, alias, tenant, first, last, records, macs)
+         VALUES ($1, '', '', $2, $3, $4, $5)",
+    )
+    .bind(project)
+    .bind(group.first)
+    .bind(group.last)
+    .bind(&group.records)
+    .bind(&group.macs)
+    .execute(on)
+    .await
+    .map(|_| ())
+}
+
 async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Checkpoint) -> Applied {
-    let bytes: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(length(CAST(record AS BLOB)) + length(mac)), 0)
-         FROM audit WHERE project = $1 AND seq <= $2",
+    // The group that the checkpoint cuts in two, if it does.
+    let cut = sqlx::query(
+        "SELECT first, last, records, macs FROM audit
+         WHERE project = $1 AND alias = '' AND tenant = '' AND first <= $2 AND last > $2",
     )
     .bind(project)
     .bind(checkpoint.seq)
+    .fetch_optional(&mut *on)
+    .await?;
+    let cut = cut.as_ref().map(reads::audit_group).transpose()?;
+    let up_to = cut.as_ref().map_or(checkpoint.seq, |group| group.last);
+    let gone: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(length(CAST(records AS BLOB)) - (last - first) + length(macs)), 0)
+         FROM audit WHERE project = $1 AND alias = '' AND tenant = '' AND last <= $2",
+    )
+    .bind(project)
+    .bind(up_to)
     .fetch_one(&mut *on)
     .await?;
-    sqlx::query("DELETE FROM audit WHERE project = $1 AND seq <= $2")
-        .bind(project)
-        .bind(checkpoint.seq)
-        .execute(&mut *on)
-        .await?;
+    sqlx::query(
+        "DELETE FROM audit WHERE project = $1 AND alias = '' AND tenant = '' AND last <= $2",
+    )
+    .bind(project)
+    .bind(up_to)
+    .execute(&mut *on)
+    .await?;
+    let left: Vec<_> = cut
+        .iter()
+        .flat_map(AuditGroup::rows)
+        .filter(|row| row.seq > checkpoint.seq)
+        .collect();
+    let mut back = 0;
+    if let Some(left) = AuditGroup::of(&left) {
+        // It ends where it ended, whatever somebody has made of its lines.
+        let left = AuditGroup {
+            last: up_to,
+            ..left
+        };
+        audit_insert(on, project, &left).await?;
+        back = i64::try_from(left.bytes()).unwrap_or(0);
+    }
     sqlx::query("UPDATE audit_used SET bytes = bytes - $2 WHERE project = $1")
         .bind(project)
-        .bind(bytes)
+        .bind(gone.saturating_sub(back))
         .execute(&mut *on)
         .await?;
     sqlx::query(

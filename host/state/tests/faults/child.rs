@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 
-use crate::support::{audit, value};
+use crate::support::{audit, group, value};
 
 const WORK: &str = "PORTREEVE_FAULTS_WORK";
 const PATH: &str = "PORTREEVE_FAULTS_PATH";
@@ -174,7 +174,7 @@ impl Work {
         for number in 0..self.count {
             put(store, "a", number).await;
             if number % 3 == 2 {
-                match store.audit_append(vec![audit(seq + 1)]).await {
+                match store.audit_append(group([audit(seq + 1)])).await {
                     Ok(()) => {
                         seq += 1;
                         say(&format!("audit {seq}"));

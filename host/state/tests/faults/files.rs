@@ -8,7 +8,7 @@ use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 use sqlx::Connection as _;
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, check, connect, contents, open, place, runtime, value};
+use crate::support::{audit, group, check, connect, contents, open, place, runtime, value};
 
 fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -25,7 +25,7 @@ async fn refused(path: &Path) -> [StateError; 2] {
 /// A state with a record in the audit log and a few values.
 async fn make(path: &Path) {
     let store = open(path).await;
-    store.audit_append(vec![audit(1)]).await.unwrap();
+    store.audit_append(group([audit(1)])).await.unwrap();
     for number in 0..50 {
         store
             .kv_put(
@@ -245,7 +245,7 @@ fn a_killed_owners_log_is_read_without_writing() {
     runtime().block_on(async {
         let store = open(&source).await;
         store
-            .audit_append((1..=7).map(audit).collect())
+            .audit_append(group((1..=7).map(audit)))
             .await
             .unwrap();
         for end in ["db", "db-wal", "db-shm"] {

@@ -5,7 +5,7 @@ use std::process::Command;
 use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, check, check_now, place};
+use crate::support::{audit, group, check, check_now, place};
 
 const SIZE: u64 = 1 << 20;
 
@@ -49,7 +49,7 @@ async fn plugins_may_fill_nine_tenths_and_the_audit_log_the_rest() {
         seq += 1;
         let row = audit(seq);
         bytes += row.bytes();
-        store.audit_append(vec![row]).await.unwrap();
+        store.audit_append(group([row])).await.unwrap();
     }
     assert!(seq > 100);
     store.close().await;
@@ -90,10 +90,10 @@ async fn when_room_is_made_plugins_write_again() {
 async fn at_its_very_end_it_refuses_and_recovers() {
     let (_dir, path) = place();
     let store = small(&path).await;
-    let group = |from: i64| (from..from + 50).map(audit).collect::<Vec<_>>();
+    let fifty = |from: i64| group((from..from + 50).map(audit));
     let mut seq = 0;
     let full = loop {
-        match store.audit_append(group(seq + 1)).await {
+        match store.audit_append(fifty(seq + 1)).await {
             Ok(()) => seq += 50,
             Err(error) => break error,
         }
@@ -104,7 +104,7 @@ async fn at_its_very_end_it_refuses_and_recovers() {
     for _ in 0..5 {
         let holder = Holder::plugin("a");
         let delete = store.kv_delete(&holder, "b", "none");
-        let append = store.audit_append(group(seq + 1));
+        let append = store.audit_append(fifty(seq + 1));
         let (deleted, appended) = futures::future::join(delete, append).await;
         assert!(!deleted.unwrap());
         let error = appended.unwrap_err();
@@ -118,7 +118,7 @@ async fn at_its_very_end_it_refuses_and_recovers() {
         seal: "2".repeat(64),
     };
     store.audit_prune(checkpoint).await.unwrap();
-    store.audit_append(group(seq + 1)).await.unwrap();
+    store.audit_append(fifty(seq + 1)).await.unwrap();
     assert_eq!(store.audit_last().await.unwrap(), Some(audit(seq + 50)));
     store.close().await;
 }

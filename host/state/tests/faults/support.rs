@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portreeve_state::{AuditRow, Holder, ROWS_MAX, SqliteStore, StateStore, StoreConfig};
+use portreeve_state::{AuditGroup, AuditRow, Holder, ROWS_MAX, SqliteStore, StateStore, StoreConfig};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -18,13 +18,17 @@ pub(crate) fn value(number: u32) -> Vec<u8> {
         .collect()
 }
 
+/// A record as long as a call's.
 pub(crate) fn audit(seq: i64) -> AuditRow {
     AuditRow {
         seq,
-        holder: Holder::plugin("a"),
-        record: format!("{{\"n\":{seq}}}"),
+        record: format!("{{\"n\":{seq},\"text\":\"{}\"}}", "x".repeat(180)),
         mac: format!("{seq:064x}"),
     }
+}
+
+pub(crate) fn group(rows: impl IntoIterator<Item = AuditRow>) -> AuditGroup {
+    AuditGroup::of(&rows.into_iter().collect::<Vec<_>>()).unwrap()
 }
 
 /// A directory with the path of a state in it.

@@ -6,7 +6,7 @@ use portreeve_state::{Holder, StateError, StateStore};
 use sqlx::Connection as _;
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, check, check_now, connect, open, place, value};
+use crate::support::{audit, group, check, check_now, connect, open, place, value};
 
 #[tokio::test]
 async fn two_stores_at_once_lose_nothing() {
@@ -38,10 +38,10 @@ async fn two_stores_at_once_lose_nothing() {
         .await;
     assert!(matches!(over, Err(StateError::Quota { .. })), "{over:?}");
     // A record has one place: the second that wants it is refused.
-    stores[0].audit_append(vec![audit(1)]).await.unwrap();
-    let error = stores[1].audit_append(vec![audit(1)]).await.unwrap_err();
+    stores[0].audit_append(group([audit(1)])).await.unwrap();
+    let error = stores[1].audit_append(group([audit(1)])).await.unwrap_err();
     assert!(matches!(error, StateError::Damaged(_)), "{error:?}");
-    stores[1].audit_append(vec![audit(2)]).await.unwrap();
+    stores[1].audit_append(group([audit(2)])).await.unwrap();
     for store in &stores {
         store.close().await;
     }

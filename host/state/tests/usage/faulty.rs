@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use portreeve_state::{
-    AuditRow, AuditText, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, StateError, StateStore,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, StateError, StateStore,
     UsageRow, UsageSpan,
 };
 
@@ -25,8 +25,8 @@ impl StateStore for Faulty {
         self.inner.project()
     }
 
-    async fn audit_append(&self, rows: Vec<AuditRow>) -> Result<(), StateError> {
-        self.inner.audit_append(rows).await
+    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
+        self.inner.audit_append(group).await
     }
 
     async fn kv_get(
@@ -64,12 +64,8 @@ impl StateStore for Faulty {
         self.inner.kv_used(holder).await
     }
 
-    async fn audit_after(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditRow>, StateError> {
-        self.inner.audit_after(seq, rows_max).await
-    }
-
-    async fn audit_text(&self, seq: i64, rows_max: u32) -> Result<Option<AuditText>, StateError> {
-        self.inner.audit_text(seq, rows_max).await
+    async fn audit_groups(&self, seq: i64, rows_max: u32) -> Result<Vec<AuditGroup>, StateError> {
+        self.inner.audit_groups(seq, rows_max).await
     }
 
     async fn audit_last(&self) -> Result<Option<AuditRow>, StateError> {

@@ -24,16 +24,18 @@ CREATE TABLE kv_used (
     PRIMARY KEY (project, alias, tenant)
 );
 
--- The audit log; what of it was pruned, and the bytes that it has.
+-- The audit log: the records from first to last, which were committed together, are the
+-- host's row; whom each is about it says itself. What of it was pruned, and the bytes that it has.
 CREATE TABLE audit (
     project TEXT NOT NULL,
-    seq BIGINT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
-    record TEXT NOT NULL,
-    mac TEXT NOT NULL,
-    PRIMARY KEY (project, seq)
-) WITHOUT ROWID;
+    first BIGINT NOT NULL,
+    last BIGINT NOT NULL,
+    records TEXT NOT NULL,
+    macs BLOB NOT NULL,
+    PRIMARY KEY (project, alias, tenant, last)
+);
 CREATE TABLE audit_used (
     project TEXT NOT NULL PRIMARY KEY,
     bytes BIGINT NOT NULL
