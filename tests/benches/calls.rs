@@ -19,7 +19,7 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    CallContext, Config as PluginConfig, Failure, NoSecrets, OutputSink, ProgressReport,
+    Arguments, CallContext, Config as PluginConfig, Failure, NoSecrets, OutputSink, ProgressReport,
     ProgressSink, Runtime, Stream, Target, Template,
 };
 use portreeve_supply::Digest;
@@ -198,8 +198,9 @@ async fn through_runtime(
         output: quiet.clone(),
         cancel: CancellationToken::new(),
     };
+    let arguments = Arguments::new(arguments.clone(), limits).expect("short arguments");
     let finished = template
-        .call(Target::Tool("echo"), arguments, limits, context)
+        .call(Target::Tool("echo"), &arguments, limits, context)
         .await;
     assert!(finished.result.is_ok());
 }

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use portreeve_manifest::limits::Limits;
-use portreeve_runtime::{CompileLimits, Error, Runtime, RuntimeConfig, Step, Target, Template};
+use portreeve_runtime::{
+    Arguments, CompileLimits, Error, Runtime, RuntimeConfig, Step, Target, Template,
+};
 use portreeve_supply::Digest;
 use serde_json::json;
 
@@ -34,7 +36,8 @@ fn load(runtime: &Runtime, path: &str) -> (Result<Template, Error>, bool) {
 }
 
 fn works(template: &Template) -> bool {
-    let (arguments, limits) = (json!({"a": 1}), Limits::default());
+    let limits = Limits::default();
+    let arguments = Arguments::new(json!({"a": 1}), &limits).unwrap();
     let context = Recorder::default().context();
     run(template.call(Target::Tool("echo"), &arguments, &limits, context))
         .result
@@ -169,7 +172,7 @@ fn another_component_is_never_taken_for_the_one_that_was_replaced() {
     let call = |template: &Template, tool: &str, arguments| {
         run(template.call(
             Target::Tool(tool),
-            &arguments,
+            &Arguments::new(arguments, &Limits::default()).unwrap(),
             &Limits::default(),
             Recorder::default().context(),
         ))

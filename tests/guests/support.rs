@@ -8,9 +8,9 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
-    CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure, Finished, LimitHit,
-    Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig,
-    SecretSource, SecretSummary, Stream, Target, Template,
+    Arguments, CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure,
+    Finished, LimitHit, Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime,
+    RuntimeConfig, SecretSource, SecretSummary, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -116,6 +116,10 @@ impl Guest {
                 Target::Function(function)
             }
             None => Target::Tool(tool),
+        };
+        let arguments = match Arguments::new(arguments, limits) {
+            Ok(arguments) => arguments,
+            Err(error) => return Finished::refused(error),
         };
         self.template
             .call(target, &arguments, limits, recorder.context())

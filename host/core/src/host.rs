@@ -12,8 +12,8 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{
-    CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Runtime,
-    RuntimeConfig, Step, Target, Template, within_arguments,
+    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport,
+    Runtime, RuntimeConfig, Step, Target, Template,
 };
 use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, OnHead, wall_clock};
 use portreeve_state::usage::{UsageConfig, UsageMeter};
@@ -354,11 +354,12 @@ impl Host {
     }
 
     /// Calls a tool. Dropping the future stops the guest, as cancelling the request does.
-    pub async fn call(self: &Arc<Self>, request: CallRequest) -> CallResponse {
+    pub async fn call(self: &Arc<Self>, mut request: CallRequest) -> CallResponse {
         let call_id = self.ids.next();
+        let arguments = std::mem::take(&mut request.arguments);
         let mut scope = None;
         let Finished { result, usage } = self
-            .prepared(&call_id, &request, &mut scope)
+            .prepared(&call_id, &request, arguments, &mut scope)
             .await
             .unwrap_or_else(Finished::refused);
         self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
@@ -395,6 +396,7 @@ impl Host {
         self: &Arc<Self>,
         call_id: &str,
         request: &CallRequest,
+        arguments: Map<String, Value>,
         scope: &mut Option<Arc<CallScope>>,
     ) -> Result<Finished<Outcome>, CallError> {
         self.audit.healthy().map_err(|error| CallError {
@@ -441,13 +443,7 @@ impl Host {
             self.audit.clone(),
         ));
         let context = self.context(facts, scope, request);
-        let work = run(
-            tool.clone(),
-            template,
-            request.arguments.clone(),
-            context,
-            permit,
-        );
+        let work = run(tool.clone(), template, arguments, context, permit);
         let mut finished = self.workshop.run(work).await;
         if let Err(error) = &mut finished.result
             && error.limit.is_some()
@@ -512,17 +508,15 @@ async fn run(
     let Some(facts) = &tool.plugin.facts else {
         return Finished::refused(CallError::internal("a plugin without package was called"));
     };
-    let arguments = Value::Object(arguments);
+    let arguments = match Arguments::new(Value::Object(arguments), &facts.limits) {
+        Ok(arguments) => arguments,
+        Err(error) => return Finished::refused(error),
+    };
     let target = match tool.offered() {
         // The conversion to the function's types is its check.
         Offered::Function(function) => Target::Function(function),
         Offered::Tool(offered) => {
-            let size = arguments.to_string().len();
-            let checked = match within_arguments(size, &facts.limits) {
-                Ok(()) => tool.check_arguments(&arguments),
-                Err(error) => return Finished::refused(error),
-            };
-            if let Err(mistakes) = checked {
+            if let Err(mistakes) = tool.check_arguments(arguments.value()) {
                 let code = ErrorCode::InvalidArgument;
                 return Finished::refused(CallError::host(code, "arguments", mistakes));
             }

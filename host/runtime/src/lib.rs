@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod arguments;
 mod bindings;
 mod cache;
 mod capability;
@@ -27,6 +28,7 @@ mod template;
 pub mod values;
 
 pub use answer::{Content, Outcome};
+pub use arguments::Arguments;
 pub use cache::make_private_dir;
 pub use capability::config::Config;
 pub use capability::progress::{ProgressReport, ProgressSink};
@@ -36,4 +38,4 @@ pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;
 pub use output::{OutputSink, Stream};
 pub use runtime::{Runtime, RuntimeConfig, Step};
-pub use template::{Finished, Target, Template, Usage, within_arguments};
+pub use template::{Finished, Target, Template, Usage};

@@ -15,6 +15,7 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, InstancePre, Val};
 
 use crate::answer::{self, Outcome};
+use crate::arguments::Arguments;
 use crate::bindings::exports::portreeve::{lifecycle, tools};
 use crate::engine::EngineRoom;
 use crate::error::{CallError, Error, ErrorCode, LimitHit};
@@ -88,7 +89,7 @@ impl<T> Finished<T> {
 
 enum Work<'a> {
     ListTools,
-    Call(Target<'a>, &'a Value),
+    Call(Target<'a>, &'a Arguments),
 }
 
 enum Done {
@@ -153,7 +154,7 @@ impl Template {
     pub async fn call(
         &self,
         target: Target<'_>,
-        arguments: &Value,
+        arguments: &Arguments,
         limits: &Limits,
         context: CallContext,
     ) -> Finished<Outcome> {
@@ -215,17 +216,16 @@ impl Template {
         // What can be refused without an instance is refused before there is one.
         let prepared = match &work {
             Work::ListTools => Prepared::ListTools,
-            Work::Call(Target::Tool(name), arguments) => {
-                let text = arguments.to_string();
+            Work::Call(target, arguments) => {
+                let text = arguments.text();
                 store.data_mut().bytes_in = text.len() as u64;
-                within_arguments(text.len(), limits)?;
-                Prepared::Tool(name, text)
-            }
-            Work::Call(Target::Function(function), arguments) => {
-                let bytes = arguments.to_string().len();
-                store.data_mut().bytes_in = bytes as u64;
-                within_arguments(bytes, limits)?;
-                Prepared::Function(function, values::arguments(&function.params, arguments)?)
+                match target {
+                    Target::Tool(name) => Prepared::Tool(name, text),
+                    Target::Function(function) => Prepared::Function(
+                        function,
+                        values::arguments(&function.params, arguments.value())?,
+                    ),
+                }
             }
         };
         let instance = match self.inner.instance.instantiate_async(&mut *store).await {
@@ -238,7 +238,7 @@ impl Template {
         match prepared {
             Prepared::ListTools => self.list(store, &instance, limits).await,
             Prepared::Tool(name, text) => {
-                self.call_tool(store, &instance, name, &text, limits).await
+                self.call_tool(store, &instance, name, text, limits).await
             }
             Prepared::Function(function, params) => {
                 self.call_function(store, &instance, function, &params, limits)
@@ -354,7 +354,7 @@ impl Template {
 
 enum Prepared<'a> {
     ListTools,
-    Tool(&'a str, String),
+    Tool(&'a str, &'a String),
     Function(&'a BareFunction, Vec<Val>),
 }
 
@@ -363,21 +363,6 @@ const LIFECYCLE: &str = "portreeve:lifecycle/lifecycle@0.1.0";
 
 fn missing(name: &str) -> CallError {
     CallError::internal(format!("the component has no export `{name}`"))
-}
-
-/// Holds the size of arguments, in bytes of JSON, against the limit.
-///
-/// # Errors
-/// The limit, when they are larger.
-pub fn within_arguments(bytes: usize, limits: &Limits) -> Result<(), CallError> {
-    if bytes <= limits.arguments.as_usize() {
-        return Ok(());
-    }
-    Err(CallError::limit(LimitHit {
-        setting: "arguments".into(),
-        allowed: format!("{} of arguments", limits.arguments),
-        used: format!("they have {bytes} bytes as JSON"),
-    }))
 }
 
 /// What a plugin's answer in JSON must keep to.

@@ -163,13 +163,19 @@ async fn a_log_that_nobody_touched_is_whole() {
 /// committed one by one, and of one that is a group between its ends.
 #[tokio::test]
 async fn every_change_shows() {
-    let alone: [(&[&str], &[&str]); 9] = [
+    let alone: [(&[&str], &[&str]); 10] = [
         (
-            &["UPDATE audit SET records = replace(records, '\"number\":5', '\"number\":6') WHERE last = 7"],
+            &[
+                "UPDATE audit SET records = replace(CAST(records AS TEXT), '\"number\":5', '\"number\":6') WHERE last = 7",
+            ],
             &["changed"],
         ),
         (
             &["UPDATE audit SET records = records || ' ' WHERE last = 7"],
+            &["changed"],
+        ),
+        (
+            &["UPDATE audit SET records = x'ff00' WHERE last = 7"],
             &["changed"],
         ),
         (
@@ -189,8 +195,10 @@ async fn every_change_shows() {
         (&["DELETE FROM audit WHERE last > 15"], &["cut-off"]),
         (&["DELETE FROM audit"], &["cut-off"]),
         (
-            &["INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
-               SELECT project, 3, 0, lower(hex(macs)), lower(hex(macs)) FROM audit WHERE last = 3"],
+            &[
+                "INSERT INTO audit_checkpoint (project, seq, time_ms, mac, seal)
+               SELECT project, 3, 0, lower(hex(macs)), lower(hex(macs)) FROM audit WHERE last = 3",
+            ],
             &["forged-checkpoint"],
         ),
     ];
@@ -207,7 +215,9 @@ async fn every_change_shows() {
     }
     let grouped: [(&[&str], &[&str]); 8] = [
         (
-            &["UPDATE audit SET records = replace(records, '\"number\":5', '\"number\":6') WHERE last > 1"],
+            &[
+                "UPDATE audit SET records = replace(CAST(records AS TEXT), '\"number\":5', '\"number\":6') WHERE last > 1",
+            ],
             &["changed"],
         ),
         (
@@ -215,7 +225,9 @@ async fn every_change_shows() {
             &["changed"],
         ),
         (
-            &["UPDATE audit SET records = substr(records, instr(records, char(10)) + 1) WHERE last > 1"],
+            &[
+                "UPDATE audit SET records = substr(CAST(records AS TEXT), instr(CAST(records AS TEXT), char(10)) + 1) WHERE last > 1",
+            ],
             &["missing"],
         ),
         (
@@ -230,8 +242,14 @@ async fn every_change_shows() {
             &["UPDATE audit SET first = first + 1 WHERE last > 1"],
             &["missing", "changed"],
         ),
-        (&["UPDATE audit SET first = first - 1 WHERE last > 1"], &["misplaced"]),
-        (&["UPDATE audit SET last = last + 1 WHERE last > 1"], &["changed"]),
+        (
+            &["UPDATE audit SET first = first - 1 WHERE last > 1"],
+            &["misplaced"],
+        ),
+        (
+            &["UPDATE audit SET last = last + 1 WHERE last > 1"],
+            &["changed"],
+        ),
     ];
     for (statements, expected) in grouped {
         let fixture = Fixture::new();

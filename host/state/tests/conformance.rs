@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow, SqliteStore,
-    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow,
+    SqliteStore, StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 
 /// Opens and opens again the state of one project.
@@ -212,7 +212,10 @@ async fn the_audit_log_has_no_holes(backend: &dyn Backend) {
     let groups = store.audit_groups(2_499, 3).await.unwrap();
     assert_eq!(
         groups,
-        [group((1..=2_500).map(audit)), group((2_501..=2_503).map(audit))]
+        [
+            group((1..=2_500).map(audit)),
+            group((2_501..=2_503).map(audit))
+        ]
     );
     assert_eq!(store.audit_groups(2_499, 1).await.unwrap().len(), 1);
     let bytes: u64 = (1..=2_503).map(|seq| audit(seq).bytes()).sum();

@@ -27,7 +27,7 @@ const GROUP_TIME: Duration = Duration::from_millis(40);
 /// Records of one group, and about their bytes: enough that a group costs little for each, and
 /// few enough that reading one takes little.
 const GROUP_MAX: i64 = 1_000;
-const GROUP_BYTES_MAX: usize = 256 << 10;
+const GROUP_BYTES_MAX: usize = 64 << 10;
 
 /// Records that wait for the disk, and their bytes. Beyond, they are lost, and counted.
 const PENDING_MAX: i64 = 20_000;

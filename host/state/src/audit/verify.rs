@@ -4,6 +4,9 @@
 use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinError;
 
 use super::chain::{Chain, Mac};
 use super::heads::{Head, Heads};
@@ -14,6 +17,9 @@ use crate::store::StateStore;
 
 /// Records that are read at once. Memory stays small, whatever the log has.
 const ROWS_AT_ONCE: u32 = 1_000;
+
+/// Reads that wait to be hashed.
+const PAGES_AHEAD: usize = 3;
 
 /// Findings that are told; a log that was changed in more places is changed enough.
 const FINDINGS_MAX: usize = 50;
@@ -78,30 +84,43 @@ pub async fn verify(
     })?;
     let checkpoint = store.audit_checkpoint().await?;
     let mut verifier = Verifier::new(key, store.project(), heads, checkpoint.as_ref());
-    let mut page = store.audit_groups(verifier.seq, ROWS_AT_ONCE).await?;
-    while let Some((first, last)) = ends(&page) {
-        if first > verifier.seq.saturating_add(1)
-            && let Some(checkpoint) = store.audit_checkpoint().await?
-        {
-            // The host may have pruned them since we looked.
-            verifier.pruned_meanwhile(&checkpoint);
+    // Read by one task while another thread hashes what it has read.
+    let (pages, mut read) = mpsc::channel(PAGES_AHEAD);
+    let from = verifier.seq;
+    let reader = store.clone();
+    let reading = tokio::spawn(async move {
+        let mut after = from;
+        loop {
+            let page = reader.audit_groups(after, ROWS_AT_ONCE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.last;
+            if pages.send(page).await.is_err() {
+                return Ok(());
+            }
         }
-        // The next groups are read while these are hashed.
-        let hashing = tokio::task::spawn_blocking(move || {
+    });
+    let runtime = Handle::current();
+    let hashing = tokio::task::spawn_blocking(move || {
+        while let Some(page) = read.blocking_recv() {
+            let first = page.first().map_or(0, |group| group.first);
+            if first > verifier.seq.saturating_add(1)
+                && let Some(checkpoint) = runtime.block_on(store.audit_checkpoint())?
+            {
+                // The host may have pruned them since we looked.
+                verifier.pruned_meanwhile(&checkpoint);
+            }
             for group in &page {
                 verifier.group(group);
             }
-            verifier
-        });
-        let (next, hashed) = tokio::join!(store.audit_groups(last, ROWS_AT_ONCE), hashing);
-        verifier = hashed.map_err(|error| StateError::Database(error.to_string()))?;
-        page = next?;
-    }
-    Ok(verifier.finish())
-}
-
-fn ends(groups: &[AuditGroup]) -> Option<(i64, i64)> {
-    Some((groups.first()?.first, groups.last()?.last))
+        }
+        Ok(verifier.finish())
+    });
+    let failed = |error: JoinError| StateError::Database(error.to_string());
+    let (read, verified) = tokio::join!(reading, hashing);
+    read.map_err(failed)??;
+    verified.map_err(failed)?
 }
 
 /// Checks a log group by group.

@@ -104,10 +104,13 @@ pub(super) async fn audit_last(on: &SqlitePool, project: &str) -> Result<Option<
 }
 
 pub(super) fn audit_group(row: &SqliteRow) -> Result<AuditGroup, Error> {
+    // What is no text was changed, and shows as such.
+    let records = String::from_utf8(row.try_get(2)?)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
     Ok(AuditGroup {
         first: row.try_get(0)?,
         last: row.try_get(1)?,
-        records: row.try_get(2)?,
+        records,
         macs: row.try_get(3)?,
     })
 }

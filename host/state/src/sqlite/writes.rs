@@ -332,7 +332,7 @@ async fn audit_insert(
     .bind(project)
     .bind(group.first)
     .bind(group.last)
-    .bind(&group.records)
+    .bind(group.records.as_bytes())
     .bind(&group.macs)
     .execute(on)
     .await
@@ -352,7 +352,7 @@ async fn audit_prune(on: &mut SqliteConnection, project: &str, checkpoint: &Chec
     let cut = cut.as_ref().map(reads::audit_group).transpose()?;
     let up_to = cut.as_ref().map_or(checkpoint.seq, |group| group.last);
     let gone: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum(length(CAST(records AS BLOB)) - (last - first) + length(macs)), 0)
+        "SELECT coalesce(sum(length(records) - (last - first) + length(macs)), 0)
          FROM audit WHERE project = $1 AND alias = '' AND tenant = '' AND last <= $2",
     )
     .bind(project)

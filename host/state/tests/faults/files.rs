@@ -8,7 +8,7 @@ use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 use sqlx::Connection as _;
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, group, check, connect, contents, open, place, runtime, value};
+use crate::support::{audit, check, connect, contents, group, open, place, runtime, value};
 
 fn mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
@@ -244,10 +244,7 @@ fn a_killed_owners_log_is_read_without_writing() {
     let (_source_dir, source) = place();
     runtime().block_on(async {
         let store = open(&source).await;
-        store
-            .audit_append(group((1..=7).map(audit)))
-            .await
-            .unwrap();
+        store.audit_append(group((1..=7).map(audit))).await.unwrap();
         for end in ["db", "db-wal", "db-shm"] {
             std::fs::copy(source.with_extension(end), path.with_extension(end)).unwrap();
             mode(&path.with_extension(end), 0o444);

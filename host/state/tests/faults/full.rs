@@ -5,7 +5,7 @@ use std::process::Command;
 use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, group, check, check_now, place};
+use crate::support::{audit, check, check_now, group, place};
 
 const SIZE: u64 = 1 << 20;
 

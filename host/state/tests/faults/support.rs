@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use portreeve_state::{AuditGroup, AuditRow, Holder, ROWS_MAX, SqliteStore, StateStore, StoreConfig};
+use portreeve_state::{
+    AuditGroup, AuditRow, Holder, ROWS_MAX, SqliteStore, StateStore, StoreConfig,
+};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions as _, Connection as _};
 

@@ -6,7 +6,7 @@ use portreeve_state::{Holder, StateError, StateStore};
 use sqlx::Connection as _;
 
 use crate::child::{Kind, Output, Work};
-use crate::support::{audit, group, check, check_now, connect, open, place, value};
+use crate::support::{audit, check, check_now, connect, group, open, place, value};
 
 #[tokio::test]
 async fn two_stores_at_once_lose_nothing() {

@@ -32,7 +32,7 @@ CREATE TABLE audit (
     tenant TEXT NOT NULL,
     first BIGINT NOT NULL,
     last BIGINT NOT NULL,
-    records TEXT NOT NULL,
+    records BLOB NOT NULL,
     macs BLOB NOT NULL,
     PRIMARY KEY (project, alias, tenant, last)
 );
