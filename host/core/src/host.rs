@@ -443,7 +443,8 @@ impl Host {
             self.audit.clone(),
         ));
         let context = self.context(facts, scope, request);
-        let work = run(tool.clone(), template, arguments, context, permit);
+        // Boxed once rather than moved from hand to hand: it is large.
+        let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
         let mut finished = self.workshop.run(work).await;
         if let Err(error) = &mut finished.result
             && error.limit.is_some()

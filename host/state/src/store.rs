@@ -46,8 +46,8 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// What a holder's storage holds.
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError>;
 
-    /// Appends records, all or none. They must follow the last one.
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError>;
+    /// Appends records, all or none. They must follow the last one and each other.
+    async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError>;
 
     /// The groups of which something comes after `seq`, in order: as many as are needed for
     /// `rows_max` records, [`ROWS_MAX`] at most, or fewer, where those are long.

@@ -657,11 +657,11 @@ impl StateStore for Faulty {
         self.inner.project()
     }
 
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
+    async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError> {
         if self.fails.load(Ordering::SeqCst) {
             return Err(StateError::Full("database or disk is full".to_owned()));
         }
-        self.inner.audit_append(group).await?;
+        self.inner.audit_append(groups).await?;
         if self.lies.swap(false, Ordering::SeqCst) {
             return Err(StateError::Database("disk I/O error".to_owned()));
         }

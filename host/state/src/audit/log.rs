@@ -29,6 +29,9 @@ const GROUP_TIME: Duration = Duration::from_millis(40);
 const GROUP_MAX: i64 = 1_000;
 const GROUP_BYTES_MAX: usize = 64 << 10;
 
+/// Groups that are written at once.
+const GROUPS_AT_ONCE: usize = 16;
+
 /// Records that wait for the disk, and their bytes. Beyond, they are lost, and counted.
 const PENDING_MAX: i64 = 20_000;
 const PENDING_BYTES_MAX: u64 = 32 << 20;
@@ -127,8 +130,8 @@ struct Line {
     mac: Mac,
     /// Groups that wait; the last one still grows.
     pending: VecDeque<AuditGroup>,
-    /// The group that is being written.
-    writing: Option<AuditGroup>,
+    /// The groups that are being written.
+    writing: Vec<AuditGroup>,
     /// The last record on disk.
     durable: i64,
     /// Bytes of what is not.
@@ -188,7 +191,7 @@ impl AuditLog {
                 seq,
                 mac: mac.unwrap_or(Mac::START),
                 pending: VecDeque::new(),
-                writing: None,
+                writing: Vec::new(),
                 durable: seq,
                 pending_bytes: 0,
                 lost: 0,
@@ -436,16 +439,18 @@ impl Shared {
         }
     }
 
-    /// Writes all records that wait; tries again where the disk refuses them.
+    /// Writes the records that wait, and not those that come meanwhile: they wait for others,
+    /// too. Tries again where the disk refuses them.
     async fn write_all(&self) {
         let mut pause = RETRY_PAUSE;
+        let waiting = self.line().seq;
         loop {
-            let Some(group) = self.line().next_group() else {
+            let groups = self.line().next_groups(waiting);
+            let Some(last) = groups.last().map(|group| group.last) else {
                 self.works_again();
                 return;
             };
-            let last = group.last;
-            match self.store.audit_append(group).await {
+            match self.store.audit_append(groups).await {
                 Ok(()) => {
                     self.line().wrote(last);
                     self.works_again();
@@ -488,7 +493,7 @@ impl Shared {
             return;
         };
         let mut line = self.line();
-        let writing = line.writing.as_ref().and_then(|group| group.rows().last());
+        let writing = line.writing.last().and_then(|group| group.rows().last());
         if writing.as_ref() != Some(&last) {
             return;
         }
@@ -621,19 +626,24 @@ impl Line {
         Ok(seq)
     }
 
-    /// The group to write: the one that could not be written, or the next one.
-    fn next_group(&mut self) -> Option<AuditGroup> {
-        if self.writing.is_none() {
-            self.writing = self.pending.pop_front();
+    /// The groups to write: those that could not be written, or the next ones, as far as they
+    /// begin with a record that waited.
+    fn next_groups(&mut self, waiting: i64) -> Vec<AuditGroup> {
+        if self.writing.is_empty() {
+            let waited = self
+                .pending
+                .iter()
+                .take_while(|group| group.first <= waiting);
+            let count = waited.take(GROUPS_AT_ONCE).count();
+            self.writing.extend(self.pending.drain(..count));
         }
         self.writing.clone()
     }
 
-    /// The group that was being written is on disk.
+    /// The groups that were being written are on disk.
     fn wrote(&mut self, last: i64) {
-        if let Some(group) = self.writing.take() {
-            self.pending_bytes = self.pending_bytes.saturating_sub(group.bytes());
-        }
+        let bytes = self.writing.drain(..).map(|group| group.bytes()).sum();
+        self.pending_bytes = self.pending_bytes.saturating_sub(bytes);
         self.durable = last;
     }
 

@@ -349,8 +349,8 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
-        let write = Write::AuditAppend(group);
+    async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError> {
+        let write = Write::AuditAppend(groups);
         self.write(&Holder::host(), write).await.map(|_| ())
     }
 

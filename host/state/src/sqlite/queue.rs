@@ -203,7 +203,7 @@ mod tests {
 
     fn audit(queue: &mut Queue) -> Result<(), StateError> {
         let (done, _) = oneshot::channel();
-        let write = Write::AuditAppend(crate::rows::AuditGroup::default());
+        let write = Write::AuditAppend(Vec::new());
         queue.push(&Holder::host(), Job { write, done })
     }
 

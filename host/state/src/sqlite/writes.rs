@@ -25,7 +25,7 @@ pub(super) enum Write {
         bucket: String,
         key: String,
     },
-    AuditAppend(AuditGroup),
+    AuditAppend(Vec<AuditGroup>),
     AuditPrune(Checkpoint),
     SecretsPut(Vec<SecretRow>),
     SecretUsed {
@@ -90,7 +90,10 @@ impl Write {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
-            Write::AuditAppend(group) => group.records.len().saturating_add(group.macs.len()),
+            Write::AuditAppend(groups) => {
+                let bytes = groups.iter().map(AuditGroup::bytes).sum::<u64>();
+                usize::try_from(bytes).unwrap_or(usize::MAX)
+            }
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
@@ -111,7 +114,7 @@ impl Write {
                 bucket,
                 key,
             } => kv_delete(on, project, holder, bucket, key).await,
-            Write::AuditAppend(group) => audit_append(on, project, group).await,
+            Write::AuditAppend(groups) => audit_append(on, project, groups).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => {
                 overwriting(on, true).await?;
@@ -293,8 +296,8 @@ async fn kv_set_used(
     .map(|_| ())
 }
 
-async fn audit_append(on: &mut SqliteConnection, project: &str, group: &AuditGroup) -> Applied {
-    let last: i64 = sqlx::query_scalar(
+async fn audit_append(on: &mut SqliteConnection, project: &str, groups: &[AuditGroup]) -> Applied {
+    let mut last: i64 = sqlx::query_scalar(
         "SELECT max(
              coalesce((SELECT max(last) FROM audit
                        WHERE project = $1 AND alias = '' AND tenant = ''), 0),
@@ -303,18 +306,24 @@ async fn audit_append(on: &mut SqliteConnection, project: &str, group: &AuditGro
     .bind(project)
     .fetch_one(&mut *on)
     .await?;
-    if group.first != last.saturating_add(1) || group.last < group.first {
-        return Ok(Err(StateError::Damaged(format!(
-            "records of the audit log were to be added after {last} that do not follow it"
-        ))));
+    for group in groups {
+        if group.first != last.saturating_add(1) || group.last < group.first {
+            return Ok(Err(StateError::Damaged(format!(
+                "records of the audit log were to be added after {last} that do not follow it"
+            ))));
+        }
+        last = group.last;
     }
-    audit_insert(on, project, group).await?;
+    for group in groups {
+        audit_insert(on, project, group).await?;
+    }
+    let bytes = groups.iter().map(AuditGroup::bytes).sum::<u64>();
     sqlx::query(
         "INSERT INTO audit_used (project, bytes) VALUES ($1, $2)
          ON CONFLICT (project) DO UPDATE SET bytes = audit_used.bytes + excluded.bytes",
     )
     .bind(project)
-    .bind(i64::try_from(group.bytes()).unwrap_or(i64::MAX))
+    .bind(i64::try_from(bytes).unwrap_or(i64::MAX))
     .execute(on)
     .await?;
     Ok(Ok(Done::Nothing))

@@ -29,8 +29,9 @@ pub(crate) fn audit(seq: i64) -> AuditRow {
     }
 }
 
-pub(crate) fn group(rows: impl IntoIterator<Item = AuditRow>) -> AuditGroup {
-    AuditGroup::of(&rows.into_iter().collect::<Vec<_>>()).unwrap()
+pub(crate) fn group(rows: impl IntoIterator<Item = AuditRow>) -> Vec<AuditGroup> {
+    let rows: Vec<_> = rows.into_iter().collect();
+    vec![AuditGroup::of(&rows).unwrap()]
 }
 
 /// A directory with the path of a state in it.

@@ -25,8 +25,8 @@ impl StateStore for Faulty {
         self.inner.project()
     }
 
-    async fn audit_append(&self, group: AuditGroup) -> Result<(), StateError> {
-        self.inner.audit_append(group).await
+    async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError> {
+        self.inner.audit_append(groups).await
     }
 
     async fn kv_get(
