@@ -152,6 +152,20 @@ fn who_leaves_in_the_middle_changes_nothing() {
     assert!(!project.path().join("portreeve.lock").exists());
 }
 
+/// An interrupt at a question leaves a terminal whose cursor shows.
+#[test]
+fn an_interrupt_leaves_the_cursor_shown() {
+    let project = project(REQUESTS);
+    let before = text(&project);
+    let mut terminal = add(&project);
+    terminal.sees("Grant `secrets.inject=webhook-token`?");
+    terminal.types("\u{3}");
+    let (code, rest) = terminal.ends();
+    assert_eq!(code, 130, "{rest:?}");
+    assert!(rest.contains("\u{1b}[?25h"), "{rest:?}");
+    assert_eq!(text(&project), before);
+}
+
 /// Where nobody can be asked, nothing is granted, and nothing waits.
 #[test]
 fn without_a_terminal_nothing_is_granted() {

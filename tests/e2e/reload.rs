@@ -97,3 +97,30 @@ fn a_component_that_is_built_again_is_taken_up() {
         json!(1)
     );
 }
+
+/// Where heads of the audit log go is taken up like all else.
+#[test]
+fn heads_go_where_the_file_says_now() {
+    let project = Project::none();
+    let told = |name: &str| {
+        let text = std::fs::read_to_string(project.path().join(name)).unwrap_or_default();
+        text.lines().filter(|line| line.contains("\"mac\"")).count()
+    };
+    let to = |name: &str| {
+        let file = project.path().join(name);
+        format!(
+            "[audit]\ncommand = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+            file.display()
+        )
+    };
+    project.write(&format!("{}{}", to("first"), plugin("one", programs::ECHO)));
+    let mut client = project.serve();
+    eventually("a head goes to the first", || told("first") > 0);
+    project.write(&format!(
+        "{}{}",
+        to("second"),
+        plugin("two", programs::ECHO)
+    ));
+    client.notification(CHANGED);
+    eventually("a head goes to the second", || told("second") > 0);
+}

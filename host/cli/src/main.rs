@@ -13,6 +13,7 @@ mod logging;
 mod output;
 mod places;
 mod progress;
+mod prompt;
 mod review;
 mod session;
 mod text;

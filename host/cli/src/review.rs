@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal as _;
 
-use anyhow::Context as _;
 use dialoguer::{Confirm, Input};
 use portreeve_manifest::edit::{ArgumentError, granted_by, merge};
 use portreeve_manifest::feature::Feature;
@@ -11,6 +10,7 @@ use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::{Origin, PluginManifest};
 use serde_json::{Map, Value};
 
+use crate::prompt::answered;
 use crate::{error, output, text};
 
 /// How the operator says what to grant.
@@ -127,23 +127,19 @@ pub(crate) fn is_interactive() -> bool {
 
 /// Asks whether a component may ask for more than before.
 pub(crate) fn agree() -> anyhow::Result<bool> {
-    Confirm::new()
+    let question = Confirm::new()
         .with_prompt("May it ask for that? What is granted comes next.")
-        .default(false)
-        .interact()
-        .context("the terminal is gone; nothing was changed")
+        .default(false);
+    answered(|| question.interact())
 }
 
 /// Asks about one request. None, where it is not granted.
 fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
     output::note(describe(item, "").trim_end());
-    let gone = "the terminal is gone; nothing was changed";
-    let yes = Confirm::new()
+    let question = Confirm::new()
         .with_prompt(format!("Grant `{}`?", all_of(item)))
-        .default(false)
-        .interact()
-        .context(gone)?;
-    if !yes {
+        .default(false);
+    if !answered(|| question.interact())? {
         return Ok(None);
     }
     let (prompt, first) = match item.feature {
@@ -155,15 +151,14 @@ fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
         _ => return Ok(Some(all_of(item))),
     };
     let secret = item.feature != Feature::StorageKv;
-    let answer: String = Input::new()
+    let question = Input::new()
         .with_prompt(prompt)
         .default(first)
         .validate_with(|answer: &String| match Name::new(answer.as_str()) {
             Err(error) if secret => Err(error.to_string()),
             _ => Ok(()),
-        })
-        .interact_text()
-        .context(gone)?;
+        });
+    let answer: String = answered(|| question.interact_text())?;
     Ok(Some(if secret {
         format!("{}={}:{answer}", item.feature, item.what)
     } else {

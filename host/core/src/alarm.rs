@@ -1,32 +1,82 @@
 //! Alerts on their way to whoever shall know.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use portreeve_egress::Outlet;
 use portreeve_manifest::settings::OutletSettings;
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
 use portreeve_state::usage::{Alert, AlertSink, AlertState};
+use serde::Serialize;
 
 /// Puts alerts into the host's log and the audit log, and sends them where the operator wants
 /// to hear of them.
 pub(crate) struct Alarm {
     pub(crate) audit: Arc<AuditLog>,
-    pub(crate) outlet: Option<Arc<Outlet>>,
+    pub(crate) mailing: Arc<Mailing>,
 }
 
-/// Where something goes as the operator has set it. One that can't be set up is told in the
+/// An outlet that is another one when its settings are. One that can't be set up is told in the
 /// log, and keeps no host from running.
-pub(crate) fn outlet(
+pub(crate) struct Mailing {
     name: &'static str,
-    table: &str,
-    settings: &OutletSettings,
-) -> Option<Arc<Outlet>> {
-    match Outlet::open(name, settings) {
-        Ok(outlet) => Some(Arc::new(outlet)),
-        Err(error) => {
-            tracing::error!("nothing is sent as [{table}] in portreeve.toml says: {error}");
-            None
+    /// The table of the settings.
+    table: &'static str,
+    settings: Mutex<OutletSettings>,
+    outlet: ArcSwapOption<Outlet>,
+}
+
+impl Mailing {
+    /// `name` is what is sent.
+    pub(crate) fn open(
+        name: &'static str,
+        table: &'static str,
+        settings: &OutletSettings,
+    ) -> Arc<Mailing> {
+        let mailing = Mailing {
+            name,
+            table,
+            settings: Mutex::new(settings.clone()),
+            outlet: ArcSwapOption::empty(),
+        };
+        mailing.outlet.store(mailing.outlet(settings));
+        Arc::new(mailing)
+    }
+
+    fn outlet(&self, settings: &OutletSettings) -> Option<Arc<Outlet>> {
+        match Outlet::open(self.name, settings) {
+            Ok(outlet) => Some(Arc::new(outlet)),
+            Err(error) => {
+                let table = self.table;
+                tracing::error!("nothing is sent as [{table}] in portreeve.toml says: {error}");
+                None
+            }
+        }
+    }
+
+    /// Takes up settings, if they are others. What waits still goes where it was to go.
+    pub(crate) fn set(&self, settings: &OutletSettings) {
+        let mut known = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == *settings {
+            return;
+        }
+        *known = settings.clone();
+        if let Some(before) = self.outlet.swap(self.outlet(settings)) {
+            tokio::spawn(async move { before.close().await });
+        }
+    }
+
+    pub(crate) fn send(&self, value: &impl Serialize) {
+        if let Some(outlet) = &*self.outlet.load() {
+            outlet.send(value);
+        }
+    }
+
+    /// Sends what waits.
+    pub(crate) async fn close(&self) {
+        if let Some(outlet) = self.outlet.load_full() {
+            outlet.close().await;
         }
     }
 }
@@ -44,8 +94,6 @@ impl AlertSink for Alarm {
         if let Err(error) = self.audit.note(event) {
             tracing::error!(%error, "an alert was not recorded");
         }
-        if let Some(outlet) = &self.outlet {
-            outlet.send(alert);
-        }
+        self.mailing.send(alert);
     }
 }

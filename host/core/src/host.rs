@@ -2,40 +2,32 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use portreeve_egress::Outlet;
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
-use portreeve_runtime::{
-    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport,
-    Runtime, RuntimeConfig, Step, Target, Template,
-};
-use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, OnHead, wall_clock};
+use portreeve_runtime::{Runtime, RuntimeConfig};
+use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tokio::sync::{Mutex, watch};
 
-use crate::admission::{Admission, Permit};
+use crate::admission::Admission;
 use crate::agreement::{self, Agreement};
-use crate::alarm::{self, Alarm};
-use crate::call::{CallRequest, CallResponse, ProgressListener};
-use crate::call_secrets::CallSecrets;
+use crate::alarm::{Alarm, Mailing};
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
-use crate::log::{CallOutput, GuestLog};
-use crate::plugin::Facts;
-use crate::project::{MANIFEST, OwnerLock, Project, ProjectError, Sockets};
-use crate::registry::{Offered, RegisteredTool, Registry};
-use crate::scope::{CallScope, PluginProgress};
+use crate::log::GuestLog;
+use crate::pipeline::CallIds;
+use crate::project::{OwnerLock, Project, ProjectError, Sockets};
+use crate::registry::Registry;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
@@ -97,20 +89,21 @@ pub enum HostError {
 /// One project, open: its plugins, and the way of every call.
 pub struct Host {
     pub(crate) project: Project,
-    workshop: Workshop,
+    pub(crate) workshop: Workshop,
     pub(crate) store: Arc<dyn StateStore>,
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
     /// Where alerts and heads of the audit log go.
-    outlets: [Option<Arc<Outlet>>; 2],
+    alerts: Arc<Mailing>,
+    heads: Arc<Mailing>,
     pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
     changes: watch::Sender<u64>,
-    admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     /// Calls at a time that there are instances for.
     instances: u32,
-    ids: CallIds,
+    pub(crate) ids: CallIds,
     /// The manifest file as it was before it was last read; one reload at a time.
     pub(crate) manifest: Mutex<Option<FileStamp>>,
     /// Given up last, when all else has ended.
@@ -134,12 +127,9 @@ impl Host {
             .concurrent_calls
             .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
-        let alerts = alarm::outlet("alert", "alerts", &manifest.settings.alerts.outlet);
-        let heads = alarm::outlet(
-            "head of the audit log",
-            "audit",
-            &manifest.settings.audit_outlet,
-        );
+        let settings = &manifest.settings;
+        let alerts = Mailing::open("alert", "alerts", &settings.alerts.outlet);
+        let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
         let (store, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
         let host = Host {
@@ -151,7 +141,8 @@ impl Host {
                     .map_err(system("the log of guests can't be written"))?,
             },
             usage: open_usage(&store, &audit, &manifest, alerts.clone()).await?,
-            outlets: [alerts, heads],
+            alerts,
+            heads,
             started_ms: wall_clock(),
             vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
             store,
@@ -226,6 +217,8 @@ impl Host {
             limits.concurrent_calls = self.instances;
         }
         self.admission.resize(&limits);
+        self.alerts.set(&manifest.settings.alerts.outlet);
+        self.heads.set(&manifest.settings.audit_outlet);
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self.record_changes(manifest, &registry).await {
@@ -335,9 +328,8 @@ impl Host {
         self.usage.close().await;
         self.audit.close().await;
         // After what they still had to tell.
-        for outlet in self.outlets.iter().flatten() {
-            outlet.close().await;
-        }
+        self.alerts.close().await;
+        self.heads.close().await;
         self.store.close().await;
     }
 
@@ -352,199 +344,13 @@ impl Host {
         };
         installer.install().await
     }
-
-    /// Calls a tool. Dropping the future stops the guest, as cancelling the request does.
-    pub async fn call(self: &Arc<Self>, mut request: CallRequest) -> CallResponse {
-        let call_id = self.ids.next();
-        let arguments = std::mem::take(&mut request.arguments);
-        let mut scope = None;
-        let Finished { result, usage } = self
-            .prepared(&call_id, &request, arguments, &mut scope)
-            .await
-            .unwrap_or_else(Finished::refused);
-        self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
-        if let Err(error) = &result {
-            tracing::info!(
-                call = call_id,
-                tool = request.tool,
-                caller = &*request.caller.name,
-                origin = ?error.origin,
-                code = %error.failure.code,
-                reason = error.failure.reason,
-                detail = error.log,
-                "a call failed: {}",
-                error.failure.message,
-            );
-        } else {
-            tracing::debug!(
-                call = call_id,
-                tool = request.tool,
-                ?usage,
-                "a call was answered"
-            );
-        }
-        CallResponse {
-            call_id,
-            result,
-            usage,
-        }
-    }
-
-    /// Finds the tool, waits for a place, makes the plugin ready, and runs the call on the
-    /// guests' threads.
-    async fn prepared(
-        self: &Arc<Self>,
-        call_id: &str,
-        request: &CallRequest,
-        arguments: Map<String, Value>,
-        scope: &mut Option<Arc<CallScope>>,
-    ) -> Result<Finished<Outcome>, CallError> {
-        self.audit.healthy().map_err(|error| CallError {
-            log: Some(error.to_string()),
-            ..CallError::host(
-                ErrorCode::Unavailable,
-                "audit-unavailable",
-                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
-            )
-        })?;
-        let registry = self.registry();
-        let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
-            CallError::host(
-                ErrorCode::NotFound,
-                "no-such-tool",
-                format!("there is no tool `{}`", request.tool),
-            )
-        })?;
-        let alias = &tool.plugin.alias;
-        let facts =
-            tool.plugin.facts.as_ref().ok_or_else(|| {
-                CallError::internal(format!("`{alias}` has a tool, but no package"))
-            })?;
-        let ready = async {
-            // Before a place is taken: compiling takes none.
-            let listener = request.progress.as_deref();
-            let template = self.template(alias, facts, listener).await?.clone();
-            let connection = &request.caller.connection;
-            let permit = self
-                .admission
-                .admit(connection, alias, &facts.limits)
-                .await?;
-            Ok((permit, template))
-        };
-        let (permit, template) = tokio::select! {
-            biased;
-            () = request.cancel.cancelled() => Err(CallError::cancelled()),
-            ready = ready => ready,
-        }?;
-        let scope = scope.insert(CallScope::new(
-            tool.plugin.clone(),
-            call_id,
-            request.caller.name.clone(),
-            self.audit.clone(),
-        ));
-        let context = self.context(facts, scope, request);
-        // Boxed once rather than moved from hand to hand: it is large.
-        let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
-        let mut finished = self.workshop.run(work).await;
-        if let Err(error) = &mut finished.result
-            && error.limit.is_some()
-        {
-            let place = format!(" ([plugins.{alias}] in {MANIFEST})");
-            error.failure.message.push_str(&place);
-        }
-        Ok(finished)
-    }
-
-    async fn template<'a>(
-        &self,
-        alias: &str,
-        facts: &'a Facts,
-        listener: Option<&dyn ProgressListener>,
-    ) -> Result<&'a Template, CallError> {
-        let on_step = |step| {
-            tracing::info!(plugin = alias, ?step, "making a plugin ready");
-            if let (Step::Compiling, Some(listener)) = (step, listener) {
-                listener.progress(ProgressReport {
-                    done: 0.0,
-                    total: None,
-                    message: Some(format!("compiling plugin `{alias}`; this is done once")),
-                });
-            }
-        };
-        facts
-            .component
-            .template(&self.workshop, alias, &facts.limits, &on_step)
-            .await
-    }
-
-    /// What the guest knows of its call and reaches outside of itself.
-    fn context(&self, facts: &Facts, scope: &Arc<CallScope>, request: &CallRequest) -> CallContext {
-        CallContext {
-            call_id: scope.call_id.clone(),
-            caller: request.caller.name.to_string(),
-            config: facts.config.clone(),
-            progress: Arc::new(PluginProgress {
-                scope: scope.clone(),
-                listener: request.progress.clone(),
-            }),
-            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
-            output: Arc::new(CallOutput {
-                log: self.workshop.log.clone(),
-                plugin: scope.plugin.alias.clone(),
-                call: scope.call_id.clone(),
-            }),
-            cancel: request.cancel.clone(),
-        }
-    }
-}
-
-/// The call itself, on a guests' thread: schemas are the plugin's, too.
-async fn run(
-    tool: Arc<RegisteredTool>,
-    template: Template,
-    arguments: Map<String, Value>,
-    context: CallContext,
-    _permit: Permit,
-) -> Finished<Outcome> {
-    let Some(facts) = &tool.plugin.facts else {
-        return Finished::refused(CallError::internal("a plugin without package was called"));
-    };
-    let arguments = match Arguments::new(Value::Object(arguments), &facts.limits) {
-        Ok(arguments) => arguments,
-        Err(error) => return Finished::refused(error),
-    };
-    let target = match tool.offered() {
-        // The conversion to the function's types is its check.
-        Offered::Function(function) => Target::Function(function),
-        Offered::Tool(offered) => {
-            if let Err(mistakes) = tool.check_arguments(arguments.value()) {
-                let code = ErrorCode::InvalidArgument;
-                return Finished::refused(CallError::host(code, "arguments", mistakes));
-            }
-            Target::Tool(&offered.name)
-        }
-    };
-    let mut finished = template
-        .call(target, &arguments, &facts.limits, context)
-        .await;
-    if let Ok(outcome) = &mut finished.result
-        && !outcome.is_error
-        && let Err(why) = tool.check_answer(&mut outcome.structured)
-    {
-        finished.result = Err(CallError::plugin(Failure::new(
-            ErrorCode::Internal,
-            "invalid-answer",
-            format!("the plugin's answer does not fit its own output schema: {why}"),
-        )));
-    }
-    finished
 }
 
 /// Opens the state and the audit log in it.
 async fn open_state(
     config: &HostConfig,
     manifest: &ProjectManifest,
-    outlet: Option<Arc<Outlet>>,
+    heads: Arc<Mailing>,
 ) -> Result<(Arc<dyn StateStore>, Arc<AuditLog>), HostError> {
     let settings = &manifest.settings;
     let store_config = StoreConfig {
@@ -558,10 +364,7 @@ async fn open_state(
         size_max: settings.audit_size.0,
         age_max: settings.audit_age,
         heads: Heads::new(&config.user_state, store.project()),
-        on_head: outlet.map(|outlet| {
-            let send: OnHead = Arc::new(move |head| outlet.send(head));
-            send
-        }),
+        on_head: Some(Arc::new(move |head| heads.send(head))),
         clock: wall_clock,
     };
     let mut started = Map::new();
@@ -576,13 +379,13 @@ async fn open_usage(
     store: &Arc<dyn StateStore>,
     audit: &Arc<AuditLog>,
     manifest: &ProjectManifest,
-    outlet: Option<Arc<Outlet>>,
+    mailing: Arc<Mailing>,
 ) -> Result<Arc<UsageMeter>, HostError> {
     let config = UsageConfig {
         rules: manifest.settings.alerts.rules.clone(),
         sink: Some(Arc::new(Alarm {
             audit: audit.clone(),
-            outlet,
+            mailing,
         })),
         ..UsageConfig::default()
     };
@@ -593,33 +396,4 @@ pub(crate) fn read_manifest(project: &Project) -> Result<ProjectManifest, HostEr
     let text = project.read_manifest()?;
     let path = project.manifest_path();
     Ok(ProjectManifest::parse(&path.display().to_string(), &text)?)
-}
-
-/// Ids of calls: one prefix for each run of the host, then a count.
-struct CallIds {
-    run: u32,
-    next: AtomicU64,
-}
-
-impl CallIds {
-    fn new() -> CallIds {
-        let mut run = [0; 4];
-        // Without randomness ids may repeat between runs; they name lines in a log and
-        // protect nothing.
-        if getrandom::fill(&mut run).is_err() {
-            run = std::process::id().to_be_bytes();
-        }
-        CallIds {
-            run: u32::from_be_bytes(run),
-            next: AtomicU64::new(1),
-        }
-    }
-
-    fn next(&self) -> String {
-        format!(
-            "{:08x}-{}",
-            self.run,
-            self.next.fetch_add(1, Ordering::Relaxed)
-        )
-    }
 }

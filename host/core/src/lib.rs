@@ -23,6 +23,7 @@ mod hidden_lines;
 mod host;
 mod install;
 pub mod log;
+mod pipeline;
 mod plugin;
 mod project;
 mod record;

@@ -15,6 +15,7 @@ use portreeve_state::{SqliteStore, StateError, StateStore};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
+use crate::prompt::answered;
 use crate::{error, review, text};
 
 /// Longest input that is read, in bytes: more than the largest value, quoted.
@@ -184,30 +185,25 @@ fn bounded(from: impl std::io::Read) -> anyhow::Result<Zeroizing<String>> {
 }
 
 fn prompt(kind: SecretKind) -> anyhow::Result<SecretText> {
-    let gone = "the terminal is gone; nothing was changed";
     let mut fields = Vec::new();
     for field in kind.fields() {
         let text = if field.lines {
-            let path: String = Input::new()
-                .with_prompt(format!("{} (a file)", field.prompt))
-                .interact_text()
-                .context(gone)?;
+            let question = Input::new().with_prompt(format!("{} (a file)", field.prompt));
+            let path: String = answered(|| question.interact_text())?;
             std::fs::File::open(&path)
                 .map_err(anyhow::Error::from)
                 .and_then(bounded)
                 .with_context(|| format!("{path} can't be read; it must be text"))?
         } else if field.secret {
-            let text = Password::new()
+            let question = Password::new()
                 .with_prompt(field.prompt)
-                .allow_empty_password(field.optional)
-                .interact();
-            Zeroizing::new(text.context(gone)?)
+                .allow_empty_password(field.optional);
+            Zeroizing::new(answered(|| question.interact())?)
         } else {
-            let text = Input::new()
+            let question = Input::new()
                 .with_prompt(field.prompt)
-                .allow_empty(field.optional)
-                .interact_text();
-            Zeroizing::new(text.context(gone)?)
+                .allow_empty(field.optional);
+            Zeroizing::new(answered(|| question.interact_text())?)
         };
         fields.push((field.name.to_owned(), text));
     }

@@ -1,0 +1,237 @@
+//! The way of a call: found, admitted, made ready, run, recorded, answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use portreeve_runtime::{
+    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Step,
+    Target, Template,
+};
+use serde_json::{Map, Value};
+
+use crate::admission::Permit;
+use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_secrets::CallSecrets;
+use crate::host::Host;
+use crate::log::CallOutput;
+use crate::plugin::Facts;
+use crate::project::MANIFEST;
+use crate::registry::{Offered, RegisteredTool};
+use crate::scope::{CallScope, PluginProgress};
+
+impl Host {
+    /// Calls a tool. Dropping the future stops the guest, as cancelling the request does.
+    pub async fn call(self: &Arc<Self>, mut request: CallRequest) -> CallResponse {
+        let call_id = self.ids.next();
+        let arguments = std::mem::take(&mut request.arguments);
+        let mut scope = None;
+        let Finished { result, usage } = self
+            .prepared(&call_id, &request, arguments, &mut scope)
+            .await
+            .unwrap_or_else(Finished::refused);
+        self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
+        if let Err(error) = &result {
+            tracing::info!(
+                call = call_id,
+                tool = request.tool,
+                caller = &*request.caller.name,
+                origin = ?error.origin,
+                code = %error.failure.code,
+                reason = error.failure.reason,
+                detail = error.log,
+                "a call failed: {}",
+                error.failure.message,
+            );
+        } else {
+            tracing::debug!(
+                call = call_id,
+                tool = request.tool,
+                ?usage,
+                "a call was answered"
+            );
+        }
+        CallResponse {
+            call_id,
+            result,
+            usage,
+        }
+    }
+
+    /// Finds the tool, waits for a place, makes the plugin ready, and runs the call on the
+    /// guests' threads.
+    async fn prepared(
+        self: &Arc<Self>,
+        call_id: &str,
+        request: &CallRequest,
+        arguments: Map<String, Value>,
+        scope: &mut Option<Arc<CallScope>>,
+    ) -> Result<Finished<Outcome>, CallError> {
+        self.audit.healthy().map_err(|error| CallError {
+            log: Some(error.to_string()),
+            ..CallError::host(
+                ErrorCode::Unavailable,
+                "audit-unavailable",
+                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
+            )
+        })?;
+        let registry = self.registry();
+        let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
+            CallError::host(
+                ErrorCode::NotFound,
+                "no-such-tool",
+                format!("there is no tool `{}`", request.tool),
+            )
+        })?;
+        let alias = &tool.plugin.alias;
+        let facts =
+            tool.plugin.facts.as_ref().ok_or_else(|| {
+                CallError::internal(format!("`{alias}` has a tool, but no package"))
+            })?;
+        let ready = async {
+            // Before a place is taken: compiling takes none.
+            let listener = request.progress.as_deref();
+            let template = self.template(alias, facts, listener).await?.clone();
+            let connection = &request.caller.connection;
+            let permit = self
+                .admission
+                .admit(connection, alias, &facts.limits)
+                .await?;
+            Ok((permit, template))
+        };
+        let (permit, template) = tokio::select! {
+            biased;
+            () = request.cancel.cancelled() => Err(CallError::cancelled()),
+            ready = ready => ready,
+        }?;
+        let scope = scope.insert(CallScope::new(
+            tool.plugin.clone(),
+            call_id,
+            request.caller.name.clone(),
+            self.audit.clone(),
+        ));
+        let context = self.context(facts, scope, request);
+        // Boxed once rather than moved from hand to hand: it is large.
+        let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
+        let mut finished = self.workshop.run(work).await;
+        if let Err(error) = &mut finished.result
+            && error.limit.is_some()
+        {
+            let place = format!(" ([plugins.{alias}] in {MANIFEST})");
+            error.failure.message.push_str(&place);
+        }
+        Ok(finished)
+    }
+
+    async fn template<'a>(
+        &self,
+        alias: &str,
+        facts: &'a Facts,
+        listener: Option<&dyn ProgressListener>,
+    ) -> Result<&'a Template, CallError> {
+        let on_step = |step| {
+            tracing::info!(plugin = alias, ?step, "making a plugin ready");
+            if let (Step::Compiling, Some(listener)) = (step, listener) {
+                listener.progress(ProgressReport {
+                    done: 0.0,
+                    total: None,
+                    message: Some(format!("compiling plugin `{alias}`; this is done once")),
+                });
+            }
+        };
+        facts
+            .component
+            .template(&self.workshop, alias, &facts.limits, &on_step)
+            .await
+    }
+
+    /// What the guest knows of its call and reaches outside of itself.
+    fn context(&self, facts: &Facts, scope: &Arc<CallScope>, request: &CallRequest) -> CallContext {
+        CallContext {
+            call_id: scope.call_id.clone(),
+            caller: request.caller.name.to_string(),
+            config: facts.config.clone(),
+            progress: Arc::new(PluginProgress {
+                scope: scope.clone(),
+                listener: request.progress.clone(),
+            }),
+            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
+            output: Arc::new(CallOutput {
+                log: self.workshop.log.clone(),
+                plugin: scope.plugin.alias.clone(),
+                call: scope.call_id.clone(),
+            }),
+            cancel: request.cancel.clone(),
+        }
+    }
+}
+
+/// The call itself, on a guests' thread: schemas are the plugin's, too.
+async fn run(
+    tool: Arc<RegisteredTool>,
+    template: Template,
+    arguments: Map<String, Value>,
+    context: CallContext,
+    _permit: Permit,
+) -> Finished<Outcome> {
+    let Some(facts) = &tool.plugin.facts else {
+        return Finished::refused(CallError::internal("a plugin without package was called"));
+    };
+    let arguments = match Arguments::new(Value::Object(arguments), &facts.limits) {
+        Ok(arguments) => arguments,
+        Err(error) => return Finished::refused(error),
+    };
+    let target = match tool.offered() {
+        // The conversion to the function's types is its check.
+        Offered::Function(function) => Target::Function(function),
+        Offered::Tool(offered) => {
+            if let Err(mistakes) = tool.check_arguments(arguments.value()) {
+                let code = ErrorCode::InvalidArgument;
+                return Finished::refused(CallError::host(code, "arguments", mistakes));
+            }
+            Target::Tool(&offered.name)
+        }
+    };
+    let mut finished = template
+        .call(target, &arguments, &facts.limits, context)
+        .await;
+    if let Ok(outcome) = &mut finished.result
+        && !outcome.is_error
+        && let Err(why) = tool.check_answer(&mut outcome.structured)
+    {
+        finished.result = Err(CallError::plugin(Failure::new(
+            ErrorCode::Internal,
+            "invalid-answer",
+            format!("the plugin's answer does not fit its own output schema: {why}"),
+        )));
+    }
+    finished
+}
+
+/// Ids of calls: one prefix for each run of the host, then a count.
+pub(crate) struct CallIds {
+    run: u32,
+    next: AtomicU64,
+}
+
+impl CallIds {
+    pub(crate) fn new() -> CallIds {
+        let mut run = [0; 4];
+        // Without randomness ids may repeat between runs; they name lines in a log and
+        // protect nothing.
+        if getrandom::fill(&mut run).is_err() {
+            run = std::process::id().to_be_bytes();
+        }
+        CallIds {
+            run: u32::from_be_bytes(run),
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> String {
+        format!(
+            "{:08x}-{}",
+            self.run,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        )
+    }
+}
