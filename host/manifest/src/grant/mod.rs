@@ -6,8 +6,8 @@
 //! carries what only the operator knows (the directory behind a path, the secret behind a
 //! name). Nothing is given by default: a plugin may do what is requested **and** granted.
 
+mod effective;
 mod network;
-mod target;
 mod terms;
 mod words;
 
@@ -17,10 +17,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use effective::{Effective, Excess, ExcessItem};
 pub use network::{
-    AddressRange, HostPattern, NetworkRule, Ports, RuleError, Scheme, SocketProtocol, SocketRule,
+    AddressRange, CredentialAsked, CredentialUse, Decision, HostPattern, NetworkPolicy,
+    NetworkRule, Origin, PathPattern, Place, Ports, RuleError, Scheme, SocketPolicy,
+    SocketProtocol, SocketRule, Target, TargetError,
 };
-pub use target::{Target, TargetError};
 pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
     ToolPattern, TopicPattern, When,
@@ -30,7 +32,6 @@ pub use words::{Weight, refusal};
 
 use crate::feature::Feature;
 use crate::id::Name;
-use crate::plugin::{Origin, PluginManifest};
 use crate::size::ByteSize;
 
 /// `[requests]` of `plugin.toml`: what the plugin asks for.
@@ -133,6 +134,7 @@ pub struct Grants {
 /// [[requests.network]]
 /// allow = "GET,POST https://api.github.com/repos/**"
 /// credential = "github"             # the host adds it; the plugin never sees it
+///                                   # an API key: { name = "maps", query = "key" }
 /// reason = "read and file issues"
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,9 +142,9 @@ pub struct Grants {
 pub struct NetworkRequest {
     /// Methods and URL pattern.
     pub allow: NetworkRule,
-    /// The name of the credential that the host shall add.
+    /// The credential that the host shall add.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<Name>,
+    pub credential: Option<CredentialUse>,
     /// Why.
     pub reason: Reason,
 }
@@ -492,10 +494,14 @@ impl Requests {
                 request.allow.to_string(),
                 Some(&request.reason),
             );
-            if let Some(name) = &request.credential {
+            if let Some(used) = &request.credential {
+                let asked = CredentialAsked {
+                    used: used.clone(),
+                    rule: request.allow.clone(),
+                };
                 add(
                     Feature::Credentials,
-                    name.to_string(),
+                    asked.to_string(),
                     Some(&request.reason),
                 );
             }
@@ -633,57 +639,6 @@ impl Grants {
         drop_nothing(&mut grants);
         grants
     }
-
-    /// What the plugin may do: what its manifest requests and these grants allow.
-    ///
-    /// An inferred manifest is nobody's request; there the grants alone count.
-    ///
-    /// # Errors
-    /// What is granted but not requested: the operator took the plugin for something that it
-    /// is not.
-    pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Excess>> {
-        let declared = plugin.origin == Origin::Declared;
-        let asked = &plugin.requests;
-        let mut excess: Vec<Excess> = self
-            .features()
-            .into_iter()
-            .filter(|feature| declared && !asked.has(*feature))
-            .map(|feature| Excess {
-                feature,
-                name: None,
-            })
-            .collect();
-        let named = [
-            (
-                Feature::SecretsInject,
-                &self.secrets.inject,
-                &asked.secrets.inject,
-            ),
-            (
-                Feature::SecretsReveal,
-                &self.secrets.reveal,
-                &asked.secrets.reveal,
-            ),
-        ];
-        for (feature, granted, names) in named {
-            // One that is not asked for at all is told once.
-            let other = granted
-                .keys()
-                .filter(|name| declared && !names.is_empty() && !names.contains(name));
-            excess.extend(other.map(|name| Excess {
-                feature,
-                name: Some(name.clone()),
-            }));
-        }
-        if !excess.is_empty() {
-            return Err(excess);
-        }
-        Ok(Effective {
-            progress: self.ui.progress,
-            inject: self.secrets.inject.clone(),
-            reveal: self.secrets.reveal.clone(),
-        })
-    }
 }
 
 /// Takes out what says no more than that there is nothing.
@@ -699,24 +654,4 @@ fn drop_nothing(members: &mut Map<String, Value>) {
             _ => true,
         }
     });
-}
-
-/// Something that is granted but not requested.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excess {
-    /// The capability.
-    pub feature: Feature,
-    /// What of it, where the rest of it is requested.
-    pub name: Option<Name>,
-}
-
-/// What a plugin may do in the end. Nothing, unless it says so here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effective {
-    /// It may report how far a call has come.
-    pub progress: bool,
-    /// The secrets that the host puts into its requests, by the plugin's own names.
-    pub inject: BTreeMap<Name, SecretRef>,
-    /// The secrets that it may read, by its own names.
-    pub reveal: BTreeMap<Name, SecretRef>,
 }
