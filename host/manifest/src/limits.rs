@@ -348,6 +348,12 @@ mod tests {
             host-calls (count): 1,000,000 [100, 9,007,199,254,740,991]: Host calls of one call.
             concurrent-calls (count): 16 [1, 10,000]: Calls of this plugin that run at a time.
             queue (count): 64 [0, 100,000]: Calls of this plugin that wait for their turn.
+            requests (count): 100 [0, 1,000,000]: Requests that one call sends: HTTP requests, retries, and connections of sockets.
+            sent (size): 10 MiB [0 B, 1 TiB]: Bytes that one call sends over the network.
+            received (size): 50 MiB [0 B, 1 TiB]: Bytes that one call receives over the network.
+            connections (count): 16 [0, 10,000]: Connections that the plugin has at a time.
+            requests-a-day (count): 100,000 [0, 9,007,199,254,740,991]: Requests that the plugin sends within a day.
+            traffic-a-day (size): 10 GiB [0 B, 1024 TiB]: Bytes that the plugin sends and receives within a day, both together.
         "#]].assert_eq(&table);
     }
 

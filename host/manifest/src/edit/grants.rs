@@ -95,7 +95,7 @@ pub(super) fn revoke(
             }
             Selector::Item(name, item) => {
                 let path: Vec<&str> = name.split('.').collect();
-                take(&mut grants, &path, Some(item))
+                take(&mut grants, &path, Some(&as_shown(name, item)))
             }
         };
         if !removed {
@@ -183,6 +183,15 @@ fn take(grants: &mut Map<String, Value>, path: &[&str], item: Option<&str>) -> b
         grants.remove(*first);
     }
     removed
+}
+
+/// A rule in the one form in which rules are shown, whatever else as it is.
+fn as_shown(capability: &str, item: &str) -> String {
+    let mut features = Feature::ALL.into_iter();
+    features
+        .find(|feature| feature.name() == capability)
+        .and_then(|feature| super::argument::normal_rule(feature, item)?.ok())
+        .unwrap_or_else(|| item.to_owned())
 }
 
 /// A rule by its text, a directory by the path that the plugin sees.
@@ -281,12 +290,13 @@ fn set_array(array: &mut toml_edit::Array, name: &str, items: &[Value]) -> Resul
         .iter()
         .map(|item| value(name, item))
         .collect::<Result<_, _>>()?;
+    let capability = name.strip_prefix("grants.").unwrap_or(name);
     let plain = |value: &toml_edit::Value| {
         let mut value = value.clone();
         value.decor_mut().clear();
         match &value {
-            // However its quotes are.
-            toml_edit::Value::String(text) => format!("{:?}", text.value()),
+            // However its quotes are, and a rule however it is written.
+            toml_edit::Value::String(text) => format!("{:?}", as_shown(capability, text.value())),
             other => other.to_string(),
         }
     };
@@ -423,13 +433,13 @@ a = "vault:x" # the first
         );
         check_grant(
             bare,
-            json!({ "network": ["GET https://a.example/"] }),
+            json!({ "messages": { "publish": ["a"] } }),
             expect![[r#"
                 the edit is refused, since the file would not be valid:
-                portreeve.toml:4:8: error: not enforced by this version of Portreeve yet: `grants.network`; remove it
+                portreeve.toml:4:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
                   |
-                4 | grants.network = ["GET https://a.example/"]
-                  |        ^^^^^^^
+                4 | grants.messages = { publish = ["a"] }
+                  |                     ^^^^^^^
             "#]],
         );
         check_grant(
@@ -518,6 +528,60 @@ a = "vault:x" # the first
             source = "b.wasm"
         "#]]
         .assert_eq(&show(remove.apply("f", DOTTED)));
+    }
+
+    const RULES: &str = r#"schema = 1
+[plugins.demo]
+source = "a.wasm"
+grants.network = [
+    "GET   https://API.example.com/repos/**", # to read them
+    "POST https://api.example.com/gists", # to write them
+]
+"#;
+
+    #[test]
+    fn rules_are_the_same_however_they_are_written() {
+        check_grant(
+            RULES,
+            json!({
+                "network": ["GET https://b.example/**", "POST https://api.example.com/gists"],
+                "credentials": { "api": "vault:x" },
+                "addresses": ["10.0.0.0/8"],
+                "sockets": ["tcp db.example:5432"],
+            }),
+            expect![[r#"
+                schema = 1
+                [plugins.demo]
+                source = "a.wasm"
+                grants.network = [
+                    "GET   https://API.example.com/repos/**", # to read them
+                    "POST https://api.example.com/gists",
+                    "GET https://b.example/**", # to write them
+                ]
+                grants.addresses = ["10.0.0.0/8"]
+                grants.credentials = { api = "vault:x" }
+                grants.sockets = ["tcp db.example:5432"]
+            "#]],
+        );
+        check_revoke(
+            RULES,
+            &["network=GET https://api.example.com:443/repos/**"],
+            expect![[r#"
+                schema = 1
+                [plugins.demo]
+                source = "a.wasm"
+                grants.network = [ # to read them
+                    "POST https://api.example.com/gists", # to write them
+                ]
+            "#]],
+        );
+        check_revoke(
+            RULES,
+            &["network=GET https://api.example.com/repos/acme/**"],
+            expect![[r#"
+                `network=GET https://api.example.com/repos/acme/**` is not granted to `demo`: granted are {"network":["GET https://api.example.com/repos/**","POST https://api.example.com/gists"]}
+            "#]],
+        );
     }
 
     #[test]

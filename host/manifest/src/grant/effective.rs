@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::network::{AddressRange, NetworkPolicy, NetworkRule, SocketPolicy, SocketRule};
+use super::network::{AddressRange, NetworkPolicy, Overlaps, SocketPolicy, SocketRule};
 use super::{Grants, Requests, SecretRef};
 use crate::feature::Feature;
 use crate::id::Name;
@@ -89,10 +89,11 @@ impl Grants {
 
     /// What is granted here but not asked for at all.
     fn beyond(&self, asked: &Requests) -> Vec<Excess> {
-        let (missing, present): (Vec<Feature>, Vec<Feature>) = self
+        let features = asked.features();
+        let (present, missing): (Vec<Feature>, Vec<Feature>) = self
             .features()
             .into_iter()
-            .partition(|feature| !asked.has(*feature));
+            .partition(|feature| features.contains(feature));
         let mut excess: Vec<Excess> = missing
             .into_iter()
             .map(|feature| Excess {
@@ -103,11 +104,9 @@ impl Grants {
         for feature in present {
             let items = match feature {
                 Feature::Network => {
-                    let rules: Vec<&NetworkRule> =
-                        asked.network.iter().map(|request| &request.allow).collect();
-                    rules_beyond(&self.network, |rule| {
-                        rules.iter().any(|asked| asked.overlaps(rule))
-                    })
+                    let requests = asked.network.iter().map(|request| &request.allow);
+                    let requests = Overlaps::new(requests);
+                    rules_beyond(&self.network, |rule| requests.any(rule))
                 }
                 Feature::Sockets => rules_beyond(&self.sockets, |rule: &SocketRule| {
                     asked

@@ -8,6 +8,7 @@
 
 mod effective;
 mod network;
+mod standing;
 mod terms;
 mod words;
 
@@ -23,6 +24,7 @@ pub use network::{
     NetworkRule, Origin, PathPattern, Place, Ports, RuleError, Scheme, SocketPolicy,
     SocketProtocol, SocketRule, Target, TargetError,
 };
+pub use standing::{Granted, Standing};
 pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
     ToolPattern, TopicPattern, When,
@@ -457,17 +459,11 @@ fn feature_name<S: serde::Serializer>(feature: &Feature, serializer: S) -> Resul
 }
 
 impl RequestItem {
-    /// Whether grants, as the file says them ([`Grants::to_json`]), name this request. A rule
-    /// that is granted in other words, wider or narrower, is not found.
-    pub fn is_named_by(&self, granted: &Map<String, Value>) -> bool {
-        let mut path = self.feature.name().split('.');
-        let first = path.next().and_then(|key| granted.get(key));
-        match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
-            Some(Value::Bool(yes)) => *yes,
-            Some(Value::Object(members)) => members.contains_key(&self.what),
-            Some(Value::Array(rules)) => rules.iter().any(|rule| rule.as_str() == Some(&self.what)),
-            Some(_) => true,
-            None => false,
+    /// What a grant calls it: the name of a credential, otherwise what stands in `what`.
+    pub fn key(&self) -> &str {
+        match self.feature {
+            Feature::Credentials => self.what.split(' ').next().unwrap_or_default(),
+            _ => &self.what,
         }
     }
 }
@@ -590,16 +586,57 @@ impl Requests {
         items
     }
 
+    /// The capabilities of which something is asked for.
+    pub fn features(&self) -> Vec<Feature> {
+        let credentials = self
+            .network
+            .iter()
+            .any(|request| request.credential.is_some());
+        there_is([
+            (Feature::Network, !self.network.is_empty()),
+            (Feature::Credentials, credentials),
+            (Feature::Sockets, !self.sockets.is_empty()),
+            (Feature::Addresses, !self.addresses.is_empty()),
+            (Feature::Directories, !self.directories.is_empty()),
+            (Feature::StorageKv, self.storage.is_some()),
+            (Feature::UiNotify, self.ui.notify.is_some()),
+            (Feature::UiAsk, self.ui.ask.is_some()),
+            (Feature::UiProgress, self.ui.progress.is_some()),
+            (Feature::UiPanels, self.ui.panels.is_some()),
+            (Feature::MessagesPublish, !self.messages.publish.is_empty()),
+            (
+                Feature::MessagesSubscribe,
+                !self.messages.subscribe.is_empty(),
+            ),
+            (Feature::MessagesRequest, !self.messages.request.is_empty()),
+            (Feature::SecretsInject, !self.secrets.inject.is_empty()),
+            (Feature::SecretsReveal, !self.secrets.reveal.is_empty()),
+            (Feature::Invoke, !self.invoke.is_empty()),
+            (Feature::Schedules, !self.schedules.is_empty()),
+            (Feature::ClientSampling, self.client.sampling.is_some()),
+            (Feature::ClientRoots, self.client.roots.is_some()),
+            (Feature::ClientLog, self.client.log.is_some()),
+        ])
+    }
+
     /// Whether a capability is asked for at all.
     pub fn has(&self, feature: Feature) -> bool {
-        self.items().iter().any(|item| item.feature == feature)
+        self.features().contains(&feature)
     }
+}
+
+/// The capabilities of which there is something.
+fn there_is(features: [(Feature, bool); 20]) -> Vec<Feature> {
+    features
+        .into_iter()
+        .filter_map(|(feature, some)| some.then_some(feature))
+        .collect()
 }
 
 impl Grants {
     /// The capabilities of which something is granted.
     pub fn features(&self) -> Vec<Feature> {
-        let granted = [
+        there_is([
             (Feature::Network, !self.network.is_empty()),
             (Feature::Credentials, !self.credentials.is_empty()),
             (Feature::Sockets, !self.sockets.is_empty()),
@@ -623,11 +660,7 @@ impl Grants {
             (Feature::ClientSampling, self.client.sampling),
             (Feature::ClientRoots, self.client.roots),
             (Feature::ClientLog, self.client.log),
-        ];
-        granted
-            .into_iter()
-            .filter_map(|(feature, granted)| granted.then_some(feature))
-            .collect()
+        ])
     }
 
     /// What is granted, as the file says it: nothing that is not.

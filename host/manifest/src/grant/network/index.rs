@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::host::HostPattern;
+use super::rule::NetworkRule;
 
 /// Values by host pattern.
 #[derive(Clone, Debug)]
@@ -47,4 +48,30 @@ impl<T: Default> HostIndex<T> {
 /// The names that a name is below.
 fn parents(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |name| Some(name.split_once('.')?.1)).skip(1)
+}
+
+/// Rules, to be asked whether a rule overlaps any of them.
+pub(in crate::grant) struct Overlaps<'a> {
+    by_host: HostIndex<Vec<&'a NetworkRule>>,
+    all: Vec<&'a NetworkRule>,
+}
+
+impl<'a> Overlaps<'a> {
+    pub(in crate::grant) fn new(rules: impl Iterator<Item = &'a NetworkRule>) -> Self {
+        let mut by_host = HostIndex::<Vec<&NetworkRule>>::default();
+        let all: Vec<_> = rules.collect();
+        for rule in &all {
+            by_host.entry(&rule.host).push(rule);
+        }
+        Overlaps { by_host, all }
+    }
+
+    /// Whether some request is allowed by this rule and by one of them.
+    pub(in crate::grant) fn any(&self, rule: &NetworkRule) -> bool {
+        let mut wider = self.by_host.covering(&rule.host).flatten();
+        wider.any(|other| other.overlaps(rule))
+            // Narrower hosts are found one by one, which only a wide rule has to do.
+            || matches!(rule.host, HostPattern::Below(_))
+                && self.all.iter().any(|other| other.overlaps(rule))
+    }
 }

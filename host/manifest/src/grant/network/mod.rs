@@ -20,6 +20,7 @@ mod target;
 pub use address::AddressRange;
 pub use credential::{CredentialAsked, CredentialUse, Place};
 pub use host::HostPattern;
+pub(super) use index::Overlaps;
 pub use origin::Origin;
 pub use path::PathPattern;
 pub use policy::{Decision, NetworkPolicy, SocketPolicy};

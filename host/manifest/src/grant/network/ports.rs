@@ -41,7 +41,6 @@ impl Ports {
             _ => true,
         }
     }
-
 }
 
 impl FromStr for Ports {

@@ -107,9 +107,9 @@ impl NetworkRule {
             (Some(methods), Some(others)) => methods.iter().any(|one| others.contains(one)),
             _ => true,
         };
-        methods
-            && self.scheme == other.scheme
+        self.scheme == other.scheme
             && self.host.overlaps(&other.host)
+            && methods
             && self.ports.overlaps(&other.ports)
             && self.path.overlaps(&other.path)
     }
