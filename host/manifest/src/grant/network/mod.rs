@@ -28,3 +28,8 @@ pub use ports::Ports;
 pub use rule::{NetworkRule, RuleError, Scheme};
 pub use socket::{SocketProtocol, SocketRule};
 pub use target::{Target, TargetError};
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;
