@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml_edit::{Item, Table, TableLike};
 
+use super::list::Lines;
 use super::{EditError, finish, inline, parse, value};
 use crate::feature::Feature;
 use crate::id::Alias;
@@ -286,7 +287,7 @@ fn set(
 
 /// Makes an array hold these items, keeping those that it has, with their comments.
 fn set_array(array: &mut toml_edit::Array, name: &str, items: &[Value]) -> Result<(), EditError> {
-    let mut wanted: Vec<toml_edit::Value> = items
+    let wanted: Vec<toml_edit::Value> = items
         .iter()
         .map(|item| value(name, item))
         .collect::<Result<_, _>>()?;
@@ -300,28 +301,19 @@ fn set_array(array: &mut toml_edit::Array, name: &str, items: &[Value]) -> Resul
             other => other.to_string(),
         }
     };
+    let mut lines = Lines::of(array);
     let texts: Vec<String> = wanted.iter().map(plain).collect();
-    array.retain(|old| texts.contains(&plain(old)));
-    let kept: Vec<String> = array.iter().map(plain).collect();
-    let mut texts = texts.into_iter();
-    wanted.retain(|_| texts.next().is_some_and(|text| !kept.contains(&text)));
-    // As the last one is set: on a line of its own, where it is.
-    let prefix = array
-        .iter()
-        .last()
-        .and_then(|last| last.decor().prefix()?.as_str().map(str::to_owned));
-    for mut item in wanted {
-        let prefix = prefix.as_deref().filter(|prefix| prefix.contains('\n'));
-        match prefix {
-            Some(prefix) => {
-                // Not the comment that belongs to it.
-                let indent = prefix.rsplit_once('\n').map_or("", |(_, indent)| indent);
-                item.decor_mut().set_prefix(format!("\n{indent}"));
-                array.push_formatted(item);
-            }
-            None => array.push(item),
+    let kept: Vec<String> = lines.items().map(plain).collect();
+    if kept == texts {
+        return Ok(());
+    }
+    lines.retain(|item| texts.contains(&plain(item)));
+    for (item, text) in wanted.into_iter().zip(&texts) {
+        if !kept.contains(text) {
+            lines.push(item);
         }
     }
+    lines.write(array);
     Ok(())
 }
 
@@ -555,8 +547,8 @@ grants.network = [
                 source = "a.wasm"
                 grants.network = [
                     "GET   https://API.example.com/repos/**", # to read them
-                    "POST https://api.example.com/gists",
-                    "GET https://b.example/**", # to write them
+                    "POST https://api.example.com/gists", # to write them
+                    "GET https://b.example/**",
                 ]
                 grants.addresses = ["10.0.0.0/8"]
                 grants.credentials = { api = "vault:x" }
@@ -570,7 +562,7 @@ grants.network = [
                 schema = 1
                 [plugins.demo]
                 source = "a.wasm"
-                grants.network = [ # to read them
+                grants.network = [
                     "POST https://api.example.com/gists", # to write them
                 ]
             "#]],

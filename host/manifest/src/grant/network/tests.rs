@@ -228,7 +228,8 @@ fn rules_cover() {
         GET https://127.0.0.1/** covers GET https://0x7f.1/**
         GET https://[::1]/** covers GET https://[0:0::1]/**
         GET https://127.0.0.1/** does not cover GET https://[::ffff:127.0.0.1]/**
-    "#]].assert_eq(&shown);
+    "#]]
+    .assert_eq(&shown);
 }
 
 /// What servers read in several ways goes to a server that may be asked for everything, or
