@@ -92,3 +92,62 @@ fn stands(some: bool, all: bool) -> Standing {
         (false, false) => Standing::NotGranted,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Requests;
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn requests_stand_with_narrower_and_wider_grants() {
+        let rules = [
+            "GET,POST https://api.example.com/**",
+            "GET https://all.example.org/a",
+            "POST https://api.example.com/gists",
+            "DELETE https://api.example.com/**",
+        ];
+        let network = rules.map(|rule| {
+            format!("[[network]]\nallow = '{rule}'\ncredential = 'api'\nreason = 'r'\n")
+        });
+        let requests: Requests = toml::from_str(&format!(
+            "ui = {{ progress = 'x' }}\n{}[[sockets]]\nallow = 'tcp a.example:1-9'\nreason = 'r'\n[[addresses]]\nallow = '10.1.0.0/16'\nreason = 'r'\n",
+            network.concat()
+        ))
+        .unwrap();
+        let grants: Grants = toml::from_str(
+            r#"
+            network = ["GET https://*.example.com/**", "POST https://api.example.com/*", "* https://*.example.org/**"]
+            credentials = { api = "vault:x" }
+            sockets = ["tcp a.example:2"]
+            addresses = ["10.0.0.0/8"]
+            "#,
+        )
+        .unwrap();
+        let granted = Granted::read(&grants.to_json());
+        let shown: String = requests
+            .items()
+            .iter()
+            .filter(|item| item.feature != Feature::Credentials || item.what.contains("org"))
+            .map(|item| {
+                format!(
+                    "{} {}: {:?}\n",
+                    item.feature,
+                    item.what,
+                    granted.standing(item)
+                )
+            })
+            .collect();
+        expect![[r#"
+            network GET,POST https://api.example.com/**: Partly
+            network GET https://all.example.org/a: Granted
+            network POST https://api.example.com/gists: Granted
+            network DELETE https://api.example.com/**: NotGranted
+            credentials api for GET https://all.example.org/a: Granted
+            sockets tcp a.example:1-9: Partly
+            addresses 10.1.0.0/16: Granted
+            ui.progress : NotGranted
+        "#]]
+        .assert_eq(&shown);
+    }
+}

@@ -523,4 +523,28 @@ mod tests {
             `demo` may not read the secret `signing-key` itself: its plugin.toml does not ask for `secrets.reveal`, so that it can't be granted; its author has to ask for it
         "#]].assert_eq(&shown);
     }
+
+    #[test]
+    fn a_refused_connection_says_which_line_would_allow_it() {
+        let rule = "GET https://api.example.com/a";
+        let shown: String = [
+            (Feature::Network, rule, true),
+            (Feature::Network, rule, false),
+            (Feature::Credentials, "github", true),
+            (Feature::Sockets, "tcp db.example.com:5432", false),
+            (Feature::Addresses, "10.1.2.3/32", true),
+        ]
+        .into_iter()
+        .map(|(feature, item, asked)| {
+            refusal(feature, item, "demo", "portreeve.toml:3", asked) + "\n"
+        })
+        .collect();
+        expect![[r#"
+            `demo` may not send GET to https://api.example.com/a: it is not granted; `grants.network = ["GET https://api.example.com/a"]` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo 'network=GET https://api.example.com/a'` writes that
+            `demo` may not send GET to https://api.example.com/a: its plugin.toml does not ask for it, so that it can't be granted; its author has to write `allow = "GET https://api.example.com/a"` under [[requests.network]]
+            `demo` may not have the host add the credential `github` to its requests: it is not granted; `grants.credentials = { github = "vault:NAME" }` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo credentials=github:NAME` writes that
+            `demo` may not connect to db.example.com:5432 over TCP: its plugin.toml does not ask for it, so that it can't be granted; its author has to write `allow = "tcp db.example.com:5432"` under [[requests.sockets]]
+            `demo` may not reach the private or special addresses 10.1.2.3/32: it is not granted; `grants.addresses = ["10.1.2.3/32"]` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo 'addresses=10.1.2.3/32'` writes that
+        "#]].assert_eq(&shown);
+    }
 }

@@ -220,7 +220,8 @@ pub(super) fn normal(path: &str) -> Result<String, &'static str> {
         rest = after.get(2..).unwrap_or_default();
     }
     normal.push_str(rest);
-    Ok(normal)
+    // Rules stand in commands that operators copy into a shell.
+    Ok(normal.replace('\'', "%27"))
 }
 
 /// Whether servers read a segment in several ways: it has an escaped `/`, `\` or NUL, or is a

@@ -58,6 +58,7 @@ fn urls_have_one_form() {
         "https://example.com/a%zz",
         "https://example.com//a",
         "https://example.com/a*b",
+        "https://example.com/';echo${IFS}x;'",
         "https://example.com/{a}|\"<>^`",
         "https://example.com?q",
         "https://example.com#f",
@@ -113,6 +114,7 @@ fn urls_have_one_form() {
         "https://example.com/a%zz": refused: `%` in the path must be followed by two hexadecimal digits
         "https://example.com//a": https://example.com//a
         "https://example.com/a*b": https://example.com/a%2Ab
+        "https://example.com/';echo${IFS}x;'": https://example.com/%27;echo$%7BIFS%7Dx;%27
         "https://example.com/{a}|\"<>^`": https://example.com/%7Ba%7D|%22%3C%3E^%60
         "https://example.com?q": https://example.com/?q
         "https://example.com#f": https://example.com/
@@ -182,6 +184,7 @@ fn rules_cover() {
             "GET https://x.example/{id}",
             "GET https://x.example/%7Bid%7D",
         ),
+        ("GET https://x.example/it's", "GET https://x.example/it%27s"),
         ("GET https://127.0.0.1/**", "GET https://0x7f.1/**"),
         ("GET https://[::1]/**", "GET https://[0:0::1]/**"),
         (
@@ -225,6 +228,7 @@ fn rules_cover() {
         GET https://x.example/~a covers GET https://x.example/%7Ea
         GET https://x.example/%e4 covers GET https://x.example/%E4
         GET https://x.example/{id} covers GET https://x.example/%7Bid%7D
+        GET https://x.example/it's covers GET https://x.example/it%27s
         GET https://127.0.0.1/** covers GET https://0x7f.1/**
         GET https://[::1]/** covers GET https://[0:0::1]/**
         GET https://127.0.0.1/** does not cover GET https://[::ffff:127.0.0.1]/**
