@@ -208,3 +208,5 @@ pub(crate) fn refused_to_host(address: IpAddr, local: bool) -> Option<&'static s
     (is(AddressKind::Unspecified) || is(AddressKind::Multicast) || is(AddressKind::Broadcast))
         .then_some("is no address of one machine")
 }
+#[cfg(test)]
+mod tests;
