@@ -9,8 +9,12 @@
 #![deny(missing_docs)]
 
 mod address;
+pub mod care;
 mod command;
+pub mod credential;
+pub mod oauth;
 mod outlet;
+pub mod pending;
 mod retry;
 mod webhook;
 
