@@ -327,13 +327,13 @@ impl TokenSource {
     /// Uses a new refresh token from now on, and has it kept.
     async fn rotate(&self, state: &mut State, new: Option<Zeroizing<String>>) {
         if let Some(new) = new {
-            let mut current = self.refresh_token();
             // Client credentials need none, whatever the server gives.
-            if current.as_ref().is_none_or(|current| *current == new) {
-                return;
+            if let Some(current) = &mut *self.refresh_token()
+                && *current != new
+            {
+                *current = new;
+                state.unkept = true;
             }
-            *current = Some(new);
-            state.unkept = true;
         }
         let current = self.refresh_token().clone();
         if let Some(current) = current.filter(|_| state.unkept) {

@@ -176,10 +176,10 @@ impl Cache {
         let Some(seed) = Seed::new(request, &parts, &size, self.now()) else {
             return Response::from_parts(parts, body);
         };
-        let room = self.entry_bytes_max.saturating_sub(seed.bytes);
-        if size.lower() > room {
+        let room = self.entry_bytes_max.checked_sub(seed.bytes);
+        let Some(room) = room.filter(|room| size.lower() <= *room) else {
             return Response::from_parts(parts, body);
-        }
+        };
         let body = Copied::new(body, Arc::clone(self), seed, room);
         Response::from_parts(parts, body.boxed_unsync())
     }
@@ -200,7 +200,9 @@ impl Cache {
         let now = self.now();
         let renewed = entry.renewed(request, response.headers(), now)?;
         let answer = renewed.answer(now);
-        if renewed.is_worth_keeping(now) && request.partition.strong_count() > 0 {
+        // Headers that each 304 adds must not add up.
+        let fits = renewed.bytes <= self.entry_bytes_max;
+        if fits && renewed.is_worth_keeping(now) && request.partition.strong_count() > 0 {
             store.insert(request.key.clone(), renewed, |_| false);
         }
         drop(store);

@@ -193,12 +193,12 @@ impl ClientCares {
         let seeking = cache.seek(&self.partition, &parts, &body, sending);
         let mut parts = parts;
         match seeking.found {
-            Found::Fresh(response) => return Ok(response),
+            Found::Fresh(response) => Ok(response),
             Found::Unusable => {
                 let asked = (parts.method.clone(), parts.uri.clone());
                 let response = tries.run(parts, body).await?;
                 cache.invalidate(&self.partition, &asked, response.status());
-                return Ok(response);
+                Ok(response)
             }
             Found::Stale(entry) => {
                 let plain = parts.clone();

@@ -146,7 +146,8 @@ async fn what_does_not_belong_there_is_refused() {
 
 #[test]
 fn bad_values_are_refused_and_not_shown() {
-    let cases: &[(&str, &[(&str, &str)], &str)] = &[
+    type Given<'a> = &'a [(&'a str, &'a str)];
+    let cases: &[(&str, Given, &str)] = &[
         ("api-key", &[], "has no `value`"),
         ("api-key", &[("value", "")], "has no `value`"),
         (
