@@ -372,6 +372,17 @@ async fn a_401_is_repeated_once_with_another_credential() {
             assert!(script.bodies().windows(2).all(|pair| pair[0] == pair[1]));
         }
     }
+    // Not when it is too late.
+    let late = Sending {
+        deadline: Some(Instant::now()),
+        ..renewable
+    };
+    let script = Script {
+        renews: true,
+        ..Script::new(&[Status(401)])
+    };
+    let found = run(&bare, "GET", empty(), late, &script).await;
+    assert_eq!(found, Ok(StatusCode::UNAUTHORIZED));
     // Besides the tries for other causes.
     let script = Script {
         renews: true,
