@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use dialoguer::{Confirm, Input};
 use portreeve_manifest::edit::{ArgumentError, granted_by, merge};
 use portreeve_manifest::feature::Feature;
-use portreeve_manifest::grant::RequestItem;
+use portreeve_manifest::grant::{Granted, RequestItem, Standing};
 use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::{Origin, PluginManifest};
 use serde_json::{Map, Value};
@@ -59,11 +59,13 @@ pub(crate) fn describe_all(
         };
     }
     items.sort_by_key(|item| std::cmp::Reverse(item.weight));
+    let granted = granted.map(Granted::read);
     let mut shown = "it asks to\n".to_owned();
     for item in &items {
-        let state = match granted.map(|granted| item.is_named_by(granted)) {
-            Some(true) => "granted",
-            Some(false) if item.grantable => "not granted",
+        let state = match granted.as_ref().map(|granted| granted.standing(item)) {
+            Some(Standing::Granted) => "granted",
+            Some(Standing::Partly) => "granted in part",
+            Some(Standing::NotGranted) if item.grantable => "not granted",
             _ => "",
         };
         shown.push_str(&describe(item, state));
@@ -97,11 +99,15 @@ pub(crate) fn choose(
             add(&all_of(item))?;
         }
     } else if choice.named.is_empty() && is_interactive() {
+        let already = Granted::read(already);
         let mut left: Vec<_> = items
             .iter()
-            .filter(|item| item.grantable && !item.is_named_by(already))
+            .filter(|item| item.grantable && already.standing(item) == Standing::NotGranted)
             .collect();
         left.sort_by_key(|item| std::cmp::Reverse(item.weight));
+        // A credential that is asked for with several rules is granted once.
+        let mut seen = std::collections::BTreeSet::new();
+        left.retain(|item| seen.insert((item.feature, item.key())));
         for item in left {
             if let Some(argument) = ask(item)? {
                 add(&argument)?;
@@ -113,10 +119,10 @@ pub(crate) fn choose(
 
 /// The argument that grants a request as it is asked for.
 fn all_of(item: &RequestItem) -> String {
-    if item.what.is_empty() {
+    if item.key().is_empty() {
         item.feature.to_string()
     } else {
-        format!("{}={}", item.feature, item.what)
+        format!("{}={}", item.feature, item.key())
     }
 }
 
@@ -145,7 +151,7 @@ fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
     let (prompt, first) = match item.feature {
         Feature::SecretsInject | Feature::SecretsReveal | Feature::Credentials => (
             "Which secret of the vault stands behind it?",
-            item.what.clone(),
+            item.key().to_owned(),
         ),
         Feature::StorageKv => ("How much may it keep?", item.what.clone()),
         _ => return Ok(Some(all_of(item))),
@@ -160,7 +166,7 @@ fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
         });
     let answer: String = answered(|| question.interact_text())?;
     Ok(Some(if secret {
-        format!("{}={}:{answer}", item.feature, item.what)
+        format!("{}={}:{answer}", item.feature, item.key())
     } else {
         format!("{}={answer}", item.feature)
     }))

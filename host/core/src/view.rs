@@ -1,5 +1,6 @@
 //! The project as commands show it: what a host has open, in a form that can be sent.
 
+use portreeve_manifest::grant::{Granted, Standing};
 use portreeve_manifest::tool::{Tool, exposed_name};
 use portreeve_state::HistoryRow;
 use semver::Version;
@@ -143,10 +144,11 @@ impl PluginView {
             .map(|manifest| manifest.requests.items())
             .unwrap_or_default();
         requests.sort_by_key(|item| std::cmp::Reverse(item.weight));
+        let granted = Granted::read(&in_force.written);
         let requests = requests
             .into_iter()
             .map(|item| RequestView {
-                granted: item.is_named_by(&in_force.written),
+                granted: granted.standing(&item) != Standing::NotGranted,
                 capability: item.feature.name().to_owned(),
                 what: item.what,
                 words: item.words,

@@ -10,13 +10,13 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use portreeve_manifest::settings::is_loopback;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use rustls::ClientConfig;
 use url::Url;
 
-use crate::{EgressError, address};
+use crate::connect::{Connector, Io, Reach, as_ref, secure};
+use crate::error::GateError;
+use crate::resolve::Resolver;
+use crate::{EgressError, tls};
 
 /// Time to find the host and to connect to it, TLS included.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -32,13 +32,17 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// A webhook: JSON goes to it in POST requests, a connection for each. Redirects are not
 /// followed: where else it went would be somebody else's choice.
+///
+/// Its address is the operator's own, so that one in a private network is fine. What a name
+/// leads to may be somebody else's: that is looked at when it is used.
 #[derive(Clone)]
 pub struct Webhook {
     url: Url,
     host: url::Host<String>,
     port: u16,
+    connector: Arc<Connector>,
     /// None where it is spoken to without.
-    tls: Option<TlsConnector>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl std::fmt::Debug for Webhook {
@@ -59,11 +63,12 @@ impl Webhook {
         let host = url.host().ok_or_else(unusable)?;
         let local = is_loopback(&host);
         let tls = match url.scheme() {
-            "https" => Some(connector(system_roots()?)?),
+            "https" => Some(trusting(tls::system_roots().map_err(setup)?)?),
             "http" if local => None,
             _ => return Err(unusable()),
         };
         Ok(Webhook {
+            connector: Arc::new(Connector::new(Resolver::new(&[]), None).map_err(setup)?),
             host: host.to_owned(),
             port: url.port_or_known_default().ok_or_else(unusable)?,
             url: url.clone(),
@@ -90,16 +95,9 @@ impl Webhook {
             let secs = CONNECT_TIME_MAX.as_secs();
             EgressError::Later(format!("{} did not answer within {secs} s", self.host))
         };
-        let status = match &self.tls {
-            None => {
-                let stream = tokio::time::timeout(CONNECT_TIME_MAX, self.connect());
-                self.post(stream.await.map_err(late)??, body).await?
-            }
-            Some(tls) => {
-                let stream = tokio::time::timeout(CONNECT_TIME_MAX, self.connect_tls(tls));
-                self.post(stream.await.map_err(late)??, body).await?
-            }
-        };
+        let stream = tokio::time::timeout(CONNECT_TIME_MAX, self.connect());
+        let stream = stream.await.map_err(late)?.map_err(later)?;
+        let status = self.post(stream, body).await?;
         let answer = format!("{} answered {status}", self.host);
         if status.is_success() {
             Ok(())
@@ -116,47 +114,20 @@ impl Webhook {
         }
     }
 
-    /// The first of its addresses that takes a connection.
-    async fn connect(&self) -> Result<TcpStream, EgressError> {
-        let local = is_loopback(&as_ref(&self.host));
-        let addresses = address::resolve(&self.host, self.port, local).await?;
-        let mut why = None;
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => why = Some(error),
-            }
+    async fn connect(&self) -> Result<Box<dyn Io>, GateError> {
+        let host = as_ref(&self.host);
+        let stream = self
+            .connector
+            .connect(&host, self.port, Reach::Host)
+            .await?;
+        match &self.tls {
+            None => Ok(stream),
+            Some(tls) => Ok(secure(stream, &host, tls.clone()).await?.0),
         }
-        let why = why.map_or_else(String::new, |why| why.to_string());
-        Err(EgressError::Later(format!(
-            "{} can't be reached: {why}",
-            self.host
-        )))
-    }
-
-    async fn connect_tls(
-        &self,
-        tls: &TlsConnector,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, EgressError> {
-        let name = match &self.host {
-            url::Host::Domain(name) => ServerName::try_from(name.clone()).ok(),
-            url::Host::Ipv4(address) => Some(ServerName::IpAddress((*address).into())),
-            url::Host::Ipv6(address) => Some(ServerName::IpAddress((*address).into())),
-        };
-        let name = name.ok_or_else(|| {
-            EgressError::Never(format!("{} is no name that a certificate has", self.host))
-        })?;
-        let stream = self.connect().await?;
-        tls.connect(name, stream)
-            .await
-            .map_err(|error| EgressError::Later(format!("{} is not trusted: {error}", self.host)))
     }
 
     /// One request; what it was answered with.
-    async fn post<S>(&self, stream: S, body: Bytes) -> Result<StatusCode, EgressError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn post(&self, stream: Box<dyn Io>, body: Bytes) -> Result<StatusCode, EgressError> {
         let failed =
             |error: hyper::Error| EgressError::Later(format!("{} broke off: {error}", self.host));
         let (mut sender, connection) = http1::Builder::new()
@@ -204,40 +175,17 @@ impl Webhook {
     }
 }
 
-fn as_ref(host: &url::Host<String>) -> url::Host<&str> {
-    match host {
-        url::Host::Domain(name) => url::Host::Domain(name.as_str()),
-        url::Host::Ipv4(address) => url::Host::Ipv4(*address),
-        url::Host::Ipv6(address) => url::Host::Ipv6(*address),
-    }
+fn trusting(roots: rustls::RootCertStore) -> Result<Arc<ClientConfig>, EgressError> {
+    tls::config(roots, &[]).map(Arc::new).map_err(setup)
 }
 
-/// What the system trusts.
-fn system_roots() -> Result<rustls::RootCertStore, EgressError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = rustls::RootCertStore::empty();
-    // Some are of an age or a form that nobody takes.
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 {
-        let why = found.errors.first().map_or_else(
-            || "there are none; install the package ca-certificates".to_owned(),
-            ToString::to_string,
-        );
-        return Err(EgressError::Setup(format!(
-            "the certificates that this system trusts can't be read: {why}"
-        )));
-    }
-    Ok(roots)
+fn setup(error: GateError) -> EgressError {
+    EgressError::Setup(error.to_string())
 }
 
-fn connector(roots: rustls::RootCertStore) -> Result<TlsConnector, EgressError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| EgressError::Setup(format!("TLS can't be set up: {error}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+/// What an address answers with can change, and so can what a name leads to.
+fn later(error: GateError) -> EgressError {
+    EgressError::Later(error.to_string())
 }
 
 #[cfg(test)]

@@ -92,12 +92,14 @@ impl Feature {
     /// Whether this version of the host enforces it: the one place that says so.
     pub const fn enforced(self) -> bool {
         match self {
-            Feature::UiProgress | Feature::SecretsInject | Feature::SecretsReveal => true,
             Feature::Network
             | Feature::Credentials
             | Feature::Sockets
             | Feature::Addresses
-            | Feature::Directories
+            | Feature::UiProgress
+            | Feature::SecretsInject
+            | Feature::SecretsReveal => true,
+            Feature::Directories
             | Feature::StorageKv
             | Feature::UiNotify
             | Feature::UiAsk

@@ -193,6 +193,7 @@ const BUDGET_MAX: u64 = (1 << 53) - 1;
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 limits! {
@@ -228,6 +229,18 @@ limits! {
     concurrent_calls, "concurrent-calls": u32 as u32 = 16, 1..=10_000;
     /// Calls of this plugin that wait for their turn.
     queue, "queue": u32 as u32 = 64, 0..=100_000;
+    /// Requests that one call sends: HTTP requests, retries, and connections of sockets.
+    requests, "requests": u32 as u32 = 100, 0..=1_000_000;
+    /// Bytes that one call sends over the network.
+    sent, "sent": ByteSize as ByteSize = ByteSize::mib(10), 0..=TIB;
+    /// Bytes that one call receives over the network.
+    received, "received": ByteSize as ByteSize = ByteSize::mib(50), 0..=TIB;
+    /// Connections that the plugin has at a time.
+    connections, "connections": u32 as u32 = 16, 0..=10_000;
+    /// Requests that the plugin sends within a day.
+    requests_a_day, "requests-a-day": u64 as u64 = 100_000, 0..=BUDGET_MAX;
+    /// Bytes that the plugin sends and receives within a day, both together.
+    traffic_a_day, "traffic-a-day": ByteSize as ByteSize = ByteSize::gib(10), 0..=1024 * TIB;
 }
 
 impl Limits {
@@ -335,6 +348,12 @@ mod tests {
             host-calls (count): 1,000,000 [100, 9,007,199,254,740,991]: Host calls of one call.
             concurrent-calls (count): 16 [1, 10,000]: Calls of this plugin that run at a time.
             queue (count): 64 [0, 100,000]: Calls of this plugin that wait for their turn.
+            requests (count): 100 [0, 1,000,000]: Requests that one call sends: HTTP requests, retries, and connections of sockets.
+            sent (size): 10 MiB [0 B, 1 TiB]: Bytes that one call sends over the network.
+            received (size): 50 MiB [0 B, 1 TiB]: Bytes that one call receives over the network.
+            connections (count): 16 [0, 10,000]: Connections that the plugin has at a time.
+            requests-a-day (count): 100,000 [0, 9,007,199,254,740,991]: Requests that the plugin sends within a day.
+            traffic-a-day (size): 10 GiB [0 B, 1024 TiB]: Bytes that the plugin sends and receives within a day, both together.
         "#]].assert_eq(&table);
     }
 
@@ -380,6 +399,12 @@ mod tests {
             host_calls: Some(defaults.host_calls),
             concurrent_calls: Some(defaults.concurrent_calls),
             queue: Some(defaults.queue),
+            requests: Some(defaults.requests),
+            sent: Some(defaults.sent),
+            received: Some(defaults.received),
+            connections: Some(defaults.connections),
+            requests_a_day: Some(defaults.requests_a_day),
+            traffic_a_day: Some(defaults.traffic_a_day),
         };
         assert_eq!(defaults.with(&all), Ok(defaults));
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, SchemaVersion};
 use crate::feature::Feature;
-use crate::grant::{RequestItem, Requests};
+use crate::grant::{AddressRange, CredentialAsked, NetworkRule, RequestItem, Requests, SocketRule};
 use crate::id::Alias;
 use crate::limits::PLUGINS_MAX;
 use crate::size::ByteSize;
@@ -91,26 +91,69 @@ impl LockedPlugin {
     pub fn differs(&self, requests: &Requests) -> RequestDiff {
         let items = requests.items();
         let now: BTreeSet<String> = items.iter().map(asked).collect();
+        let agreed = Agreed::read(&self.requests);
         RequestDiff {
             more: items
                 .into_iter()
-                .filter(|item| !self.covers(item))
+                .filter(|item| !self.requests.contains(&asked(item)) && !agreed.covers(item))
                 .collect(),
             less: self.requests.difference(&now).cloned().collect(),
         }
     }
+}
 
-    fn covers(&self, item: &RequestItem) -> bool {
-        if self.requests.contains(&asked(item)) {
-            return true;
+/// What was agreed to of the capabilities where less than agreed is no more.
+#[derive(Default)]
+struct Agreed {
+    network: Vec<NetworkRule>,
+    credentials: Vec<CredentialAsked>,
+    sockets: Vec<SocketRule>,
+    addresses: Vec<AddressRange>,
+    storage: Option<ByteSize>,
+}
+
+impl Agreed {
+    /// Reads the lines of the file; what can't be read was not agreed to.
+    fn read(lines: &BTreeSet<String>) -> Agreed {
+        let mut agreed = Agreed::default();
+        for (feature, what) in lines.iter().filter_map(|line| line.split_once(' ')) {
+            match feature {
+                "network" => agreed.network.extend(what.parse::<NetworkRule>()),
+                "credentials" => agreed.credentials.extend(what.parse::<CredentialAsked>()),
+                "sockets" => agreed.sockets.extend(what.parse::<SocketRule>()),
+                "addresses" => agreed.addresses.extend(what.parse::<AddressRange>()),
+                "storage.kv" => agreed.storage = agreed.storage.max(what.parse().ok()),
+                _ => {}
+            }
         }
-        // Less room than was agreed to is no more.
-        let size = |text: &str| text.parse::<ByteSize>().ok();
-        item.feature == Feature::StorageKv
-            && self.requests.iter().any(|agreed| {
-                let agreed = agreed.strip_prefix("storage.kv ").and_then(size);
-                matches!((agreed, size(&item.what)), (Some(agreed), Some(now)) if now <= agreed)
-            })
+        agreed
+    }
+
+    /// Whether a request is for no more than was agreed to.
+    fn covers(&self, item: &RequestItem) -> bool {
+        match item.feature {
+            Feature::Network => {
+                let rule = item.what.parse::<NetworkRule>();
+                rule.is_ok_and(|rule| rule.is_covered_by(&self.network))
+            }
+            Feature::Credentials => {
+                let asked = item.what.parse::<CredentialAsked>();
+                asked.is_ok_and(|asked| self.credentials.iter().any(|wide| wide.covers(&asked)))
+            }
+            Feature::Sockets => {
+                let rule = item.what.parse::<SocketRule>();
+                rule.is_ok_and(|rule| self.sockets.iter().any(|wide| wide.covers(&rule)))
+            }
+            Feature::Addresses => {
+                let range = item.what.parse::<AddressRange>();
+                range.is_ok_and(|range| self.addresses.iter().any(|wide| wide.covers(&range)))
+            }
+            Feature::StorageKv => {
+                let size = item.what.parse::<ByteSize>();
+                size.is_ok_and(|size| self.storage.is_some_and(|agreed| size <= agreed))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -250,6 +293,55 @@ mod tests {
             - storage.kv 2 MiB
             - ui.notify
         "#]].assert_eq(&(more.lines().join("\n") + "\n"));
+    }
+
+    fn network(rules: &[&str]) -> String {
+        let rules = rules.iter().map(|rule| match rule.split_once(" + ") {
+            Some((rule, credential)) => {
+                format!("[[network]]\nallow = '{rule}'\ncredential = {credential}\nreason = 'r'\n")
+            }
+            None => format!("[[network]]\nallow = '{rule}'\nreason = 'r'\n"),
+        });
+        rules.collect()
+    }
+
+    #[test]
+    fn less_than_was_agreed_to_is_no_more() {
+        let agreed = locked(&read(
+            &(network(&[
+                "GET,HEAD https://*.example.com/**",
+                "POST https://api.example.com/**",
+                "GET https://key.example.com/** + 'key'",
+            ]) + "[[addresses]]\nallow = '10.0.0.0/8'\nreason = 'r'\n[[sockets]]\nallow = 'tcp *.example.com:1-100'\nreason = 'r'\n"),
+        ));
+        let narrower = agreed.differs(&read(
+            &(network(&[
+                "GET,POST https://api.example.com/a",
+                "GET https://key.example.com/a/** + 'key'",
+            ]) + "[[addresses]]\nallow = '10.1.0.0/16'\nreason = 'r'\n[[sockets]]\nallow = 'tcp a.example.com:7'\nreason = 'r'\n"),
+        ));
+        assert!(narrower.more.is_empty(), "{narrower:?}");
+        let wider = agreed.differs(&read(
+            &(network(&[
+                "GET https://example.com/**",
+                "DELETE https://api.example.com/a",
+                "GET https://api.example.com/** + 'key'",
+                "GET https://key.example.com/** + { name = 'key', query = 'k' }",
+            ]) + "[[addresses]]\nallow = '0.0.0.0/0'\nreason = 'r'\n[[sockets]]\nallow = 'listen tcp 0.0.0.0:7'\nreason = 'r'\n"),
+        ));
+        expect![[r#"
+            + network GET https://example.com/**: may send GET to https://example.com/** [medium: what it sees can be sent there, as part of an address]
+            + network DELETE https://api.example.com/a: may send DELETE to https://api.example.com/a [medium: what it sees can be sent there, and things there can be changed]
+            + credentials key for GET https://api.example.com/**: may have the host add the credential `key` to GET https://api.example.com/** [medium: it acts in the name of whoever the credential belongs to, but can't read it]
+            + credentials key in query k for GET https://key.example.com/**: may have the host add the credential `key` as `k` in the address to GET https://key.example.com/** [medium: addresses stand in the logs of servers, and the credential with them]
+            + sockets listen tcp 0.0.0.0:7: may accept connections at 0.0.0.0:7 over TCP [high: whoever reaches that address speaks to it]
+            + addresses 0.0.0.0/0: may reach the private or special addresses 0.0.0.0/0 [high: the cloud's service there can hand out this machine's own credentials]
+            - addresses 10.0.0.0/8
+            - credentials key for GET https://key.example.com/**
+            - network GET,HEAD https://*.example.com/**
+            - network POST https://api.example.com/**
+            - sockets tcp *.example.com:1-100
+        "#]].assert_eq(&(wider.lines().join("\n") + "\n"));
     }
 
     proptest! {

@@ -11,12 +11,14 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, JsonTable, SchemaVersion};
 use crate::feature::Feature;
-use crate::grant::{Effective, Grants};
+use crate::grant::{Effective, Excess, ExcessItem, Grants};
 use crate::id::Alias;
 use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, Limits};
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
-use crate::settings::{AlertSettings, RawAlerts, RawAudit, RawState, RawVault, Settings};
+use crate::settings::{
+    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawState, RawVault, Settings,
+};
 use crate::text::quoted;
 
 /// The longest source, in bytes.
@@ -119,6 +121,9 @@ pub(crate) struct RawProject {
     /// What you want to be told of.
     #[serde(default)]
     alerts: RawAlerts,
+    /// How plugins' requests leave this machine.
+    #[serde(default)]
+    network: RawNetwork,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -189,6 +194,13 @@ impl ProjectManifest {
             let table: Vec<_> = ["alerts"].into_iter().chain(table).collect();
             push_limits(vec![error], &table, &document, &mut errors);
         }
+        let mut wrong = Vec::new();
+        settings.network = NetworkSettings::read(&raw.network, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["network"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
+        }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {
             errors.push(Diagnostic::new(
@@ -230,20 +242,28 @@ impl ProjectManifest {
         plugin: &PluginManifest,
     ) -> Result<Effective, Diagnostics> {
         entry.grants.effective(plugin).map_err(|excess| {
-            self.refuse(excess.iter().map(|excess| {
+            let places: Vec<String> = excess.iter().map(place_in_list).collect();
+            self.refuse(excess.iter().zip(&places).map(|(excess, place)| {
                 let feature = excess.feature;
                 let mut path = [
                     &["plugins", entry.alias.as_str(), "grants"],
                     &parts(feature)[..],
                 ]
                 .concat();
-                let mut what = format!("grants.{feature}");
-                if let Some(name) = &excess.name {
-                    path.push(name.as_str());
-                    what = format!("{what}.{name}");
+                let mut what = format!("`grants.{feature}`");
+                match &excess.what {
+                    None => {}
+                    Some(ExcessItem::Name(name)) => {
+                        path.push(name.as_str());
+                        what = format!("`grants.{feature}.{name}`");
+                    }
+                    Some(ExcessItem::Rule(_, rule)) => {
+                        path.push(place);
+                        what = format!("{} (`grants.{feature}`)", quoted(rule));
+                    }
                 }
                 let message = format!(
-                    "`{what}` is granted, but the plugin.toml of {} {} does not request it",
+                    "{what} is granted, but the plugin.toml of {} {} does not request it",
                     plugin.id, plugin.version
                 );
                 let help = format!(
@@ -301,6 +321,14 @@ impl ProjectManifest {
             ..error
         });
         Diagnostics::new(self.file.clone(), errors.collect())
+    }
+}
+
+/// The key of what is too much in the list of its capability.
+fn place_in_list(excess: &Excess) -> String {
+    match &excess.what {
+        Some(ExcessItem::Rule(place, _)) => place.to_string(),
+        _ => String::new(),
     }
 }
 

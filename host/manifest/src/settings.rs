@@ -1,7 +1,8 @@
-//! How the host keeps what it keeps: `[state]`, `[audit]`, `[vault]` and
-//! `[alerts]` in `portreeve.toml`.
+//! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
+//! `[vault]`, `[alerts]` and `[network]` in `portreeve.toml`.
 
 mod alerts;
+mod network;
 mod outlet;
 
 use std::path::PathBuf;
@@ -17,9 +18,11 @@ use crate::text::{quoted, written_as_string};
 
 pub(crate) use alerts::RawAlerts;
 pub use alerts::{AlertMetric, AlertRule, AlertScope, AlertSettings};
+pub(crate) use network::RawNetwork;
+pub use network::{NetworkSettings, OriginBreaker, OriginCare, OriginRate, Roots};
 pub use outlet::{OutletSettings, is_loopback};
 
-/// How the host keeps its state.
+/// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Bytes that the state may have on disk.
@@ -34,6 +37,8 @@ pub struct Settings {
     pub vault_key: VaultKeyPlace,
     /// What the operator wants to be told of.
     pub alerts: AlertSettings,
+    /// How plugins' requests leave this machine.
+    pub network: NetworkSettings,
 }
 
 impl Default for Settings {
@@ -45,6 +50,7 @@ impl Default for Settings {
             audit_outlet: OutletSettings::default(),
             vault_key: VaultKeyPlace::Default,
             alerts: AlertSettings::default(),
+            network: NetworkSettings::default(),
         }
     }
 }

@@ -64,8 +64,6 @@ subscribe = ["builds.*"]
         })
         .collect();
     expect![[r#"
-        network "GET,POST https://api.github.com/repos/**" because Some("read and file issues")
-        credentials "github" because Some("read and file issues")
         storage.kv "10 MiB" because None
         ui.notify "" because Some("tell you when a build breaks")
         messages.publish "issues.opened" because None

@@ -1,14 +1,19 @@
 //! `portreeve.toml`: what is read, and how every kind of mistake is shown.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
-use portreeve_manifest::grant::Effective;
+use portreeve_manifest::grant::{Effective, SocketProtocol, Target};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
-use portreeve_manifest::settings::{AlertMetric, AlertRule, AlertScope, AlertSettings};
+use portreeve_manifest::settings::{
+    AlertMetric, AlertRule, AlertScope, AlertSettings, NetworkSettings, OriginBreaker, OriginCare,
+    OriginRate, Roots,
+};
 use portreeve_manifest::size::ByteSize;
+use url::Host;
 
 fn parse(text: &str) -> Result<ProjectManifest, String> {
     let text = format!("schema = 1\n{text}");
@@ -112,16 +117,6 @@ limits = { memory = "128 MiB", timeout = "20s" }
             12 | source = "oci://registry.example.com/acme/github-issues"
                |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
                = help: fetch the component and write its path
-
-            portreeve.toml:15:8: error: not enforced by this version of Portreeve yet: `grants.network`; remove it
-               |
-            15 | grants.network = ["GET https://api.github.com/repos/acme/**"]
-               |        ^^^^^^^
-
-            portreeve.toml:16:8: error: not enforced by this version of Portreeve yet: `grants.credentials`; remove it
-               |
-            16 | grants.credentials = { github = "vault:github-bot" }
-               |        ^^^^^^^^^^^
 
             portreeve.toml:17:20: error: not enforced by this version of Portreeve yet: `grants.storage.kv`; remove it
                |
@@ -445,28 +440,292 @@ fn a_plugin_may_do_what_is_requested_and_granted() {
         let effective = project.effective(&project.plugins[alias], plugin);
         effective.map_err(|errors| errors.to_string())
     };
-    assert_eq!(
-        effective("granted", &asks),
-        Ok(Effective {
-            progress: true,
-            ..Effective::default()
-        })
-    );
-    assert_eq!(
-        effective("granted", &inferred),
-        Ok(Effective {
-            progress: true,
-            ..Effective::default()
-        })
-    );
-    assert_eq!(effective("none", &asks), Ok(Effective::default()));
-    assert_eq!(effective("none", &inferred), Ok(Effective::default()));
+    for (alias, plugin, progress) in [
+        ("granted", &asks, true),
+        ("granted", &inferred, true),
+        ("none", &asks, false),
+        ("none", &inferred, false),
+    ] {
+        let effective = effective(alias, plugin).unwrap();
+        assert_eq!(effective.progress, progress, "{alias}");
+        assert!(effective.network.is_empty() && effective.sockets.is_empty());
+        let rest = Effective {
+            progress: false,
+            network: Effective::default().network,
+            sockets: Effective::default().sockets,
+            ..effective
+        };
+        assert_eq!(rest, Effective::default());
+    }
     expect![[r#"
         portreeve.toml:4:15: error: `grants.ui.progress` is granted, but the plugin.toml of markdown 1.0.0 does not request it
           |
         4 | grants.ui = { progress = true }
           |               ^^^^^^^^
           = help: remove the grant; or its author adds `ui.progress` to [requests] of plugin.toml"#]].assert_eq(&effective("granted", &asks_nothing).unwrap_err());
+}
+
+const FETCHER: &str = r#"schema = 1
+[plugin]
+id = "fetcher"
+version = "1.0.0"
+license = "MIT"
+[[requests.network]]
+allow = "GET,POST https://api.example.com/repos/**"
+credential = { name = "api", header = "X-Api-Key" }
+reason = "read"
+[[requests.network]]
+allow = "GET https://*.example.org/**"
+reason = "read"
+[[requests.sockets]]
+allow = "tcp *.db.example.com:5432"
+reason = "read"
+[[requests.addresses]]
+allow = "10.1.0.0/16"
+reason = "reach it"
+"#;
+
+#[test]
+fn where_a_plugin_may_connect_is_what_both_allow() {
+    let project = parse(
+        r#"[plugins.a]
+source = "a"
+grants.network = ["* https://api.example.com/repos/acme/**", "GET https://a.example.org/**"]
+grants.sockets = ["tcp one.db.example.com:5432"]
+grants.addresses = ["10.1.2.0/24", "10.0.0.0/8"]
+grants.credentials = { api = "vault:x" }
+"#,
+    )
+    .unwrap();
+    let fetcher = PluginManifest::parse("plugin.toml", FETCHER).unwrap();
+    let effective = project.effective(&project.plugins["a"], &fetcher).unwrap();
+    let shown: String = [
+        "GET https://api.example.com/repos/acme/x",
+        "GET https://api.example.com/repos/other/x",
+        "DELETE https://api.example.com/repos/acme/x",
+        "GET https://a.example.org/",
+        "GET https://b.example.org/",
+    ]
+    .into_iter()
+    .map(|request| {
+        let (method, url) = request.split_once(' ').unwrap();
+        let target = Target::new(method, url).unwrap();
+        format!("{request}: {:?}\n", effective.network.decide(&target))
+    })
+    .collect();
+    expect![[r#"
+        GET https://api.example.com/repos/acme/x: Allowed { credential: Some(CredentialUse { name: Name("api"), place: Some(Header("x-api-key")) }) }
+        GET https://api.example.com/repos/other/x: NotGranted
+        DELETE https://api.example.com/repos/acme/x: NotRequested
+        GET https://a.example.org/: Allowed { credential: None }
+        GET https://b.example.org/: NotGranted
+    "#]].assert_eq(&shown);
+    let ranges: Vec<_> = effective
+        .addresses
+        .iter()
+        .map(|range| range.to_string())
+        .collect();
+    assert_eq!(ranges, ["10.1.2.0/24", "10.1.0.0/16"]);
+    assert_eq!(effective.credentials["api"].to_string(), "vault:x");
+    let may = |name: &str| {
+        let host = Host::Domain(name);
+        effective
+            .sockets
+            .decide(SocketProtocol::Tcp, &host, 5432, false)
+    };
+    assert!(may("one.db.example.com") && !may("two.db.example.com"));
+    assert!(effective.sockets.may_resolve("One.db.example.com."));
+    assert!(!effective.sockets.may_resolve("two.db.example.com"));
+}
+
+#[test]
+fn grants_that_nothing_asks_for_are_shown_one_by_one() {
+    let project = parse(
+        r#"[plugins.a]
+source = "a"
+grants.network = [
+    "GET https://api.example.com/repos/x",
+    "GET https://api.example.com/gists/**",
+]
+grants.sockets = ["udp one.db.example.com:5432"]
+grants.addresses = ["10.1.2.0/24", "192.168.0.0/16"]
+grants.credentials = { api = "vault:x", other = "vault:y" }
+"#,
+    )
+    .unwrap();
+    let fetcher = PluginManifest::parse("plugin.toml", FETCHER).unwrap();
+    let errors = project
+        .effective(&project.plugins["a"], &fetcher)
+        .unwrap_err();
+    expect![[r#"
+        portreeve.toml:6:5: error: `GET https://api.example.com/gists/**` (`grants.network`) is granted, but the plugin.toml of fetcher 1.0.0 does not request it
+          |
+        6 |     "GET https://api.example.com/gists/**",
+          |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: remove the grant; or its author adds `network` to [requests] of plugin.toml
+
+        portreeve.toml:8:19: error: `udp one.db.example.com:5432` (`grants.sockets`) is granted, but the plugin.toml of fetcher 1.0.0 does not request it
+          |
+        8 | grants.sockets = ["udp one.db.example.com:5432"]
+          |                   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+          = help: remove the grant; or its author adds `sockets` to [requests] of plugin.toml
+
+        portreeve.toml:9:36: error: `192.168.0.0/16` (`grants.addresses`) is granted, but the plugin.toml of fetcher 1.0.0 does not request it
+          |
+        9 | grants.addresses = ["10.1.2.0/24", "192.168.0.0/16"]
+          |                                    ^^^^^^^^^^^^^^^^
+          = help: remove the grant; or its author adds `addresses` to [requests] of plugin.toml
+
+        portreeve.toml:10:41: error: `grants.credentials.other` is granted, but the plugin.toml of fetcher 1.0.0 does not request it
+           |
+        10 | grants.credentials = { api = "vault:x", other = "vault:y" }
+           |                                         ^^^^^
+           = help: remove the grant; or its author adds `credentials` to [requests] of plugin.toml"#]].assert_eq(&errors.to_string());
+}
+
+#[test]
+fn settings_of_the_network_are_read() {
+    let project = parse(
+        r#"[network]
+dns = ["192.0.2.53", "[2001:db8::53]:5353"]
+roots = { file = "keys/ca.pem", system = true }
+proxy = "http://proxy.example.com:3128"
+connect = "5s"
+between-bytes = "1m"
+[network.origins."https://api.example.com"]
+attempts = 3
+rate = { count = 50, per = "1s" }
+breaker = { failures = 5, pause = "30s" }
+cache = "10 MiB"
+[network.origins."http://[0:0::1]:8080"]
+"#,
+    )
+    .unwrap();
+    let network = project.settings.network;
+    let shown: Vec<_> = network.origins.keys().map(ToString::to_string).collect();
+    assert_eq!(shown, ["https://api.example.com", "http://[::1]:8080"]);
+    let secs = Duration::from_secs;
+    let care = OriginCare {
+        attempts: 3,
+        rate: Some(OriginRate {
+            count: 50,
+            per: secs(1),
+        }),
+        breaker: Some(OriginBreaker {
+            failures: 5,
+            pause: secs(30),
+        }),
+        cache: Some(ByteSize::mib(10)),
+    };
+    assert_eq!(
+        network,
+        NetworkSettings {
+            dns: vec![
+                "192.0.2.53:53".parse().unwrap(),
+                "[2001:db8::53]:5353".parse().unwrap()
+            ],
+            roots: Roots::Both("keys/ca.pem".parse().unwrap()),
+            proxy: Some("http://proxy.example.com:3128/".parse().unwrap()),
+            connect: secs(5),
+            first_byte: secs(30),
+            between_bytes: secs(60),
+            origins: BTreeMap::from([
+                ("https://api.example.com".parse().unwrap(), care),
+                ("http://[::1]:8080".parse().unwrap(), OriginCare::default()),
+            ]),
+        }
+    );
+    assert_eq!(
+        parse("").unwrap().settings.network,
+        NetworkSettings::default()
+    );
+}
+
+#[test]
+fn mistakes_in_the_network() {
+    check(
+        r#"[network]
+dns = ["192.0.2.53", "dns.example.com"]
+proxy = "http://user:secret@proxy.example.com/"
+connect = "0s"
+roots = { system = true }
+"#,
+        expect![[r#"
+            portreeve.toml:3:7: error: `dns` is `dns.example.com`, but must be a list of at most 8 addresses such as "192.0.2.53" or "[2001:db8::53]:5353"
+              |
+            3 | dns = ["192.0.2.53", "dns.example.com"]
+              |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:4:9: error: `proxy` is no such address, but must be an address such as "http://proxy.example.com:3128", without user, password and path
+              |
+            4 | proxy = "http://user:secret@proxy.example.com/"
+              |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:5:11: error: `connect` is 0s, but must be between 10ms and 1h
+              |
+            5 | connect = "0s"
+              |           ^^^^
+
+            portreeve.toml:6:9: error: the key `file` is missing
+              |
+            6 | roots = { system = true }
+              |         ^^^^^^^^^^^^^^^^^"#]],
+    );
+    check(
+        r#"[network]
+dns = ["192.0.2.53", "dns.example.com"]
+proxy = "http://user:secret@proxy.example.com/"
+connect = "0s"
+[network.origins."https://a.example"]
+attempts = 11
+rate = { count = 0, per = "1s" }
+breaker = { failures = 5, pause = "2d" }
+cache = "2 GiB"
+"#,
+        expect![[r#"
+            portreeve.toml:3:7: error: `dns` is `dns.example.com`, but must be a list of at most 8 addresses such as "192.0.2.53" or "[2001:db8::53]:5353"
+              |
+            3 | dns = ["192.0.2.53", "dns.example.com"]
+              |       ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:4:9: error: `proxy` is no such address, but must be an address such as "http://proxy.example.com:3128", without user, password and path
+              |
+            4 | proxy = "http://user:secret@proxy.example.com/"
+              |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:5:11: error: `connect` is 0s, but must be between 10ms and 1h
+              |
+            5 | connect = "0s"
+              |           ^^^^
+
+            portreeve.toml:7:12: error: `attempts` is 11, but must be between 1 and 10
+              |
+            7 | attempts = 11
+              |            ^^
+
+            portreeve.toml:8:18: error: `count` is 0, but must be between 1 and 1,000,000
+              |
+            8 | rate = { count = 0, per = "1s" }
+              |                  ^
+
+            portreeve.toml:9:35: error: `pause` is 2d, but must be between 10ms and 1d
+              |
+            9 | breaker = { failures = 5, pause = "2d" }
+              |                                   ^^^^
+
+            portreeve.toml:10:9: error: `cache` is 2 GiB, but must be between 4 KiB and 1 GiB
+               |
+            10 | cache = "2 GiB"
+               |         ^^^^^^^"#]],
+    );
+    check(
+        "[network.origins.\"https://a.example/path\"]\nattempts = 1\n",
+        expect![[r#"
+            portreeve.toml:2:18: error: `https://a.example/path` is no origin: it has more than scheme, host and port; write it as "https://api.example.com"
+              |
+            2 | [network.origins."https://a.example/path"]
+              |                  ^^^^^^^^^^^^^^^^^^^^^^^^"#]],
+    );
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! Grants as they are named on a command line: `ui.progress`, `secrets.reveal=NAME:SECRET`.
 
+use std::str::FromStr;
+
 use serde_json::{Map, Value, json};
 
 use crate::feature::Feature;
-use crate::grant::RequestItem;
+use crate::grant::{AddressRange, NetworkRule, RequestItem, RuleError, SocketRule};
 use crate::id::Name;
+use crate::text::quoted;
 
 /// Why an argument grants nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,19 +55,90 @@ pub fn granted_by(
             "`{name}` can't be granted by this version of Portreeve: it does not enforce it yet"
         )));
     }
-    let items: Vec<&str> = asked
-        .unwrap_or_default()
-        .iter()
-        .filter(|item| item.feature == feature)
-        .map(|item| item.what.as_str())
-        .collect();
+    let mut items: Vec<&str> = Vec::new();
+    for item in asked.unwrap_or_default() {
+        // A credential may be asked for with several rules.
+        if item.feature == feature && !items.contains(&item.key()) {
+            items.push(item.key());
+        }
+    }
     if asked.is_some() && items.is_empty() {
         return Err(ArgumentError::Refused(format!(
             "the plugin does not ask for `{name}`: leave the grant out, or check that it is the plugin you mean"
         )));
     }
-    let value = value(feature, given, &items)?;
+    let rule = given.and_then(|given| Some((given, normal_rule(feature, given)?)));
+    let given = match rule {
+        None => given.map(str::to_owned),
+        Some((_, Err(why))) => return Err(ArgumentError::Usage(why)),
+        Some((_, Ok(rule))) => Some(rule),
+    };
+    if let Some(given) = given.as_deref()
+        && asked.is_some()
+        && !is_asked(feature, given, &items)
+    {
+        return Err(ArgumentError::Refused(format!(
+            "the plugin does not ask for {}, but for {}; grant that, or less of it",
+            quoted(given),
+            list(&items)
+        )));
+    }
+    let value = value(feature, given.as_deref(), &items)?;
     Ok(nested(name, value))
+}
+
+/// A rule as the file shows it; none for what is no rule of a kind that can be compared.
+pub(super) fn normal_rule(feature: Feature, text: &str) -> Option<Result<String, String>> {
+    fn read<R: FromStr<Err = RuleError> + ToString>(text: &str) -> Result<String, String> {
+        let rule = text.parse::<R>().map_err(|error| error.to_string())?;
+        Ok(rule.to_string())
+    }
+    match feature {
+        Feature::Network => Some(read::<NetworkRule>(text)),
+        Feature::Sockets => Some(read::<SocketRule>(text)),
+        Feature::Addresses => Some(read::<AddressRange>(text)),
+        _ => None,
+    }
+}
+
+/// Whether something of what is to be granted is asked for. Of what is no rule and no
+/// credential the file's own check tells.
+fn is_asked(feature: Feature, given: &str, items: &[&str]) -> bool {
+    fn any<R: FromStr>(given: &str, items: &[&str], common: impl Fn(&R, &R) -> bool) -> bool {
+        let Ok(given) = given.parse::<R>() else {
+            return false;
+        };
+        let mut items = items.iter().filter_map(|item| item.parse::<R>().ok());
+        items.any(|item| common(&item, &given))
+    }
+    match feature {
+        Feature::Network => any(given, items, NetworkRule::overlaps),
+        Feature::Sockets => any(given, items, SocketRule::overlaps),
+        Feature::Addresses => any(given, items, |one: &AddressRange, other| {
+            one.common(other).is_some()
+        }),
+        Feature::Credentials => {
+            let name = given.split(':').next().unwrap_or_default();
+            Name::new(name).is_err() || items.contains(&name)
+        }
+        _ => true,
+    }
+}
+
+/// Some items, for a message.
+fn list(items: &[&str]) -> String {
+    const SHOWN_MAX: usize = 5;
+    let shown: Vec<String> = items
+        .iter()
+        .take(SHOWN_MAX)
+        .map(|item| quoted(item))
+        .collect();
+    let more = items.len().saturating_sub(SHOWN_MAX);
+    if more > 0 {
+        format!("{} and {more} more", shown.join(", "))
+    } else {
+        shown.join(", ")
+    }
 }
 
 /// The value below the path of a capability's name.
@@ -140,7 +214,21 @@ mod tests {
     #[test]
     fn arguments_become_what_the_file_says() {
         let asked: Requests = toml::from_str(
-            "ui = { progress = 'x', notify = 'y' }\nsecrets = { inject = ['a', 'b'], reveal = ['c'] }",
+            r#"
+            ui = { progress = "x", notify = "y" }
+            secrets = { inject = ["a", "b"], reveal = ["c"] }
+            [[network]]
+            allow = "GET,POST https://api.example.com/repos/**"
+            credential = "api"
+            reason = "x"
+            [[network]]
+            allow = "GET https://api.example.com/gists/**"
+            credential = "api"
+            reason = "x"
+            [[addresses]]
+            allow = "10.1.0.0/16"
+            reason = "x"
+            "#,
         )
         .unwrap();
         let asked = asked.items();
@@ -156,6 +244,19 @@ mod tests {
             ("storage.kv", true),
             ("nonsense", true),
             ("policy.scan", true),
+            ("network", true),
+            ("network=get https://api.example.com/", true),
+            ("network=GET  https://API.example.com/repos/acme/**", true),
+            ("network=GET https://other.example.com/", true),
+            ("network=GET https://other.example.com/", false),
+            ("network", false),
+            ("credentials", true),
+            ("credentials=api:bot", true),
+            ("credentials=github", true),
+            ("sockets=tcp db.example.com:5432", true),
+            ("addresses", true),
+            ("addresses=10.0.0.0/8", true),
+            ("addresses=192.168.0.0/16", true),
         ]
         .into_iter()
         .map(|(argument, declared)| {
@@ -176,8 +277,21 @@ mod tests {
             secrets.reveal: say which secret: `secrets.reveal=NAME:SECRET`, the plugin's own name and that in the vault
             ui.notify: `ui.notify` can't be granted by this version of Portreeve: it does not enforce it yet
             storage.kv: `storage.kv` can't be granted by this version of Portreeve: it does not enforce it yet
-            nonsense: there is no capability `nonsense`; this version can grant ui.progress, secrets.inject, secrets.reveal
-            policy.scan: there is no capability `policy.scan`; this version can grant ui.progress, secrets.inject, secrets.reveal
+            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, ui.progress, secrets.inject, secrets.reveal
+            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, ui.progress, secrets.inject, secrets.reveal
+            network: {"network":["GET,POST https://api.example.com/repos/**","GET https://api.example.com/gists/**"]}
+            network=get https://api.example.com/: `get https://api.example.com/` is no rule: `get` is no HTTP method; write capitals, as in GET, or * for all
+            network=GET  https://API.example.com/repos/acme/**: {"network":["GET https://api.example.com/repos/acme/**"]}
+            network=GET https://other.example.com/: the plugin does not ask for `GET https://other.example.com/`, but for `GET,POST https://api.example.com/repos/**`, `GET https://api.example.com/gists/**`; grant that, or less of it
+            network=GET https://other.example.com/: {"network":["GET https://other.example.com/"]}
+            network: say what: `network=RULE`
+            credentials: {"credentials":{"api":"vault:api"}}
+            credentials=api:bot: {"credentials":{"api":"vault:bot"}}
+            credentials=github: the plugin does not ask for `github`, but for `api`; grant that, or less of it
+            sockets=tcp db.example.com:5432: the plugin does not ask for `sockets`: leave the grant out, or check that it is the plugin you mean
+            addresses: {"addresses":["10.1.0.0/16"]}
+            addresses=10.0.0.0/8: {"addresses":["10.0.0.0/8"]}
+            addresses=192.168.0.0/16: the plugin does not ask for `192.168.0.0/16`, but for `10.1.0.0/16`; grant that, or less of it
         "#]].assert_eq(&shown);
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml_edit::{Item, Table, TableLike};
 
+use super::list::Lines;
 use super::{EditError, finish, inline, parse, value};
 use crate::feature::Feature;
 use crate::id::Alias;
@@ -95,7 +96,7 @@ pub(super) fn revoke(
             }
             Selector::Item(name, item) => {
                 let path: Vec<&str> = name.split('.').collect();
-                take(&mut grants, &path, Some(item))
+                take(&mut grants, &path, Some(&as_shown(name, item)))
             }
         };
         if !removed {
@@ -183,6 +184,15 @@ fn take(grants: &mut Map<String, Value>, path: &[&str], item: Option<&str>) -> b
         grants.remove(*first);
     }
     removed
+}
+
+/// A rule in the one form in which rules are shown, whatever else as it is.
+fn as_shown(capability: &str, item: &str) -> String {
+    let mut features = Feature::ALL.into_iter();
+    features
+        .find(|feature| feature.name() == capability)
+        .and_then(|feature| super::argument::normal_rule(feature, item)?.ok())
+        .unwrap_or_else(|| item.to_owned())
 }
 
 /// A rule by its text, a directory by the path that the plugin sees.
@@ -277,41 +287,33 @@ fn set(
 
 /// Makes an array hold these items, keeping those that it has, with their comments.
 fn set_array(array: &mut toml_edit::Array, name: &str, items: &[Value]) -> Result<(), EditError> {
-    let mut wanted: Vec<toml_edit::Value> = items
+    let wanted: Vec<toml_edit::Value> = items
         .iter()
         .map(|item| value(name, item))
         .collect::<Result<_, _>>()?;
+    let capability = name.strip_prefix("grants.").unwrap_or(name);
     let plain = |value: &toml_edit::Value| {
         let mut value = value.clone();
         value.decor_mut().clear();
         match &value {
-            // However its quotes are.
-            toml_edit::Value::String(text) => format!("{:?}", text.value()),
+            // However its quotes are, and a rule however it is written.
+            toml_edit::Value::String(text) => format!("{:?}", as_shown(capability, text.value())),
             other => other.to_string(),
         }
     };
+    let mut lines = Lines::of(array);
     let texts: Vec<String> = wanted.iter().map(plain).collect();
-    array.retain(|old| texts.contains(&plain(old)));
-    let kept: Vec<String> = array.iter().map(plain).collect();
-    let mut texts = texts.into_iter();
-    wanted.retain(|_| texts.next().is_some_and(|text| !kept.contains(&text)));
-    // As the last one is set: on a line of its own, where it is.
-    let prefix = array
-        .iter()
-        .last()
-        .and_then(|last| last.decor().prefix()?.as_str().map(str::to_owned));
-    for mut item in wanted {
-        let prefix = prefix.as_deref().filter(|prefix| prefix.contains('\n'));
-        match prefix {
-            Some(prefix) => {
-                // Not the comment that belongs to it.
-                let indent = prefix.rsplit_once('\n').map_or("", |(_, indent)| indent);
-                item.decor_mut().set_prefix(format!("\n{indent}"));
-                array.push_formatted(item);
-            }
-            None => array.push(item),
+    let kept: Vec<String> = lines.items().map(plain).collect();
+    if kept == texts {
+        return Ok(());
+    }
+    lines.retain(|item| texts.contains(&plain(item)));
+    for (item, text) in wanted.into_iter().zip(&texts) {
+        if !kept.contains(text) {
+            lines.push(item);
         }
     }
+    lines.write(array);
     Ok(())
 }
 
@@ -423,13 +425,13 @@ a = "vault:x" # the first
         );
         check_grant(
             bare,
-            json!({ "network": ["GET https://a.example/"] }),
+            json!({ "messages": { "publish": ["a"] } }),
             expect![[r#"
                 the edit is refused, since the file would not be valid:
-                portreeve.toml:4:8: error: not enforced by this version of Portreeve yet: `grants.network`; remove it
+                portreeve.toml:4:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
                   |
-                4 | grants.network = ["GET https://a.example/"]
-                  |        ^^^^^^^
+                4 | grants.messages = { publish = ["a"] }
+                  |                     ^^^^^^^
             "#]],
         );
         check_grant(
@@ -518,6 +520,60 @@ a = "vault:x" # the first
             source = "b.wasm"
         "#]]
         .assert_eq(&show(remove.apply("f", DOTTED)));
+    }
+
+    const RULES: &str = r#"schema = 1
+[plugins.demo]
+source = "a.wasm"
+grants.network = [
+    "GET   https://API.example.com/repos/**", # to read them
+    "POST https://api.example.com/gists", # to write them
+]
+"#;
+
+    #[test]
+    fn rules_are_the_same_however_they_are_written() {
+        check_grant(
+            RULES,
+            json!({
+                "network": ["GET https://b.example/**", "POST https://api.example.com/gists"],
+                "credentials": { "api": "vault:x" },
+                "addresses": ["10.0.0.0/8"],
+                "sockets": ["tcp db.example:5432"],
+            }),
+            expect![[r#"
+                schema = 1
+                [plugins.demo]
+                source = "a.wasm"
+                grants.network = [
+                    "GET   https://API.example.com/repos/**", # to read them
+                    "POST https://api.example.com/gists", # to write them
+                    "GET https://b.example/**",
+                ]
+                grants.addresses = ["10.0.0.0/8"]
+                grants.credentials = { api = "vault:x" }
+                grants.sockets = ["tcp db.example:5432"]
+            "#]],
+        );
+        check_revoke(
+            RULES,
+            &["network=GET https://api.example.com:443/repos/**"],
+            expect![[r#"
+                schema = 1
+                [plugins.demo]
+                source = "a.wasm"
+                grants.network = [
+                    "POST https://api.example.com/gists", # to write them
+                ]
+            "#]],
+        );
+        check_revoke(
+            RULES,
+            &["network=GET https://api.example.com/repos/acme/**"],
+            expect![[r#"
+                `network=GET https://api.example.com/repos/acme/**` is not granted to `demo`: granted are {"network":["GET https://api.example.com/repos/**","POST https://api.example.com/gists"]}
+            "#]],
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod argument;
 mod grants;
+mod list;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -6,8 +6,9 @@
 //! carries what only the operator knows (the directory behind a path, the secret behind a
 //! name). Nothing is given by default: a plugin may do what is requested **and** granted.
 
+mod effective;
 mod network;
-mod target;
+mod standing;
 mod terms;
 mod words;
 
@@ -17,10 +18,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use effective::{Effective, Excess, ExcessItem};
 pub use network::{
-    AddressRange, HostPattern, NetworkRule, Ports, RuleError, Scheme, SocketProtocol, SocketRule,
+    AddressRange, CredentialAsked, CredentialUse, Decision, HostPattern, NetworkPolicy,
+    NetworkRule, Origin, PathPattern, Place, Ports, RuleError, Scheme, SocketPolicy,
+    SocketProtocol, SocketRule, Target, TargetError,
 };
-pub use target::{Target, TargetError};
+pub use standing::{Granted, Standing};
 pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
     ToolPattern, TopicPattern, When,
@@ -30,7 +34,6 @@ pub use words::{Weight, refusal};
 
 use crate::feature::Feature;
 use crate::id::Name;
-use crate::plugin::{Origin, PluginManifest};
 use crate::size::ByteSize;
 
 /// `[requests]` of `plugin.toml`: what the plugin asks for.
@@ -133,6 +136,7 @@ pub struct Grants {
 /// [[requests.network]]
 /// allow = "GET,POST https://api.github.com/repos/**"
 /// credential = "github"             # the host adds it; the plugin never sees it
+///                                   # an API key: { name = "maps", query = "key" }
 /// reason = "read and file issues"
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,9 +144,9 @@ pub struct Grants {
 pub struct NetworkRequest {
     /// Methods and URL pattern.
     pub allow: NetworkRule,
-    /// The name of the credential that the host shall add.
+    /// The credential that the host shall add.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub credential: Option<Name>,
+    pub credential: Option<CredentialUse>,
     /// Why.
     pub reason: Reason,
 }
@@ -455,17 +459,11 @@ fn feature_name<S: serde::Serializer>(feature: &Feature, serializer: S) -> Resul
 }
 
 impl RequestItem {
-    /// Whether grants, as the file says them ([`Grants::to_json`]), name this request. A rule
-    /// that is granted in other words, wider or narrower, is not found.
-    pub fn is_named_by(&self, granted: &Map<String, Value>) -> bool {
-        let mut path = self.feature.name().split('.');
-        let first = path.next().and_then(|key| granted.get(key));
-        match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
-            Some(Value::Bool(yes)) => *yes,
-            Some(Value::Object(members)) => members.contains_key(&self.what),
-            Some(Value::Array(rules)) => rules.iter().any(|rule| rule.as_str() == Some(&self.what)),
-            Some(_) => true,
-            None => false,
+    /// What a grant calls it: the name of a credential, otherwise what stands in `what`.
+    pub fn key(&self) -> &str {
+        match self.feature {
+            Feature::Credentials => self.what.split(' ').next().unwrap_or_default(),
+            _ => &self.what,
         }
     }
 }
@@ -492,10 +490,14 @@ impl Requests {
                 request.allow.to_string(),
                 Some(&request.reason),
             );
-            if let Some(name) = &request.credential {
+            if let Some(used) = &request.credential {
+                let asked = CredentialAsked {
+                    used: used.clone(),
+                    rule: request.allow.clone(),
+                };
                 add(
                     Feature::Credentials,
-                    name.to_string(),
+                    asked.to_string(),
                     Some(&request.reason),
                 );
             }
@@ -584,16 +586,57 @@ impl Requests {
         items
     }
 
+    /// The capabilities of which something is asked for.
+    pub fn features(&self) -> Vec<Feature> {
+        let credentials = self
+            .network
+            .iter()
+            .any(|request| request.credential.is_some());
+        there_is([
+            (Feature::Network, !self.network.is_empty()),
+            (Feature::Credentials, credentials),
+            (Feature::Sockets, !self.sockets.is_empty()),
+            (Feature::Addresses, !self.addresses.is_empty()),
+            (Feature::Directories, !self.directories.is_empty()),
+            (Feature::StorageKv, self.storage.is_some()),
+            (Feature::UiNotify, self.ui.notify.is_some()),
+            (Feature::UiAsk, self.ui.ask.is_some()),
+            (Feature::UiProgress, self.ui.progress.is_some()),
+            (Feature::UiPanels, self.ui.panels.is_some()),
+            (Feature::MessagesPublish, !self.messages.publish.is_empty()),
+            (
+                Feature::MessagesSubscribe,
+                !self.messages.subscribe.is_empty(),
+            ),
+            (Feature::MessagesRequest, !self.messages.request.is_empty()),
+            (Feature::SecretsInject, !self.secrets.inject.is_empty()),
+            (Feature::SecretsReveal, !self.secrets.reveal.is_empty()),
+            (Feature::Invoke, !self.invoke.is_empty()),
+            (Feature::Schedules, !self.schedules.is_empty()),
+            (Feature::ClientSampling, self.client.sampling.is_some()),
+            (Feature::ClientRoots, self.client.roots.is_some()),
+            (Feature::ClientLog, self.client.log.is_some()),
+        ])
+    }
+
     /// Whether a capability is asked for at all.
     pub fn has(&self, feature: Feature) -> bool {
-        self.items().iter().any(|item| item.feature == feature)
+        self.features().contains(&feature)
     }
+}
+
+/// The capabilities of which there is something.
+fn there_is(features: [(Feature, bool); 20]) -> Vec<Feature> {
+    features
+        .into_iter()
+        .filter_map(|(feature, some)| some.then_some(feature))
+        .collect()
 }
 
 impl Grants {
     /// The capabilities of which something is granted.
     pub fn features(&self) -> Vec<Feature> {
-        let granted = [
+        there_is([
             (Feature::Network, !self.network.is_empty()),
             (Feature::Credentials, !self.credentials.is_empty()),
             (Feature::Sockets, !self.sockets.is_empty()),
@@ -617,11 +660,7 @@ impl Grants {
             (Feature::ClientSampling, self.client.sampling),
             (Feature::ClientRoots, self.client.roots),
             (Feature::ClientLog, self.client.log),
-        ];
-        granted
-            .into_iter()
-            .filter_map(|(feature, granted)| granted.then_some(feature))
-            .collect()
+        ])
     }
 
     /// What is granted, as the file says it: nothing that is not.
@@ -632,57 +671,6 @@ impl Grants {
         };
         drop_nothing(&mut grants);
         grants
-    }
-
-    /// What the plugin may do: what its manifest requests and these grants allow.
-    ///
-    /// An inferred manifest is nobody's request; there the grants alone count.
-    ///
-    /// # Errors
-    /// What is granted but not requested: the operator took the plugin for something that it
-    /// is not.
-    pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Excess>> {
-        let declared = plugin.origin == Origin::Declared;
-        let asked = &plugin.requests;
-        let mut excess: Vec<Excess> = self
-            .features()
-            .into_iter()
-            .filter(|feature| declared && !asked.has(*feature))
-            .map(|feature| Excess {
-                feature,
-                name: None,
-            })
-            .collect();
-        let named = [
-            (
-                Feature::SecretsInject,
-                &self.secrets.inject,
-                &asked.secrets.inject,
-            ),
-            (
-                Feature::SecretsReveal,
-                &self.secrets.reveal,
-                &asked.secrets.reveal,
-            ),
-        ];
-        for (feature, granted, names) in named {
-            // One that is not asked for at all is told once.
-            let other = granted
-                .keys()
-                .filter(|name| declared && !names.is_empty() && !names.contains(name));
-            excess.extend(other.map(|name| Excess {
-                feature,
-                name: Some(name.clone()),
-            }));
-        }
-        if !excess.is_empty() {
-            return Err(excess);
-        }
-        Ok(Effective {
-            progress: self.ui.progress,
-            inject: self.secrets.inject.clone(),
-            reveal: self.secrets.reveal.clone(),
-        })
     }
 }
 
@@ -699,24 +687,4 @@ fn drop_nothing(members: &mut Map<String, Value>) {
             _ => true,
         }
     });
-}
-
-/// Something that is granted but not requested.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excess {
-    /// The capability.
-    pub feature: Feature,
-    /// What of it, where the rest of it is requested.
-    pub name: Option<Name>,
-}
-
-/// What a plugin may do in the end. Nothing, unless it says so here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Effective {
-    /// It may report how far a call has come.
-    pub progress: bool,
-    /// The secrets that the host puts into its requests, by the plugin's own names.
-    pub inject: BTreeMap<Name, SecretRef>,
-    /// The secrets that it may read, by its own names.
-    pub reveal: BTreeMap<Name, SecretRef>,
 }

@@ -1,0 +1,364 @@
+//! Connections of one client: those in use, and those that are kept for the next request.
+//!
+//! hyper-util's pool bounds idle connections for each origin, and keys them by nothing but the
+//! origin; here a guest chooses the origins and their number, and a connection that was made
+//! with a client certificate must serve no other. Speaking HTTP, and what else is difficult
+//! about a connection, is hyper's.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue};
+use http::{Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use crate::body::Sent;
+use crate::connect::Io;
+use crate::error::{GateError, GateErrorKind};
+use crate::request::HEAD_BYTES_MAX;
+use crate::tls::ClientIdentity;
+
+/// Connections that one client keeps, all origins together.
+const KEPT_MAX: usize = 16;
+
+/// How long one is kept: less than servers commonly do, so that few requests meet one that is
+/// being closed.
+const KEPT_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes that a server may send without anything of it being of use to a request: interim
+/// responses, pings, settings. Above what is read ahead of a guest that is slow.
+const IDLE_TALK_BYTES_MAX: usize = 8 << 20;
+
+/// What is read ahead of a guest over HTTP/2: of one response, and of all over a connection.
+const WINDOW_BYTES: u32 = 1 << 20;
+const WINDOWS_BYTES: u32 = 2 << 20;
+
+/// Speaks HTTP over one connection.
+enum Sender {
+    /// For one request at a time.
+    Http1(http1::SendRequest<Sent>),
+    /// For many.
+    Http2(http2::SendRequest<Sent>),
+}
+
+impl Sender {
+    fn is_usable(&self) -> bool {
+        match self {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready(),
+        }
+    }
+}
+
+/// A connection that a request may go over.
+pub(crate) struct Lease {
+    sender: Sender,
+    line: Arc<Line>,
+    pool: Weak<Pool>,
+}
+
+/// What a connection is, and how much came over it that was of no use.
+struct Line {
+    origin: Box<str>,
+    identity: Option<Arc<ClientIdentity>>,
+    idle_talk: AtomicUsize,
+}
+
+impl Line {
+    fn talks_idly(&self) -> bool {
+        self.idle_talk.load(Ordering::Relaxed) > IDLE_TALK_BYTES_MAX
+    }
+}
+
+/// A request that was not sent, if it is whole, and why.
+pub(crate) type Unsent = (GateError, Option<Request<Sent>>);
+
+impl Lease {
+    /// Begins to speak HTTP over a stream.
+    pub(crate) async fn open(
+        pool: &Arc<Pool>,
+        stream: Box<dyn Io>,
+        h2: bool,
+        origin: &str,
+        identity: Option<Arc<ClientIdentity>>,
+    ) -> Result<Lease, GateError> {
+        let line = Arc::new(Line {
+            origin: origin.into(),
+            identity,
+            idle_talk: AtomicUsize::new(0),
+        });
+        let stream = TokioIo::new(Watched {
+            inner: stream,
+            line: line.clone(),
+        });
+        let failed = |error: hyper::Error| GateError::exchange(&error);
+        let sender = if h2 {
+            let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+                .initial_stream_window_size(WINDOW_BYTES)
+                .initial_connection_window_size(WINDOWS_BYTES)
+                .max_header_list_size(HEAD_BYTES_MAX as u32)
+                .handshake(stream)
+                .await
+                .map_err(failed)?;
+            // It ends with its senders. What it ends with, its requests are told.
+            tokio::spawn(connection);
+            Sender::Http2(sender)
+        } else {
+            let (sender, connection) = http1::Builder::new()
+                .max_buf_size(HEAD_BYTES_MAX)
+                .handshake(stream)
+                .await
+                .map_err(failed)?;
+            tokio::spawn(connection);
+            Sender::Http1(sender)
+        };
+        Ok(Lease {
+            sender,
+            line,
+            pool: Arc::downgrade(pool),
+        })
+    }
+
+    /// Sends a request with a full URL.
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<Sent>,
+    ) -> Result<Response<Incoming>, Unsent> {
+        self.line.idle_talk.store(0, Ordering::Relaxed);
+        let sent = match &mut self.sender {
+            Sender::Http1(sender) => {
+                let url = std::mem::take(request.uri_mut());
+                let host = url.authority().map_or("", |authority| authority.as_str());
+                let Ok(host) = HeaderValue::from_str(host) else {
+                    return Err((GateError::request("the host can't be sent"), None));
+                };
+                let path = url.path_and_query().cloned();
+                *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+                *request.version_mut() = Version::HTTP_11;
+                request.headers_mut().insert(HOST, host);
+                sender.try_send_request(request).await.map_err(|mut error| {
+                    let mut whole = error.take_message();
+                    if let Some(whole) = &mut whole {
+                        *whole.uri_mut() = url;
+                    }
+                    (self.line.blame(error.error()), whole)
+                })
+            }
+            Sender::Http2(sender) => {
+                *request.version_mut() = Version::HTTP_2;
+                request.headers_mut().remove(HOST);
+                sender.try_send_request(request).await.map_err(|mut error| {
+                    let whole = error.take_message();
+                    (self.line.blame(error.error()), whole)
+                })
+            }
+        };
+        self.delivered();
+        sent
+    }
+
+    /// What came over it was of use.
+    pub(crate) fn delivered(&self) {
+        self.line.idle_talk.store(0, Ordering::Relaxed);
+    }
+
+    /// Why an exchange over it failed.
+    pub(crate) fn blame(&self, error: &hyper::Error) -> GateError {
+        self.line.blame(error)
+    }
+
+    /// Keeps it for the next request.
+    pub(crate) fn give_back(self) {
+        let Some(pool) = self.pool.upgrade() else {
+            return;
+        };
+        let Lease {
+            mut sender, line, ..
+        } = self;
+        let Sender::Http1(waiting) = &mut sender else {
+            // The pool has it.
+            return;
+        };
+        if waiting.is_ready() {
+            pool.keep(sender, line);
+        } else if !waiting.is_closed() {
+            // The end of the exchange is read, but its task has not yet turned to the next.
+            let pool = Arc::downgrade(&pool);
+            tokio::spawn(async move {
+                if let Sender::Http1(waiting) = &mut sender
+                    && let Ok(Ok(())) = tokio::time::timeout(KEPT_TIME_MAX, waiting.ready()).await
+                    && let Some(pool) = pool.upgrade()
+                {
+                    pool.keep(sender, line);
+                }
+            });
+        }
+    }
+}
+
+impl Line {
+    fn blame(&self, error: &hyper::Error) -> GateError {
+        if self.talks_idly() {
+            return GateError::new(
+                GateErrorKind::Protocol,
+                "the server sends without end what belongs to no response",
+            );
+        }
+        GateError::exchange(error)
+    }
+}
+
+/// A kept connection.
+struct Kept {
+    sender: Sender,
+    line: Arc<Line>,
+    since: Instant,
+}
+
+/// The connections that are kept, the longest unused first.
+#[derive(Default)]
+pub(crate) struct Pool {
+    kept: Mutex<Vec<Kept>>,
+}
+
+impl Pool {
+    fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A kept connection to an origin, under an identity.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        origin: &str,
+        identity: Option<&Arc<ClientIdentity>>,
+    ) -> Option<Lease> {
+        let mut kept = self.kept();
+        loop {
+            let fits = |kept: &Kept| {
+                &*kept.line.origin == origin && kept.line.identity.as_ref() == identity
+            };
+            // The newest is the least likely to be closed by the server.
+            let at = kept.iter().rposition(fits)?;
+            let found = kept.remove(at);
+            if !found.sender.is_usable() || found.since.elapsed() > KEPT_TIME_MAX {
+                continue;
+            }
+            let lease = Lease {
+                sender: found.sender,
+                line: found.line,
+                pool: Arc::downgrade(self),
+            };
+            if let Sender::Http2(sender) = &lease.sender {
+                // Others may use it at the same time.
+                kept.push(Kept {
+                    sender: Sender::Http2(sender.clone()),
+                    line: lease.line.clone(),
+                    since: Instant::now(),
+                });
+            }
+            return Some(lease);
+        }
+    }
+
+    /// Lets others use a new connection, if it can be shared.
+    pub(crate) fn share(self: &Arc<Self>, lease: &Lease) {
+        if let Sender::Http2(sender) = &lease.sender {
+            self.keep(Sender::Http2(sender.clone()), lease.line.clone());
+        }
+    }
+
+    fn keep(self: &Arc<Self>, sender: Sender, line: Arc<Line>) {
+        let mut kept = self.kept();
+        let first = kept.is_empty();
+        if kept.len() >= KEPT_MAX {
+            kept.remove(0);
+        }
+        kept.push(Kept {
+            sender,
+            line,
+            since: Instant::now(),
+        });
+        drop(kept);
+        if first {
+            tokio::spawn(sweep(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes what was kept for too long, until nothing is kept.
+async fn sweep(pool: Weak<Pool>) {
+    loop {
+        let next = {
+            let Some(pool) = pool.upgrade() else {
+                return;
+            };
+            let mut kept = pool.kept();
+            kept.retain(|kept| kept.since.elapsed() < KEPT_TIME_MAX);
+            let Some(oldest) = kept.iter().map(|kept| kept.since).min() else {
+                return;
+            };
+            oldest + KEPT_TIME_MAX
+        };
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// A stream that ends when a server talks idly.
+struct Watched {
+    inner: Box<dyn Io>,
+    line: Arc<Line>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.line.talks_idly() {
+            return Poll::Ready(Err(std::io::Error::other("idle talk")));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let bytes = buffer.filled().len().saturating_sub(before);
+        self.line.idle_talk.fetch_add(bytes, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,174 @@
+//! What a plugin may do in the end: what it requests **and** what is granted to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::network::{AddressRange, NetworkPolicy, Overlaps, SocketPolicy, SocketRule};
+use super::{Grants, Requests, SecretRef};
+use crate::feature::Feature;
+use crate::id::Name;
+use crate::plugin::{Origin, PluginManifest};
+
+/// What a plugin may do in the end. Nothing, unless it says so here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effective {
+    /// Its outbound HTTP.
+    pub network: Arc<NetworkPolicy>,
+    /// Its TCP and UDP.
+    pub sockets: Arc<SocketPolicy>,
+    /// The special ranges of addresses that it may reach.
+    pub addresses: Arc<[AddressRange]>,
+    /// The secrets that the host adds to its requests, by the plugin's own names.
+    pub credentials: BTreeMap<Name, SecretRef>,
+    /// It may report how far a call has come.
+    pub progress: bool,
+    /// The secrets that the host puts into its requests, by the plugin's own names.
+    pub inject: BTreeMap<Name, SecretRef>,
+    /// The secrets that it may read, by its own names.
+    pub reveal: BTreeMap<Name, SecretRef>,
+}
+
+/// Something that is granted but not requested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// The capability.
+    pub feature: Feature,
+    /// What of it, where the rest of it is requested.
+    pub what: Option<ExcessItem>,
+}
+
+/// One thing of a capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExcessItem {
+    /// What is granted under a name.
+    Name(Name),
+    /// A rule, and its place in the list, from 0.
+    Rule(usize, String),
+}
+
+impl Grants {
+    /// What the plugin may do: what its manifest requests and these grants allow.
+    ///
+    /// An inferred manifest is nobody's request; there the grants alone count.
+    ///
+    /// # Errors
+    /// What is granted but not requested: the operator took the plugin for something that it
+    /// is not.
+    pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Excess>> {
+        let asked = (plugin.origin == Origin::Declared).then_some(&plugin.requests);
+        if let Some(asked) = asked {
+            let excess = self.beyond(asked);
+            if !excess.is_empty() {
+                return Err(excess);
+            }
+        }
+        let network = asked.map(|asked| {
+            let requests = asked.network.iter();
+            requests
+                .map(|request| (request.allow.clone(), request.credential.clone()))
+                .collect()
+        });
+        let sockets = asked.map(|asked| {
+            let requests = asked.sockets.iter();
+            requests.map(|request| request.allow.clone()).collect()
+        });
+        let addresses = match asked {
+            None => self.addresses.clone(),
+            Some(asked) => common(asked, &self.addresses),
+        };
+        Ok(Effective {
+            network: Arc::new(NetworkPolicy::new(network, &self.network)),
+            sockets: Arc::new(SocketPolicy::new(sockets, self.sockets.clone())),
+            addresses: addresses.into(),
+            credentials: self.credentials.clone(),
+            progress: self.ui.progress,
+            inject: self.secrets.inject.clone(),
+            reveal: self.secrets.reveal.clone(),
+        })
+    }
+
+    /// What is granted here but not asked for at all.
+    fn beyond(&self, asked: &Requests) -> Vec<Excess> {
+        let features = asked.features();
+        let (present, missing): (Vec<Feature>, Vec<Feature>) = self
+            .features()
+            .into_iter()
+            .partition(|feature| features.contains(feature));
+        let mut excess: Vec<Excess> = missing
+            .into_iter()
+            .map(|feature| Excess {
+                feature,
+                what: None,
+            })
+            .collect();
+        for feature in present {
+            let items = match feature {
+                Feature::Network => {
+                    let requests = asked.network.iter().map(|request| &request.allow);
+                    let requests = Overlaps::new(requests);
+                    rules_beyond(&self.network, |rule| requests.any(rule))
+                }
+                Feature::Sockets => rules_beyond(&self.sockets, |rule: &SocketRule| {
+                    asked
+                        .sockets
+                        .iter()
+                        .any(|request| request.allow.overlaps(rule))
+                }),
+                Feature::Addresses => rules_beyond(&self.addresses, |range: &AddressRange| {
+                    let mut requests = asked.addresses.iter();
+                    requests.any(|request| request.allow.common(range).is_some())
+                }),
+                Feature::Credentials => {
+                    let uses = asked.network.iter().flat_map(|request| &request.credential);
+                    names_beyond(&self.credentials, uses.map(|used| &used.name).collect())
+                }
+                Feature::SecretsInject => {
+                    names_beyond(&self.secrets.inject, asked.secrets.inject.iter().collect())
+                }
+                Feature::SecretsReveal => {
+                    names_beyond(&self.secrets.reveal, asked.secrets.reveal.iter().collect())
+                }
+                _ => continue,
+            };
+            excess.extend(items.into_iter().map(|item| Excess {
+                feature,
+                what: Some(item),
+            }));
+        }
+        excess
+    }
+}
+
+/// The ranges that are both asked for and granted.
+fn common(asked: &Requests, granted: &[AddressRange]) -> Vec<AddressRange> {
+    let mut ranges: Vec<AddressRange> = Vec::new();
+    for grant in granted {
+        for request in &asked.addresses {
+            match request.allow.common(grant) {
+                Some(range) if !ranges.contains(&range) => ranges.push(range),
+                _ => {}
+            }
+        }
+    }
+    ranges
+}
+
+/// The rules of which nothing is asked for.
+fn rules_beyond<R: std::fmt::Display>(
+    granted: &[R],
+    is_asked: impl Fn(&R) -> bool,
+) -> Vec<ExcessItem> {
+    let beyond = granted
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| !is_asked(rule));
+    beyond
+        .map(|(place, rule)| ExcessItem::Rule(place, rule.to_string()))
+        .collect()
+}
+
+/// The names of which nothing is asked for.
+fn names_beyond(granted: &BTreeMap<Name, SecretRef>, asked: BTreeSet<&Name>) -> Vec<ExcessItem> {
+    let beyond = granted.keys().filter(|name| !asked.contains(name));
+    beyond.cloned().map(ExcessItem::Name).collect()
+}
