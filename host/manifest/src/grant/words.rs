@@ -176,7 +176,12 @@ fn network(what: &str) -> Told {
             .all(|method| matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS"))
     });
     let url = what.split_once(' ').map_or(what, |(_, url)| url);
-    let (weight, risk) = if matches!(rule.host, HostPattern::Below(_)) {
+    let (weight, risk) = if rule.host == HostPattern::Any {
+        (
+            Weight::High,
+            "any host of the internet will do, so what it sees can be sent to anybody",
+        )
+    } else if matches!(rule.host, HostPattern::Below(_)) {
         (
             Weight::High,
             "any host below that name will do, so what it sees can be sent to whoever runs one",
@@ -228,7 +233,7 @@ fn is_many(ports: &Ports) -> bool {
 fn is_special(host: &HostPattern) -> bool {
     match host {
         HostPattern::Name(name) => name == "localhost" || name.ends_with(".localhost"),
-        HostPattern::Below(_) => false,
+        HostPattern::Any | HostPattern::Below(_) => false,
         HostPattern::Address(IpAddr::V4(address)) => {
             address.is_loopback() || address.is_private() || address.is_link_local()
         }
@@ -254,7 +259,7 @@ fn sockets(what: &str) -> Told {
         SocketProtocol::Udp => "UDP",
     };
     let place = format!("{}:{} over {protocol}", rule.host, rule.ports);
-    let wide = matches!(rule.host, HostPattern::Below(_)) || is_many(&rule.ports);
+    let wide = matches!(rule.host, HostPattern::Below(_) | HostPattern::Any) || is_many(&rule.ports);
     let (words, weight, risk) = if rule.listen {
         (
             format!("accept connections at {place}"),
@@ -321,6 +326,11 @@ fn credential(what: &str) -> Told {
         (
             Weight::High,
             "whoever is on the way can read the credential",
+        )
+    } else if asked.rule.host == HostPattern::Any {
+        (
+            Weight::High,
+            "whatever host it names gets the credential",
         )
     } else if matches!(asked.rule.host, HostPattern::Below(_)) {
         (

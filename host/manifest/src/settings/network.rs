@@ -103,10 +103,10 @@ pub struct OriginRate {
     pub per: Duration,
 }
 
-/// After so many failures in a row an origin is left alone for a pause.
+/// After so many failures within a minute an origin is left alone for a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OriginBreaker {
-    /// How many failures in a row.
+    /// How many failures within a minute.
     pub failures: u32,
     /// How long nothing is sent.
     pub pause: Duration,
@@ -186,7 +186,7 @@ struct RawRate {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct RawBreaker {
-    /// After how many failures in a row.
+    /// After how many failures within a minute.
     failures: u32,
     /// For how long.
     pause: HumanDuration,

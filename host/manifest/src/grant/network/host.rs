@@ -15,6 +15,8 @@ const LABEL_BYTES_MAX: usize = 63;
 /// Which hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
+    /// Every host: all names, and all addresses that are public or granted as ranges.
+    Any,
     /// This name, in lower case, non-ASCII labels as `xn--…`.
     Name(String),
     /// Every name below this one.
@@ -27,6 +29,7 @@ impl HostPattern {
     /// Whether it has every host of `other`: `*.x` has `a.x` and `*.a.x`, but not `x`.
     pub fn covers(&self, other: &HostPattern) -> bool {
         match (self, other) {
+            (HostPattern::Any, _) => true,
             (HostPattern::Name(name), HostPattern::Name(other)) => name == other,
             (HostPattern::Address(address), HostPattern::Address(other)) => address == other,
             (HostPattern::Below(name), HostPattern::Name(other)) => is_below(other, name),
@@ -95,13 +98,16 @@ impl FromStr for HostPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(HostPattern::Any);
+        }
         let (below, name) = match text.strip_prefix("*.") {
             Some(name) => (true, name),
             None => (false, text),
         };
         if name.contains('*') {
             return Err(
-                "`*` may only stand for the front of a host's name, as in *.example.com".into(),
+                "`*` may only stand for the front of a host's name, as in *.example.com, or alone, for every host".into(),
             );
         }
         // The URL standard's own reading: 127.1 and 0x7f.1 are addresses, capitals are folded.
@@ -128,6 +134,7 @@ impl FromStr for HostPattern {
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            HostPattern::Any => f.write_str("*"),
             HostPattern::Name(name) => f.write_str(name),
             HostPattern::Below(name) => write!(f, "*.{name}"),
             HostPattern::Address(IpAddr::V6(address)) => write!(f, "[{address}]"),

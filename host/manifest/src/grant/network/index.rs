@@ -12,6 +12,8 @@ pub(super) struct HostIndex<T> {
     exact: HashMap<String, T>,
     /// Under the name that they are below.
     below: HashMap<String, T>,
+    /// Under every host.
+    any: Option<T>,
 }
 
 impl<T> Default for HostIndex<T> {
@@ -19,6 +21,7 @@ impl<T> Default for HostIndex<T> {
         HostIndex {
             exact: HashMap::new(),
             below: HashMap::new(),
+            any: None,
         }
     }
 }
@@ -27,21 +30,23 @@ impl<T: Default> HostIndex<T> {
     /// What stands under this very pattern.
     pub(super) fn entry(&mut self, host: &HostPattern) -> &mut T {
         match host {
+            HostPattern::Any => self.any.get_or_insert_default(),
             HostPattern::Below(name) => self.below.entry(name.clone()).or_default(),
             _ => self.exact.entry(host.to_string()).or_default(),
         }
     }
 
     /// What stands under the patterns that cover this one: at most one for each of its labels,
-    /// and one more.
+    /// and two more.
     pub(super) fn covering(&self, host: &HostPattern) -> impl Iterator<Item = &T> {
         let (exact, below) = match host {
             HostPattern::Name(name) => (self.exact.get(name), parents(name)),
             HostPattern::Below(name) => (self.below.get(name), parents(name)),
             HostPattern::Address(_) => (self.exact.get(&host.to_string()), parents("")),
+            HostPattern::Any => (None, parents("")),
         };
         let below = below.filter_map(|name| self.below.get(name));
-        exact.into_iter().chain(below)
+        exact.into_iter().chain(below).chain(&self.any)
     }
 }
 
@@ -71,7 +76,7 @@ impl<'a> Overlaps<'a> {
         let mut wider = self.by_host.covering(&rule.host).flatten();
         wider.any(|other| other.overlaps(rule))
             // Narrower hosts are found one by one, which only a wide rule has to do.
-            || matches!(rule.host, HostPattern::Below(_))
+            || matches!(rule.host, HostPattern::Below(_) | HostPattern::Any)
                 && self.all.iter().any(|other| other.overlaps(rule))
     }
 }

@@ -85,6 +85,7 @@ fn any_rule() -> impl Strategy<Value = String> {
     ];
     let host = prop_oneof![
         4 => "(\\*\\.)?([ab]\\.){0,2}x\\.y",
+        1 => Just("*".to_owned()),
         1 => Just("10.0.0.1".to_owned()),
         1 => Just("[::1]".to_owned()),
     ];

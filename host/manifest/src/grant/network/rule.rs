@@ -19,7 +19,8 @@ const METHOD_BYTES_MAX: usize = 32;
 /// `"GET,POST https://api.github.com/repos/**"`.
 ///
 /// Methods are a comma-separated list, or `*` for all. The host is a name, a name behind
-/// `*.` (any name below it, not itself) or an address; the port is the scheme's unless it
+/// `*.` (any name below it, not itself), an address, or `*` for every host (special addresses
+/// need a range of their own all the same); the port is the scheme's unless it
 /// stands there (`:8443`, or `:*` for all). In the path `*` stands for any characters within
 /// one segment and `**`, as a whole segment, for any number of segments; a pattern without
 /// a path is refused: write `/**` for every path. Query strings are not matched.

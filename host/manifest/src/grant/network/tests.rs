@@ -152,6 +152,9 @@ fn methods_are_sent_in_capitals_or_not_at_all() {
 #[test]
 fn rules_cover() {
     let shown: String = [
+        ("GET https://*/**", "GET https://*.x.example/a"),
+        ("GET https://*/**", "GET https://[::1]/a"),
+        ("GET https://*.x.example/**", "GET https://*/a"),
         ("GET https://*.x.example/**", "GET https://a.x.example/**"),
         ("GET https://*.x.example/**", "GET https://*.a.x.example/b"),
         ("GET https://*.x.example/**", "GET https://x.example/**"),
@@ -205,6 +208,9 @@ fn rules_cover() {
     })
     .collect();
     expect![[r#"
+        GET https://*/** covers GET https://*.x.example/a
+        GET https://*/** covers GET https://[::1]/a
+        GET https://*.x.example/** does not cover GET https://*/a
         GET https://*.x.example/** covers GET https://a.x.example/**
         GET https://*.x.example/** covers GET https://*.a.x.example/b
         GET https://*.x.example/** does not cover GET https://x.example/**
