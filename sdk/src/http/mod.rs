@@ -56,6 +56,10 @@ use url::Url;
 type Headers = Vec<(String, Vec<u8>)>;
 
 /// One request as it goes out.
+#[cfg_attr(
+    not(target_family = "wasm"),
+    expect(dead_code, reason = "a native build sends none")
+)]
 struct Exchange<'a> {
     method: &'a Method,
     url: &'a Url,
