@@ -7,7 +7,7 @@
 mod body;
 pub(crate) mod http;
 mod lookup;
-mod memory;
+mod mended;
 pub(crate) mod sockets;
 mod streams;
 
@@ -43,7 +43,7 @@ impl Host for Guest {
 /// Replaces, in a linker with all of WASI, what a guest reaches the network with.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
-    memory::add_to_linker(linker)?;
+    mended::add_to_linker(linker)?;
     sockets::add_to_linker(linker)?;
     streams::add_to_linker(linker)?;
     lookup::add_to_linker(linker)?;

@@ -1,6 +1,7 @@
 //! The bytes of sockets, in both directions, counted towards the budget of the call.
 
 use std::mem;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use wasmtime::StoreContextMut;
@@ -17,7 +18,7 @@ use wasmtime_wasi::p2::{
 };
 use wasmtime_wasi::sockets::WasiSocketsView as _;
 
-use super::sockets::{Sockets, TCP, UDP, told};
+use super::sockets::{SocketUse, Sockets, TCP, UDP, told};
 use crate::error::Failure;
 use crate::guest::Guest;
 
@@ -192,16 +193,32 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
             },))
         },
     )?;
-    udp.func_wrap(
+    udp.func_wrap_async(
         "[method]outgoing-datagram-stream.send",
         |mut store: StoreContextMut<'_, Guest>,
          (stream, datagrams): (Resource<OutgoingDatagramStream>, Vec<OutgoingDatagram>)| {
-            let guest = store.data_mut();
-            let bytes: usize = datagrams.iter().map(|datagram| datagram.data.len()).sum();
-            if let Err(failure) = guest.sockets.source.sent(bytes as u64) {
-                return Ok((Err(guest.sockets.refused(failure, Code::AccessDenied)),));
-            }
-            Ok((told(guest.sockets().send(stream, datagrams))?,))
+            Box::new(async move {
+                let guest = store.data_mut();
+                let sockets = guest.sockets.clone();
+                if let Err(failure) = may_send(&sockets, &datagrams).await {
+                    return Ok((Err(sockets.refused(failure, Code::AccessDenied)),));
+                }
+                Ok((told(guest.sockets().send(stream, datagrams))?,))
+            })
         },
     )
+}
+
+/// Whether datagrams may go out, and counts them. wasmtime asks about their addresses once
+/// more, but where the answer takes time it tells a refusal with the next datagram only, and
+/// who waits for a reply has none.
+async fn may_send(sockets: &Sockets, datagrams: &[OutgoingDatagram]) -> Result<(), Failure> {
+    for datagram in datagrams {
+        if let Some(address) = datagram.remote_address {
+            let address = SocketAddr::from(address);
+            sockets.source.permits(SocketUse::UdpSend, address).await?;
+        }
+    }
+    let bytes: usize = datagrams.iter().map(|datagram| datagram.data.len()).sum();
+    sockets.source.sent(bytes as u64)
 }
