@@ -21,6 +21,7 @@ pub mod tools {
             "../wit/lifecycle",
             "../wit/ui",
             "../wit/secrets",
+            "../wit/network",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

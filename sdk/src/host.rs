@@ -5,12 +5,13 @@
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
+    network::failures,
     secrets::{inject, reveal, store},
     ui::progress,
 };
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, inject, progress, reveal, store};
+pub(crate) use native::{config, context, inject, no_host, progress, reveal, store};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -48,7 +49,7 @@ mod native {
 
     use crate::error::{Code, Failure};
 
-    fn no_host(what: &str) -> Failure {
+    pub(crate) fn no_host(what: &str) -> Failure {
         Failure {
             code: Code::PermissionDenied,
             reason: "no-host".to_owned(),

@@ -17,6 +17,7 @@ pub mod context;
 mod error;
 mod guest;
 mod host;
+pub mod http;
 pub mod progress;
 mod schema;
 pub mod secrets;

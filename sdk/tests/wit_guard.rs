@@ -19,13 +19,14 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "types",
     "tools",
     "host",
     "lifecycle",
     "ui",
     "secrets",
+    "network",
     "plugin",
 ];
 

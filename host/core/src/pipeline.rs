@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portreeve_runtime::{
-    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Step,
-    Target, Template,
+    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, NoHttp, NoSockets, Outcome,
+    ProgressReport, Step, Target, Template,
 };
 use serde_json::{Map, Value};
 
@@ -155,6 +155,8 @@ impl Host {
                 listener: request.progress.clone(),
             }),
             secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
+            http: Arc::new(NoHttp),
+            sockets: Arc::new(NoSockets),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),

@@ -534,10 +534,7 @@ fn rules_are_checked() {
             7 | allow = 'GET https://a*.example.com/**'
               |         ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
     );
-    network(
-        "GET https://*/**",
-        expect!["github-issues 1.4.0"],
-    );
+    network("GET https://*/**", expect!["github-issues 1.4.0"]);
     network(
         "GET https://example.com:0/**",
         expect![[r#"

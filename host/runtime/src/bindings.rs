@@ -12,6 +12,7 @@ wasmtime::component::bindgen!({
         "../../wit/lifecycle",
         "../../wit/ui",
         "../../wit/secrets",
+        "../../wit/network",
     ],
     inline: "
         package portreeve:host-side;
@@ -22,6 +23,7 @@ wasmtime::component::bindgen!({
             import portreeve:secrets/store@0.1.0;
             import portreeve:secrets/inject@0.1.0;
             import portreeve:secrets/reveal@0.1.0;
+            import portreeve:network/failures@0.1.0;
             export portreeve:tools/provider@0.1.0;
             export portreeve:lifecycle/lifecycle@0.1.0;
         }

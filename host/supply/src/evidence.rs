@@ -60,6 +60,8 @@ pub const FREE: &[&str] = &[
     "portreeve:host/config",
     // A handle is of no use without one of the two that belong to a capability.
     "portreeve:secrets/store",
+    // It only says what the grant of the network did not allow.
+    "portreeve:network/failures",
 ];
 
 /// The interfaces of a capability: the one place that says so.

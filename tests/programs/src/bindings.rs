@@ -19,6 +19,7 @@ pub mod provider {
             "../../wit/lifecycle",
             "../../wit/ui",
             "../../wit/secrets",
+            "../../wit/network",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

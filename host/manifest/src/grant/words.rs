@@ -259,7 +259,8 @@ fn sockets(what: &str) -> Told {
         SocketProtocol::Udp => "UDP",
     };
     let place = format!("{}:{} over {protocol}", rule.host, rule.ports);
-    let wide = matches!(rule.host, HostPattern::Below(_) | HostPattern::Any) || is_many(&rule.ports);
+    let wide =
+        matches!(rule.host, HostPattern::Below(_) | HostPattern::Any) || is_many(&rule.ports);
     let (words, weight, risk) = if rule.listen {
         (
             format!("accept connections at {place}"),
@@ -328,10 +329,7 @@ fn credential(what: &str) -> Told {
             "whoever is on the way can read the credential",
         )
     } else if asked.rule.host == HostPattern::Any {
-        (
-            Weight::High,
-            "whatever host it names gets the credential",
-        )
+        (Weight::High, "whatever host it names gets the credential")
     } else if matches!(asked.rule.host, HostPattern::Below(_)) {
         (
             Weight::High,

@@ -13,6 +13,7 @@ wit_bindgen::generate!({
         "../../../wit/lifecycle",
         "../../../wit/ui",
         "../../../wit/secrets",
+        "../../../wit/network",
         "../../../wit/plugin",
     ],
     world: "portreeve:plugin/lifecycle-plugin",
