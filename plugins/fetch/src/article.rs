@@ -5,8 +5,8 @@
 //! text is searched for: in the elements made for it, or else by going down from the body to
 //! where nearly all of its paragraphs lie.
 
-use crate::clean;
 use crate::tree::{Node, Tree};
+use portreeve_sdk::text;
 
 /// The longest title and byline, in bytes.
 const LINE_BYTES_MAX: usize = 300;
@@ -323,7 +323,7 @@ impl<'a> Head<'a> {
     fn read(tree: &'a Tree, dropped: &[bool]) -> Head<'a> {
         let seen = |node: Node<'_>| dropped.get(node.id()).copied().unwrap_or(true);
         let line =
-            |text: &str| Some(clean::line(text, LINE_BYTES_MAX)).filter(|line| !line.is_empty());
+            |text: &str| Some(text::line(text, LINE_BYTES_MAX)).filter(|line| !line.is_empty());
         let mut head = Head::default();
         let mut og_title = None;
         let mut heading = None;

@@ -11,7 +11,6 @@
 
 mod article;
 mod charset;
-mod clean;
 mod json;
 mod markdown;
 mod page;
@@ -21,7 +20,7 @@ mod tree;
 use std::time::Duration;
 
 use portreeve_sdk::http::{Method, Request};
-use portreeve_sdk::{Error, Json, Outcome, plugin, tool};
+use portreeve_sdk::{Error, Json, Outcome, plugin, text, tool};
 use schemars::JsonSchema;
 use serde::Serialize;
 use url::Url;
@@ -160,7 +159,7 @@ fn address(url: &str) -> Result<Url, Error> {
 
 /// What of the headers is told, each as one short line.
 fn head_of<'a>(status: u16, header: impl Fn(&str) -> Option<&'a str>) -> Head {
-    let line = |name: &str| header(name).map(|value| clean::line(value, 2_000));
+    let line = |name: &str| header(name).map(|value| text::line(value, 2_000));
     Head {
         status,
         location: line("location"),

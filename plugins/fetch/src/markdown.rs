@@ -7,6 +7,7 @@
 mod inline;
 mod table;
 
+use portreeve_sdk::text;
 use url::Url;
 
 use crate::article::Article;
@@ -192,7 +193,7 @@ impl<'a> Writer<'a> {
     fn code_block(&mut self, node: Node<'a>) {
         self.end_paragraph();
         let text = node.all_text(|node| self.article.skips(node));
-        let text = crate::clean::text(&text);
+        let text = text::lines(&text);
         let text = text.trim_matches('\n');
         if text.trim().is_empty() {
             return;

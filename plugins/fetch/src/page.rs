@@ -1,11 +1,11 @@
 //! From what a server answers to what is read.
 
-use portreeve_sdk::Error;
+use portreeve_sdk::{Error, text};
 use url::Url;
 
 use crate::article::Article;
 use crate::tree::Tree;
-use crate::{charset, clean, json, markdown};
+use crate::{charset, json, markdown};
 
 /// What a server answered.
 pub(crate) struct Served<'a> {
@@ -62,7 +62,7 @@ pub(crate) fn read(served: &Served<'_>, how: Reading, bytes_max: usize) -> Resul
             served,
             &format!(
                 "is compressed ({}), though that was not asked for",
-                clean::line(encoding, 40)
+                text::line(encoding, 40)
             ),
         ));
     }
@@ -79,7 +79,7 @@ pub(crate) fn read(served: &Served<'_>, how: Reading, bytes_max: usize) -> Resul
         None => {
             let what = match media_type.as_str() {
                 "" => "of no stated type, and looks like no text",
-                named => &format!("of the type {}", clean::line(named, 100)),
+                named => &format!("of the type {}", text::line(named, 100)),
             };
             return Err(unreadable(
                 served,
@@ -109,7 +109,7 @@ pub(crate) fn read(served: &Served<'_>, how: Reading, bytes_max: usize) -> Resul
         },
         _ => (text, true),
     };
-    let mut text = clean::text(&text);
+    let mut text = text::lines(&text);
     let complete = complete && text.len() <= bytes_max;
     text.truncate(text.floor_char_boundary(bytes_max));
     Ok(Page {

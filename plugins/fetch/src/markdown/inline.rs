@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use url::Url;
 
-use crate::clean;
+use portreeve_sdk::text;
 
 /// The longest address of a link that is kept, in bytes; with a longer one only its text is.
 const TARGET_BYTES_MAX: usize = 2_000;
@@ -49,7 +49,7 @@ impl Inline {
     pub(super) fn text(&mut self, text: &str) {
         let mut rest = text
             .chars()
-            .filter(|&c| c.is_whitespace() || clean::is_shown(c))
+            .filter(|&c| c.is_whitespace() || text::is_shown(c))
             .peekable();
         while let Some(c) = rest.next() {
             if c.is_whitespace() {
@@ -82,7 +82,7 @@ impl Inline {
 
     /// Adds code within the line.
     pub(super) fn code(&mut self, text: &str) {
-        let text = clean::line(text, usize::MAX);
+        let text = text::line(text, usize::MAX);
         if text.is_empty() {
             return;
         }
@@ -97,7 +97,7 @@ impl Inline {
 
     /// Names an image.
     pub(super) fn image(&mut self, description: &str) {
-        let description = clean::line(description, IMAGE_BYTES_MAX);
+        let description = text::line(description, IMAGE_BYTES_MAX);
         if !description.is_empty() {
             self.plain("(image: ");
             self.text(&description);

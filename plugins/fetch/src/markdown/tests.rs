@@ -2,8 +2,8 @@ use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
 use super::*;
-use crate::clean;
 use crate::tree::Tree;
+use portreeve_sdk::text;
 
 const BYTES_MAX: usize = 1 << 20;
 
@@ -308,7 +308,7 @@ proptest! {
     ) {
         let (text, complete) = markdown_within(&html, links, bytes_max);
         prop_assert!(text.len() <= bytes_max);
-        prop_assert!(text.chars().all(clean::is_shown));
+        prop_assert!(text.chars().all(text::is_shown));
         let (all, _) = markdown_within(&html, links, BYTES_MAX);
         prop_assert!(all.starts_with(&text));
         prop_assert_eq!(complete, all == text);
@@ -317,6 +317,6 @@ proptest! {
     #[test]
     fn any_text_is_read(html in any::<String>()) {
         let text = markdown(&html);
-        prop_assert!(text.chars().all(clean::is_shown));
+        prop_assert!(text.chars().all(text::is_shown));
     }
 }

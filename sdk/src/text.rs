@@ -1,4 +1,14 @@
-//! What a page can say that nobody sees: taken out, so that a reader and a model read the same.
+//! Texts from strangers, as a plugin hands them on: a page, an issue, a mail. What nobody would
+//! see in them is taken out, so that a person and a model read the same.
+//!
+//! It makes no text trustworthy: say in the tool's description that it is data, not instructions.
+//!
+//! ```
+//! use portreeve_sdk::text;
+//!
+//! assert_eq!(text::lines("ig\u{200b}nore\r\nthis\u{7}"), "ignore\nthis");
+//! assert_eq!(text::line("A  title\n in two lines", 10), "A title in…");
+//! ```
 
 /// Whether a character is kept as it is.
 ///
@@ -7,7 +17,8 @@
 /// are hidden from a reader or split for a filter; tags and variation selectors beyond the first
 /// 16, which carry whole texts unseen. The joiners U+200C and U+200D stay: scripts and emoji
 /// need them.
-pub(crate) fn is_shown(c: char) -> bool {
+#[must_use]
+pub fn is_shown(c: char) -> bool {
     match c {
         '\t' | '\n' => true,
         '\u{ad}'
@@ -35,7 +46,8 @@ pub(crate) fn is_shown(c: char) -> bool {
 }
 
 /// A text of several lines without what isn't shown; all line ends become `\n`.
-pub(crate) fn text(text: &str) -> String {
+#[must_use]
+pub fn lines(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -53,8 +65,10 @@ pub(crate) fn text(text: &str) -> String {
     clean
 }
 
-/// A text of one line: without what isn't shown, white space folded, at most `bytes_max` long.
-pub(crate) fn line(text: &str, bytes_max: usize) -> String {
+/// A text of one line: without what isn't shown, white space folded, at most `bytes_max` long;
+/// where it is cut, `…` follows.
+#[must_use]
+pub fn line(text: &str, bytes_max: usize) -> String {
     let mut clean = String::new();
     for word in text.split_whitespace() {
         let start = clean.len();
@@ -93,7 +107,7 @@ mod tests {
                 "نمی\u{200c}خواهم 👩\u{200d}🚀\u{fe0f}",
             ),
         ] {
-            assert_eq!(text(before), after);
+            assert_eq!(lines(before), after);
         }
     }
 
@@ -107,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_unseen_comes_through(input in any::<String>(), bytes_max in 0usize..50) {
-            prop_assert!(text(&input).chars().all(is_shown));
+            prop_assert!(lines(&input).chars().all(is_shown));
             let line = line(&input, bytes_max);
             prop_assert!(line.chars().all(|c| is_shown(c) && c != '\n' && c != '\t'));
             prop_assert!(line.len() <= bytes_max + '…'.len_utf8());
