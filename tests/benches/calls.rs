@@ -19,8 +19,8 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    CallContext, Config as PluginConfig, Failure, NoSecrets, OutputSink, ProgressReport,
-    ProgressSink, Runtime, Stream, Target, Template,
+    CallContext, Config as PluginConfig, Failure, NoHttp, NoSecrets, NoSockets, OutputSink,
+    ProgressReport, ProgressSink, Runtime, Stream, Target, Template,
 };
 use portreeve_supply::Digest;
 use serde_json::{Map, Value, json};
@@ -195,6 +195,8 @@ async fn through_runtime(
         config: PluginConfig::default(),
         progress: quiet.clone(),
         secrets: Arc::new(NoSecrets),
+        http: Arc::new(NoHttp),
+        sockets: Arc::new(NoSockets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),
     };

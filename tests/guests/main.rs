@@ -17,6 +17,7 @@ mod bare;
 mod cache;
 mod isolation;
 mod limits;
+mod network;
 mod refused;
 mod secrets;
 mod support;

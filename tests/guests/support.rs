@@ -8,9 +8,10 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
-    CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure, Finished, LimitHit,
-    Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig,
-    SecretSource, SecretSummary, Stream, Target, Template,
+    CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure, Finished,
+    HttpSource, LimitHit, NoHttp, NoSockets, Origin, Outcome, OutputSink, ProgressReport,
+    ProgressSink, Runtime, RuntimeConfig, SecretSource, SecretSummary, SocketSource, Stream,
+    Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -148,6 +149,10 @@ pub(crate) struct Recorder {
     pub(crate) shared: Arc<Recorded>,
     pub(crate) config: Config,
     pub(crate) cancel: CancellationToken,
+    /// Where requests go; without it nothing is granted.
+    pub(crate) http: Option<Arc<dyn HttpSource>>,
+    /// Who decides about sockets; without it nothing is granted.
+    pub(crate) sockets: Option<Arc<dyn SocketSource>>,
 }
 
 #[derive(Default)]
@@ -188,6 +193,8 @@ impl Recorder {
             config: self.config.clone(),
             progress: self.shared.clone(),
             secrets: self.shared.clone(),
+            http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
+            sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),
             output: self.shared.clone(),
             cancel: self.cancel.clone(),
         }

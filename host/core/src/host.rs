@@ -12,8 +12,8 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{
-    CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Runtime,
-    RuntimeConfig, Step, Target, Template, within_arguments,
+    CallContext, CallError, ErrorCode, Failure, Finished, NoHttp, NoSockets, Outcome,
+    ProgressReport, Runtime, RuntimeConfig, Step, Target, Template, within_arguments,
 };
 use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, OnHead, wall_clock};
 use portreeve_state::usage::{UsageConfig, UsageMeter};
@@ -491,6 +491,8 @@ impl Host {
                 listener: request.progress.clone(),
             }),
             secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
+            http: Arc::new(NoHttp),
+            sockets: Arc::new(NoSockets),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),

@@ -11,9 +11,12 @@ use wasmtime::{CallHook, Engine, Store, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::bindings::portreeve::network::failures;
 use crate::bindings::portreeve::{host, secrets, ui};
 use crate::capability::config::Config;
-use crate::capability::network::{Closed, HEADER_BYTES_MAX};
+use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
+use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
+use crate::capability::network::{self, LastFailure};
 use crate::capability::progress::{NoProgress, ProgressSink};
 use crate::capability::secrets::{NoSecrets, SecretSource};
 use crate::error::LimitHit;
@@ -45,6 +48,10 @@ pub struct CallContext {
     pub progress: Arc<dyn ProgressSink>,
     /// Gives the guest its secrets.
     pub secrets: Arc<dyn SecretSource>,
+    /// Sends the guest's requests.
+    pub http: Arc<dyn HttpSource>,
+    /// Decides about the guest's sockets.
+    pub sockets: Arc<dyn SocketSource>,
     /// Takes what the guest writes to stdout and stderr.
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
@@ -60,6 +67,8 @@ impl CallContext {
             config: Config::default(),
             progress: Arc::new(NoProgress),
             secrets: Arc::new(NoSecrets),
+            http: Arc::new(NoHttp),
+            sockets: Arc::new(NoSockets),
             output,
             cancel: CancellationToken::new(),
         }
@@ -70,7 +79,10 @@ impl CallContext {
 pub(crate) struct Guest {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    http_hooks: Closed,
+    http_hooks: Http,
+    pub(crate) sockets: Sockets,
+    pub(crate) rooms: Rooms,
+    pub(crate) last_failure: Arc<LastFailure>,
     table: ResourceTable,
     pub(crate) limiter: Limiter,
     pub(crate) context: CallContext,
@@ -127,6 +139,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     secrets::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::inject::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    failures::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    network::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -139,18 +153,23 @@ pub(crate) fn store(
     deadline: Instant,
 ) -> wasmtime::Result<Store<Guest>> {
     let output = Output::new(context.output.clone(), limits.output.as_usize());
-    // Environment, arguments, stdin and directories stay empty; sockets and name look-ups
-    // are off by default and said so once more.
+    let last_failure = Arc::new(LastFailure::default());
+    let sockets = Sockets::new(context.sockets.clone(), last_failure.clone());
+    let checked = sockets.clone();
+    // Environment, arguments, stdin and directories stay empty. Whether there are sockets is
+    // asked when one is made; wasmtime's own look-ups are replaced, and off besides.
     let mut wasi = WasiCtx::builder();
     wasi.stdout(output.stream(Stream::Stdout))
         .stderr(output.stream(Stream::Stderr))
         .max_random_size(RANDOM_BYTES_MAX)
-        .allow_tcp(false)
-        .allow_udp(false)
+        .allow_tcp(true)
+        .allow_udp(true)
+        .socket_addr_check(move |address, used| checked.checking(address, used))
         .allow_ip_name_lookup(false)
         .allow_blocking_current_thread(false);
     let mut http = WasiHttpCtx::new();
-    http.set_field_size_limit(HEADER_BYTES_MAX);
+    http.set_field_size_limit(REQUEST_HEADER_BYTES_MAX);
+    let http_hooks = Http::new(context.http.clone(), last_failure.clone(), deadline);
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
     let mut store = Store::new(
@@ -158,7 +177,10 @@ pub(crate) fn store(
         Guest {
             wasi: wasi.build(),
             http,
-            http_hooks: Closed,
+            http_hooks,
+            sockets,
+            rooms: Rooms::default(),
+            last_failure,
             table,
             limiter: Limiter::new(limits),
             context,

@@ -29,6 +29,10 @@ pub mod values;
 pub use answer::{Content, Outcome};
 pub use cache::make_private_dir;
 pub use capability::config::Config;
+pub use capability::network::http::{
+    HttpBody, HttpError, HttpErrorKind, HttpSource, HttpTimeouts, NoHttp,
+};
+pub use capability::network::sockets::{NoSockets, SocketRoom, SocketSource, SocketUse};
 pub use capability::progress::{ProgressReport, ProgressSink};
 pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use compile::{CompileLimits, compiler_process};

@@ -5,7 +5,9 @@ use portreeve_manifest::limits::Limits;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
+use crate::capability::network::http::REQUEST_HEADER_BYTES_MAX;
 use crate::error::{CallError, ErrorCode, LimitHit};
 use crate::guest::{Guest, out_of_fuel};
 
@@ -30,6 +32,18 @@ pub(crate) fn explain(error: wasmtime::Error, store: &Store<Guest>, limits: &Lim
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref::<ResourceTableError>() {
         return CallError::limit(handles(limits));
+    }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) =
+        error.downcast_ref::<FieldMapError>()
+    {
+        return CallError::broken(
+            "plugin-headers",
+            format!(
+                "the plugin put more than {} KiB of headers on one request, which is more than \
+                 servers accept",
+                REQUEST_HEADER_BYTES_MAX / 1024
+            ),
+        );
     }
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
         return CallError::host(

@@ -24,6 +24,17 @@ impl Parameter for u64 {
     }
 }
 
+/// Any JSON value.
+impl Parameter for Value {
+    fn schema() -> Value {
+        json!({})
+    }
+
+    fn read(value: &Value) -> Option<Self> {
+        Some(value.clone())
+    }
+}
+
 impl Parameter for f64 {
     fn schema() -> Value {
         json!({"type": "number"})
