@@ -25,10 +25,31 @@ pub(crate) const DEPTH_MAX: usize = 128;
 /// One token more may add as many again, by reopening what is open.
 const NODES_MAX: usize = 200_000;
 
-/// Attributes of an element that are kept, and how long each may be, in bytes. A link's
-/// address is the longest of those that are read.
-const ATTRIBUTES_MAX: usize = 32;
+/// The attributes that are read; no others are kept.
+const ATTRIBUTES: &[&str] = &[
+    "alt",
+    "alttext",
+    "aria-hidden",
+    "class",
+    "colspan",
+    "content",
+    "datetime",
+    "hidden",
+    "href",
+    "id",
+    "itemprop",
+    "name",
+    "property",
+    "rel",
+    "role",
+    "start",
+    "style",
+];
+
+/// How long each may be, in bytes (a link's address is the longest), and how many a page may
+/// have; what is beyond is left out.
 const ATTRIBUTE_BYTES_MAX: usize = 4_096;
+const ATTRIBUTES_MAX: usize = 200_000;
 
 /// A parsed page.
 pub(crate) struct Tree {
@@ -61,6 +82,7 @@ impl Tree {
         let sink = Sink {
             nodes: RefCell::new(vec![Links::new(Data::None)]),
             depth: Cell::new(0),
+            attributes: Cell::new(0),
         };
         let options = TreeBuilderOpts {
             scripting_enabled: false,
@@ -285,9 +307,23 @@ struct Sink {
     /// How deep the node lies that was put last. Where a page only closes, it is too large
     /// until the next text.
     depth: Cell<usize>,
+    /// How many attributes are kept so far.
+    attributes: Cell<usize>,
 }
 
 impl Sink {
+    /// Leaves out the attributes that are not read, or are too many.
+    fn keep(&self, attributes: &mut Vec<Attribute>) {
+        attributes.retain(|attribute| {
+            let kept = self.attributes.get() < ATTRIBUTES_MAX
+                && attribute.value.len() <= ATTRIBUTE_BYTES_MAX
+                && ATTRIBUTES.contains(&&*attribute.name.local);
+            self.attributes.update(|count| count + usize::from(kept));
+            kept
+        });
+        attributes.shrink_to_fit();
+    }
+
     fn add(&self, data: Data) -> usize {
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(Links::new(data));
@@ -412,8 +448,7 @@ impl TreeSink for Sink {
         mut attributes: Vec<Attribute>,
         _flags: ElementFlags,
     ) -> Handle {
-        attributes.retain(|attribute| attribute.value.len() <= ATTRIBUTE_BYTES_MAX);
-        attributes.truncate(ATTRIBUTES_MAX);
+        self.keep(&mut attributes);
         let name = Rc::new(name);
         Handle {
             id: self.add(Data::Element(Rc::clone(&name), attributes)),
@@ -469,18 +504,13 @@ impl TreeSink for Sink {
         }
     }
 
-    fn add_attrs_if_missing(&self, target: &Handle, attributes: Vec<Attribute>) {
+    /// Only `<html>` and `<body>` come to it, whose further tags are rare.
+    fn add_attrs_if_missing(&self, target: &Handle, mut attributes: Vec<Attribute>) {
+        self.keep(&mut attributes);
         self.set(Some(target.id), |links| {
-            let Data::Element(_, known) = &mut links.data else {
-                return;
-            };
-            for attribute in attributes {
-                if known.len() < ATTRIBUTES_MAX
-                    && attribute.value.len() <= ATTRIBUTE_BYTES_MAX
-                    && known.iter().all(|known| known.name != attribute.name)
-                {
-                    known.push(attribute);
-                }
+            if let Data::Element(_, known) = &mut links.data {
+                attributes.retain(|new| known.iter().all(|known| known.name != new.name));
+                known.append(&mut attributes);
             }
         });
     }

@@ -20,6 +20,9 @@ const MARKS_MAX: usize = 8;
 #[derive(Default)]
 pub(super) struct Inline {
     out: String,
+    /// Where the line begins that is being written. Paragraphs may be as long as pages, so that
+    /// nobody may look for it at each character.
+    line: usize,
     gap: Gap,
     marks: Vec<Mark>,
 }
@@ -135,6 +138,7 @@ impl Inline {
             }
         }
         self.gap = Gap::None;
+        self.line = 0;
         std::mem::take(&mut self.out)
     }
 
@@ -149,7 +153,10 @@ impl Inline {
         match std::mem::take(&mut self.gap) {
             Gap::None => {}
             Gap::Space => self.out.push(' '),
-            Gap::Line => self.out.push_str("\\\n"),
+            Gap::Line => {
+                self.out.push_str("\\\n");
+                self.line = self.out.len();
+            }
         }
         for mark in self.marks.iter_mut().filter(|mark| !mark.written) {
             // A `!` before a link would make it an image.
@@ -164,7 +171,7 @@ impl Inline {
 
     /// Whether Markdown would read a character as a mark here.
     fn must_escape(&self, c: char, next: Option<char>) -> bool {
-        let line = self.out.rsplit('\n').next().unwrap_or_default();
+        let line = self.out.get(self.line..).unwrap_or_default();
         let before = line.chars().next_back();
         let ends = next.is_none_or(char::is_whitespace);
         let is_word = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
