@@ -21,6 +21,7 @@ pub mod http;
 pub mod progress;
 mod schema;
 pub mod secrets;
+pub mod text;
 mod tool;
 
 pub use answer::{Answer, Content, Json, Outcome};

@@ -18,6 +18,7 @@ mod cache;
 mod isolation;
 mod limits;
 mod network;
+mod plugins;
 mod refused;
 mod secrets;
 mod support;

@@ -12,6 +12,7 @@
 
 mod documents;
 mod layers;
+mod plugins;
 
 use std::path::{Path, PathBuf};
 

@@ -124,15 +124,12 @@ impl Host {
                 continue;
             };
             let now = facts.grants.load();
-            let written = entry.grants.to_json();
-            if now.written == written && now.line == entry.line {
+            if now.written == entry.grants.to_json() && now.line == entry.line {
                 continue;
             }
-            facts.grants.swap(Arc::new(InForce {
-                effective: manifest.effective(entry, &facts.manifest)?,
-                written,
-                line: entry.line,
-            }));
+            let effective = manifest.effective(entry, &facts.manifest)?;
+            let next = InForce::new(effective, entry, Some(&now), &self.network);
+            facts.grants.swap(Arc::new(next));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use portreeve_manifest::grant::SecretRef;
 use portreeve_manifest::id::Name;
 use portreeve_runtime::{ErrorCode, Failure, SecretSource, SecretSummary};
 use portreeve_state::audit::AuditKind;
-use portreeve_state::vault::{Vault, VaultError};
+use portreeve_state::vault::{SecretKind, SecretValue, Vault, VaultError};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -185,6 +185,55 @@ impl SecretSource for CallSecrets {
 }
 
 impl CallSecrets {
+    /// A secret that the host adds to requests under the plugin's own name, and which version of
+    /// it this is. On record, once in each call, before it is used.
+    pub(crate) async fn credential(
+        &self,
+        name: &Name,
+        secret: &Name,
+    ) -> Result<(i64, SecretValue), Failure> {
+        let info = self.vault.info(secret.as_str()).await;
+        let info = info.map_err(|error| self.unusable(name.as_str(), &error))?;
+        let value = self.vault.get(secret.as_str()).await;
+        let value = value.map_err(|error| self.unusable(name.as_str(), &error))?;
+        self.record(AuditKind::SecretUse, name, secret).await?;
+        self.used(secret).await;
+        Ok((info.version, value))
+    }
+
+    /// The secret that one of this call's placeholders stands for, as far as it still may be
+    /// used; none for what is no placeholder of its.
+    pub(crate) async fn behind_placeholder(
+        &self,
+        token: &str,
+    ) -> Result<Option<Zeroizing<String>>, Failure> {
+        let name = {
+            let placeholders = self.lock();
+            let found = placeholders.iter().find(|(_, known)| *known == token);
+            match found {
+                Some((name, _)) => name.clone(),
+                None => return Ok(None),
+            }
+        };
+        let granted = self.scope.granted();
+        let Some((name, secret)) = behind(&granted.effective.inject, name.as_str()) else {
+            return Err(self.scope.refuse(Feature::SecretsInject, name.as_str()));
+        };
+        let value = self.vault.get(secret.as_str()).await;
+        let value = value.map_err(|error| self.unusable(name.as_str(), &error))?;
+        self.used(secret).await;
+        match value.kind() {
+            SecretKind::ApiKey | SecretKind::Bearer => Ok(Some(value.to_text())),
+            kind => Err(Failure::new(
+                ErrorCode::Unsupported,
+                "kind",
+                format!(
+                    "the secret behind `{name}` is of kind {kind}, which no text stands in for; use it as the `credential` of a network request"
+                ),
+            )),
+        }
+    }
+
     /// Which grant would help with a name: the one that the plugin asks for.
     fn likely(&self, name: &str) -> Feature {
         let reveals = self.scope.plugin.manifest().is_some_and(|manifest| {

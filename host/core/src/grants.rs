@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use portreeve_egress::Client;
 use portreeve_manifest::grant::Effective;
+use portreeve_manifest::project::PluginEntry;
 use serde_json::{Map, Value};
+
+use crate::network::Network;
 
 /// The grants that are in force for one plugin.
 #[derive(Debug, Default)]
@@ -15,6 +19,41 @@ pub struct InForce {
     pub written: Map<String, Value>,
     /// The line of that entry, counted from 1; 0 where there is none.
     pub line: usize,
+    /// Its connections, which end with these grants; none where nothing of the network is
+    /// granted, or the gate can't be set up.
+    pub(crate) client: Option<Client>,
+}
+
+impl InForce {
+    /// What an entry of the operator's file grants, in place of what was in force before. Its
+    /// connections are those that there were where the same may be reached through the same
+    /// gate: others may lead to where nothing may go any more.
+    pub(crate) fn new(
+        effective: Effective,
+        entry: &PluginEntry,
+        before: Option<&InForce>,
+        network: &Network,
+    ) -> InForce {
+        let reaches_the_same = |before: &&InForce| {
+            before.effective.network == effective.network
+                && before.effective.addresses == effective.addresses
+                && before.effective.credentials == effective.credentials
+        };
+        let kept = before
+            .filter(reaches_the_same)
+            .and_then(|before| before.client.clone())
+            .filter(|client| network.is_of_gate(client));
+        let client = match kept {
+            None if !effective.network.is_empty() => network.client(),
+            kept => kept,
+        };
+        InForce {
+            effective,
+            written: entry.grants.to_json(),
+            line: entry.line,
+            client,
+        }
+    }
 }
 
 /// The grants of one installed plugin. A call keeps the cell, not what is in it: what is

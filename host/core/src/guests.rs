@@ -1,8 +1,8 @@
 //! The threads that guests run on, apart from those of the protocol: a guest that spins
 //! holds up other guests of its thread for a tick, and nobody else.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -12,11 +12,18 @@ use tokio_util::task::AbortOnDropHandle;
 /// the fewest. Waking such a thread and being woken by it costs several times what a short
 /// call does, and least of all here: one scheduler over all threads would wake a second one
 /// to look for more work, and one that waits for I/O as well would wait in `epoll` (both
-/// measured). Guests wait for time only; what does I/O for them runs elsewhere.
+/// measured). Guests wait for time only, and what does I/O for them runs elsewhere; but for
+/// sockets, which wasmtime opens where their guest runs: their calls have threads of their own.
 pub(crate) struct GuestThreads {
+    plain: Threads,
+    with_sockets: OnceLock<std::io::Result<Threads>>,
+    end: CancellationToken,
+    _until_dropped: DropGuard,
+}
+
+struct Threads {
     first: GuestThread,
     others: Vec<GuestThread>,
-    _until_dropped: DropGuard,
 }
 
 struct GuestThread {
@@ -28,19 +35,47 @@ struct GuestThread {
 impl GuestThreads {
     pub(crate) fn start() -> std::io::Result<GuestThreads> {
         let end = CancellationToken::new();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let others = (1..cores)
-            .map(|_| GuestThread::start(end.clone()))
-            .collect::<Result<_, _>>()?;
         Ok(GuestThreads {
-            first: GuestThread::start(end.clone())?,
-            others,
+            plain: Threads::start(&end, false)?,
+            with_sockets: OnceLock::new(),
+            end: end.clone(),
             _until_dropped: end.drop_guard(),
         })
     }
 
-    /// Runs `work` on one of the threads. Dropping the result stops it.
+    /// Runs `work` on one of the threads; on one that waits for sockets, where it uses any.
+    /// Dropping the result stops it.
+    ///
+    /// # Errors
+    /// When the system gives no threads for sockets.
     pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+        uses_sockets: bool,
+    ) -> Result<AbortOnDropHandle<T>, &std::io::Error> {
+        if !uses_sockets {
+            return Ok(self.plain.spawn(work));
+        }
+        let threads = self
+            .with_sockets
+            .get_or_init(|| Threads::start(&self.end, true));
+        Ok(threads.as_ref()?.spawn(work))
+    }
+}
+
+impl Threads {
+    fn start(end: &CancellationToken, io: bool) -> std::io::Result<Threads> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let others = (1..cores)
+            .map(|_| GuestThread::start(end.clone(), io))
+            .collect::<Result<_, _>>()?;
+        Ok(Threads {
+            first: GuestThread::start(end.clone(), io)?,
+            others,
+        })
+    }
+
+    fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> AbortOnDropHandle<T> {
@@ -61,8 +96,13 @@ impl GuestThreads {
 }
 
 impl GuestThread {
-    fn start(end: CancellationToken) -> std::io::Result<GuestThread> {
-        let runtime = Builder::new_current_thread().enable_time().build()?;
+    fn start(end: CancellationToken, io: bool) -> std::io::Result<GuestThread> {
+        let mut runtime = Builder::new_current_thread();
+        runtime.enable_time();
+        if io {
+            runtime.enable_io();
+        }
+        let runtime = runtime.build()?;
         let handle = runtime.handle().clone();
         std::thread::Builder::new()
             .name("portreeve-guest".to_owned())

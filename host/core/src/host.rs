@@ -25,6 +25,7 @@ use crate::alarm::{Alarm, Mailing};
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
+use crate::network::{Network, TokenKeeper};
 use crate::pipeline::CallIds;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::registry::Registry;
@@ -94,6 +95,7 @@ pub struct Host {
     pub(crate) audit: Arc<AuditLog>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
+    pub(crate) network: Arc<Network>,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
     heads: Arc<Mailing>,
@@ -132,6 +134,17 @@ impl Host {
         let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
         let (store, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
+        let vault = Arc::new(Vault::new(store.clone(), place, wall_clock));
+        let keeper = TokenKeeper {
+            vault: vault.clone(),
+            audit: audit.clone(),
+        };
+        let network = Network::open(
+            config.project.dir(),
+            &settings.network,
+            store.clone(),
+            keeper,
+        );
         let host = Host {
             workshop: Workshop {
                 runtime: Runtime::new(config.runtime)?,
@@ -144,7 +157,8 @@ impl Host {
             alerts,
             heads,
             started_ms: wall_clock(),
-            vault: Arc::new(Vault::new(store.clone(), place, wall_clock)),
+            vault,
+            network,
             store,
             audit,
             registry: ArcSwap::default(),
@@ -219,6 +233,7 @@ impl Host {
         self.admission.resize(&limits);
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
+        self.network.set(&manifest.settings.network);
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self.record_changes(manifest, &registry).await {
@@ -325,6 +340,7 @@ impl Host {
     /// Writes what is still to be written, for a process that is about to end.
     pub async fn close(&self) {
         self.workshop.log.flush().await;
+        self.network.keep().await;
         self.usage.close().await;
         self.audit.close().await;
         // After what they still had to tell.
@@ -340,6 +356,7 @@ impl Host {
             manifest,
             agreement,
             workshop: &self.workshop,
+            network: &self.network,
             before: &before,
         };
         installer.install().await

@@ -17,7 +17,8 @@ use portreeve_runtime::Config;
 use portreeve_supply::{IntakeLimits, Package, Tools, source};
 
 use crate::agreement::Agreement;
-use crate::grants::InForce;
+use crate::grants::{GrantCell, InForce};
+use crate::network::Network;
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::registry::{Offered, Registry};
 use crate::workshop::Workshop;
@@ -30,6 +31,7 @@ pub(crate) struct Installer<'a> {
     pub(crate) dir: &'a Path,
     pub(crate) manifest: &'a ProjectManifest,
     pub(crate) workshop: &'a Workshop,
+    pub(crate) network: &'a Network,
     /// What was agreed to.
     pub(crate) agreement: &'a Agreement,
     /// What was installed before: components are taken over from it.
@@ -132,6 +134,8 @@ impl Installer<'_> {
             .and_then(|plugin| plugin.facts.as_ref())
             .filter(|facts| facts.component.digest == package.digest)
             .map(|facts| facts.grants.clone());
+        let before = cell.as_deref().map(GrantCell::load);
+        let next = InForce::new(effective, entry, before.as_deref(), self.network);
         Ok(Read {
             plugin: Plugin {
                 alias: alias.to_owned(),
@@ -140,11 +144,7 @@ impl Installer<'_> {
                 facts: Some(Facts {
                     limits: entry.limits.clone(),
                     config: Config::new(config.clone()),
-                    next: Arc::new(InForce {
-                        effective,
-                        written: entry.grants.to_json(),
-                        line: entry.line,
-                    }),
+                    next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
                     manifest: Arc::new(package.manifest.clone()),
                     component,

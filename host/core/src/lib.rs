@@ -14,6 +14,7 @@ mod admission;
 mod agreement;
 mod alarm;
 mod call;
+mod call_network;
 mod call_secrets;
 pub mod control;
 mod control_socket;
@@ -23,6 +24,7 @@ mod hidden_lines;
 mod host;
 mod install;
 pub mod log;
+mod network;
 mod pipeline;
 mod plugin;
 mod project;
@@ -40,7 +42,9 @@ pub use admin::Edited;
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
+pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
+pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
 };

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use portreeve_runtime::{
-    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, NoHttp, NoSockets, Outcome,
-    ProgressReport, Step, Target, Template,
+    Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Outcome, ProgressReport, Step,
+    Target, Template,
 };
 use serde_json::{Map, Value};
 
 use crate::admission::Permit;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_network::{CallHttp, CallNetwork, CallSockets};
 use crate::call_secrets::CallSecrets;
 use crate::host::Host;
 use crate::log::CallOutput;
@@ -109,10 +110,11 @@ impl Host {
             request.caller.name.clone(),
             self.audit.clone(),
         ));
-        let context = self.context(facts, scope, request);
+        let uses_sockets = !scope.granted().effective.sockets.is_empty();
+        let context = self.context(facts, scope, request, uses_sockets).await?;
         // Boxed once rather than moved from hand to hand: it is large.
         let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
-        let mut finished = self.workshop.run(work).await;
+        let mut finished = self.workshop.run(work, uses_sockets).await;
         if let Err(error) = &mut finished.result
             && error.limit.is_some()
         {
@@ -145,8 +147,30 @@ impl Host {
     }
 
     /// What the guest knows of its call and reaches outside of itself.
-    fn context(&self, facts: &Facts, scope: &Arc<CallScope>, request: &CallRequest) -> CallContext {
-        CallContext {
+    async fn context(
+        &self,
+        facts: &Facts,
+        scope: &Arc<CallScope>,
+        request: &CallRequest,
+        uses_sockets: bool,
+    ) -> Result<CallContext, CallError> {
+        let secrets = Arc::new(CallSecrets::new(scope.clone(), self.vault.clone()));
+        let network = CallNetwork::new(
+            scope.clone(),
+            secrets.clone(),
+            self.network.clone(),
+            &facts.limits,
+        )
+        .await
+        .map_err(|error| CallError {
+            log: Some(error.to_string()),
+            ..CallError::host(
+                ErrorCode::Unavailable,
+                "state",
+                "this host can't read its state, and so not how much of the network this plugin has used today",
+            )
+        })?;
+        Ok(CallContext {
             call_id: scope.call_id.clone(),
             caller: request.caller.name.to_string(),
             config: facts.config.clone(),
@@ -154,16 +178,16 @@ impl Host {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
-            secrets: Arc::new(CallSecrets::new(scope.clone(), self.vault.clone())),
-            http: Arc::new(NoHttp),
-            sockets: Arc::new(NoSockets),
+            secrets,
+            sockets: Arc::new(CallSockets::new(network.clone(), uses_sockets)),
+            http: Arc::new(CallHttp(network)),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),
                 call: scope.call_id.clone(),
             }),
             cancel: request.cancel.clone(),
-        }
+        })
     }
 }
 

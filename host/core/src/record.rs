@@ -52,6 +52,9 @@ impl Host {
         if let Some(revealed) = scope.and_then(CallScope::revealed) {
             add("revealed", revealed);
         }
+        if let Some(network) = scope.and_then(CallScope::network_used) {
+            add("network", network);
+        }
         if let Some(tool) = &known {
             let used = CallUse {
                 now_ms: wall_clock(),

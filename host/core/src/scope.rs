@@ -2,8 +2,9 @@
 //! record of what was refused.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use portreeve_egress::Budget;
 use portreeve_manifest::feature::Feature;
 use portreeve_manifest::grant::refusal;
 use portreeve_manifest::id::Name;
@@ -28,6 +29,8 @@ pub(crate) struct CallScope {
     refused: Mutex<BTreeMap<Feature, u64>>,
     /// How often each secret was shown, by the plugin's own name and the vault's.
     revealed: Mutex<BTreeMap<(Name, Name), u64>>,
+    /// What it uses of the network.
+    network: OnceLock<Arc<Budget>>,
 }
 
 impl CallScope {
@@ -44,6 +47,7 @@ impl CallScope {
             audit,
             refused: Mutex::default(),
             revealed: Mutex::default(),
+            network: OnceLock::new(),
         })
     }
 
@@ -61,6 +65,14 @@ impl CallScope {
     /// Refuses a use: counts it, records the first of each capability in this call, and says
     /// what would allow it. A guest that tries again and again fills no log.
     pub(crate) fn refuse(&self, feature: Feature, item: &str) -> Failure {
+        let asked = self.facts().is_none_or(|facts| {
+            facts.manifest.origin == Origin::Inferred || facts.manifest.requests.has(feature)
+        });
+        self.refuse_as(feature, item, asked)
+    }
+
+    /// The same, where it is known whether the plugin's manifest asks for that use.
+    pub(crate) fn refuse_as(&self, feature: Feature, item: &str, asked: bool) -> Failure {
         let first = {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             let count = refused.entry(feature).or_default();
@@ -77,15 +89,12 @@ impl CallScope {
             }
         }
         let alias = &self.plugin.alias;
-        let (place, asked) = match self.facts() {
-            Some(facts) => (
-                format!(
-                    "{MANIFEST}:{}",
-                    facts.next.line.max(facts.grants.load().line)
-                ),
-                facts.manifest.origin == Origin::Inferred || facts.manifest.requests.has(feature),
+        let place = match self.facts() {
+            Some(facts) => format!(
+                "{MANIFEST}:{}",
+                facts.next.line.max(facts.grants.load().line)
             ),
-            None => (MANIFEST.to_owned(), true),
+            None => MANIFEST.to_owned(),
         };
         let told = refusal(feature, item, alias, &place, asked);
         Failure::new(ErrorCode::PermissionDenied, "not-granted", told)
@@ -132,6 +141,18 @@ impl CallScope {
             .iter()
             .map(|((name, secret), count)| json!({"name": name, "secret": secret, "times": count}));
         Some(Value::Array(counts.collect()))
+    }
+
+    /// Has what it uses of the network counted here.
+    pub(crate) fn spends(&self, budget: Arc<Budget>) {
+        // Once for each call.
+        let _ = self.network.set(budget);
+    }
+
+    /// What it used of the network; none where it used nothing.
+    pub(crate) fn network_used(&self) -> Option<Value> {
+        let (requests, sent, received) = self.network.get()?.used();
+        (requests > 0).then(|| json!({"requests": requests, "sent": sent, "received": received}))
     }
 
     /// How often each capability was refused; none where nothing was.

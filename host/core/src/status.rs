@@ -1,11 +1,13 @@
 //! How the project does: for `status`, from the owner or from what it has left.
 
+use portreeve_egress::care::CareStatus;
 use portreeve_state::audit::wall_clock;
 use portreeve_state::usage::{Alert, Usage, usage};
 use portreeve_state::{StateError, StateStore};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, HostError};
+use crate::network::NetworkUse;
 
 /// How the project does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,6 +43,10 @@ pub struct HostStatus {
     pub audit_failing: Option<String>,
     /// The alerts that stand.
     pub alerts: Vec<Alert>,
+    /// What plugins have used of the network today.
+    pub network: Vec<NetworkUse>,
+    /// How the origins are that `[network]` takes care of.
+    pub origins: Vec<CareStatus>,
 }
 
 impl Status {
@@ -90,6 +96,8 @@ impl Host {
                 waiting,
                 audit_failing: self.audit.healthy().err().map(|error| error.to_string()),
                 alerts: self.usage.standing(),
+                network: self.network.today(),
+                origins: self.network.origins(),
             }),
             ..Status::of(&*self.store, from_ms, &aliases).await?
         })

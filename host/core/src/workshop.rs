@@ -17,12 +17,22 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Runs a guest's work on the guests' threads. Dropping the future stops it.
+    /// Runs a guest's work on the guests' threads, which are others for one that may use
+    /// sockets. Dropping the future stops it.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = Finished<T>> + Send + 'static,
+        uses_sockets: bool,
     ) -> Finished<T> {
-        match self.guests.spawn(work).await {
+        let work = match self.guests.spawn(work, uses_sockets) {
+            Ok(work) => work,
+            Err(error) => {
+                return Finished::refused(CallError::internal(format!(
+                    "the threads of sockets can't start: {error}"
+                )));
+            }
+        };
+        match work.await {
             Ok(finished) => finished,
             Err(error) => Finished::refused(CallError::internal(format!(
                 "the task of a guest ended: {error}"
@@ -44,6 +54,6 @@ impl Workshop {
         });
         let (template, limits) = (template.clone(), limits.clone());
         let listing = async move { template.list_tools(&limits, output).await };
-        self.run(listing).await.result
+        self.run(listing, false).await.result
     }
 }

@@ -183,7 +183,7 @@ pub(crate) fn permit(address: IpAddr, granted: &[AddressRange]) -> Result<(), Ga
         format!("{address} leads to {within}, which")
     };
     Err(GateError::new(
-        GateErrorKind::AddressRefused,
+        GateErrorKind::AddressRefused { address: within },
         format!(
             "{shown} is {kind}: it is reached only if the plugin requests the address \"{within}\" and its operator grants it"
         ),

@@ -178,6 +178,10 @@ impl Client {
         cares.run(&target.origin(), request, sending, &tries).await
     }
 
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.0.gate
+    }
+
     /// The times that the operator has set.
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.0.gate.timeouts()

@@ -118,7 +118,7 @@ impl Connector {
             return checked(host, found, |address| {
                 address::refused_to_host(address, local).map_or(Ok(()), |why| {
                     Err(GateError::new(
-                        GateErrorKind::AddressRefused,
+                        GateErrorKind::AddressRefused { address },
                         format!("{host} is not spoken to: {address} {why}"),
                     ))
                 })

@@ -1,5 +1,6 @@
 //! Why something did not get through the gate.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Why a request, a connection or a look-up did not get through the gate: a kind for code,
@@ -18,7 +19,10 @@ pub enum GateErrorKind {
     /// No rule allows it.
     Refused,
     /// The address that it leads to may not be reached.
-    AddressRefused,
+    AddressRefused {
+        /// What would have to be granted.
+        address: IpAddr,
+    },
     /// No URL that can be sent.
     InvalidUrl,
     /// No request that can be sent: a header that is none, a length that is not the body's.
@@ -91,7 +95,8 @@ impl GateError {
         &self.kind
     }
 
-    pub(crate) fn setup(message: impl Into<String>) -> GateError {
+    /// That the way out can't be set up as it is configured.
+    pub fn setup(message: impl Into<String>) -> GateError {
         GateError::new(GateErrorKind::Setup, message)
     }
 

@@ -145,6 +145,11 @@ impl Gate {
         Client::new(self.clone())
     }
 
+    /// Whether a client is one of this gate's.
+    pub fn is_of(&self, client: &Client) -> bool {
+        Arc::ptr_eq(&self.0, &client.gate().0)
+    }
+
     /// The times that the operator has set; a call may have shorter ones.
     pub fn timeouts(&self) -> Timeouts {
         self.0.timeouts

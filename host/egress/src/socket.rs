@@ -8,7 +8,6 @@ use portreeve_manifest::grant::SocketProtocol;
 use url::Host;
 
 use crate::address;
-use crate::budget::Connection;
 use crate::connect::Reach;
 use crate::error::{GateError, GateErrorKind};
 use crate::gate::{CallPolicy, Gate};
@@ -25,25 +24,28 @@ pub enum SocketUse {
     TcpListen,
     /// Connecting.
     TcpConnect,
+    /// Taking a connection from a peer, which listening was allowed for.
+    TcpAccept,
     /// Binding to an address of this machine.
     UdpBind,
     /// Choosing a peer.
     UdpConnect,
     /// Sending a datagram.
     UdpSend,
+    /// Taking a datagram from a peer.
+    UdpReceive,
 }
 
 /// The sockets of one call: which names it may look up, which addresses it may use, and how
 /// much passes.
 ///
 /// A rule that names a host allows the addresses that this call was given for the name, and no
-/// others. Its connections count among those of the plugin until the call ends, as nobody tells
-/// when one of them is closed.
+/// others. Whoever opens a socket takes its place among the connections of the plugin: see
+/// [`Budget::try_connection`](crate::Budget::try_connection).
 pub struct SocketGate {
     gate: Gate,
     call: Arc<dyn CallPolicy>,
     known: Mutex<HashMap<IpAddr, Vec<Box<str>>>>,
-    open: Mutex<Vec<Connection>>,
 }
 
 impl std::fmt::Debug for SocketGate {
@@ -59,7 +61,6 @@ impl SocketGate {
             gate,
             call,
             known: Mutex::default(),
-            open: Mutex::default(),
         }
     }
 
@@ -130,10 +131,14 @@ impl SocketGate {
             ))
         };
         let protocol = match used {
-            SocketUse::TcpBind | SocketUse::TcpListen | SocketUse::TcpConnect => {
-                SocketProtocol::Tcp
-            }
-            SocketUse::UdpBind | SocketUse::UdpConnect | SocketUse::UdpSend => SocketProtocol::Udp,
+            SocketUse::TcpBind
+            | SocketUse::TcpListen
+            | SocketUse::TcpConnect
+            | SocketUse::TcpAccept => SocketProtocol::Tcp,
+            SocketUse::UdpBind
+            | SocketUse::UdpConnect
+            | SocketUse::UdpSend
+            | SocketUse::UdpReceive => SocketProtocol::Udp,
         };
         let word = match protocol {
             SocketProtocol::Tcp => "tcp",
@@ -148,7 +153,13 @@ impl SocketGate {
                 }
                 refused("listens on", word)
             }
-            SocketUse::TcpConnect | SocketUse::UdpConnect | SocketUse::UdpSend => {
+            // Whom it listens to is whoever comes.
+            SocketUse::TcpAccept | SocketUse::UdpReceive if policy.may_listen(protocol) => Ok(()),
+            SocketUse::TcpAccept => refused("takes connections from", word),
+            SocketUse::TcpConnect
+            | SocketUse::UdpConnect
+            | SocketUse::UdpSend
+            | SocketUse::UdpReceive => {
                 let allows = |host: &Host<&str>| policy.decide(protocol, host, port, false);
                 let known = || {
                     let known = lock(&self.known);
@@ -160,10 +171,7 @@ impl SocketGate {
                 }
                 address::permit(ip, &self.call.addresses())?;
                 if used == SocketUse::TcpConnect {
-                    let budget = self.call.budget();
-                    let place = budget.try_connection()?;
-                    budget.request()?;
-                    lock(&self.open).push(place);
+                    self.call.budget().request()?;
                 }
                 Ok(())
             }

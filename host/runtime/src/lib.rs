@@ -7,7 +7,8 @@
 //!
 //! **Architecture invariant:** this crate knows nothing of MCP, servers or configuration
 //! files. What a guest reaches outside of it goes through one small trait per need
-//! ([`ProgressSink`], [`OutputSink`]) that the caller fills in for each call.
+//! ([`HttpSource`], [`SocketSource`], [`SecretSource`], [`ProgressSink`], [`OutputSink`]) that
+//! the caller fills in for each call.
 #![deny(missing_docs)]
 
 mod answer;

@@ -148,12 +148,6 @@ fn failures() {
             "has more than 1024 bytes",
         ),
         (
-            json!({"method": "GET", "url": "http://h.example/status?429", "fails_by_status": true}),
-            ErrorCode::RateLimited,
-            "http-429",
-            "http://h.example answered with status 429",
-        ),
-        (
             json!({"method": "GET", "url": "http://h.example/ok", "headers": [["Host", "other"]]}),
             ErrorCode::InvalidArgument,
             "invalid-header",
@@ -183,13 +177,34 @@ fn failures() {
             "{arguments}: {}",
             failure.message
         );
-        if reason == "http-429" {
-            assert_eq!(failure.retry_after.unwrap().as_secs(), 7);
-        }
     }
     let whole = json!({"method": "GET", "url": "http://h.example/big?1024"});
     assert_eq!(call(&web, "send", whole).unwrap()["text"], "x".repeat(1024));
     run(web.alive.reaches(0));
+}
+
+#[test]
+fn statuses_as_failures() {
+    let web = Arc::new(Web::default());
+    let succeed = |path: &str| {
+        let url = format!("http://h.example/{path}");
+        call(&web, "succeed", json!({"url": url}))
+    };
+    assert_eq!(succeed("ok").unwrap(), "hello");
+    for (status, code) in [
+        (404, ErrorCode::NotFound),
+        (429, ErrorCode::RateLimited),
+        (503, ErrorCode::Unavailable),
+    ] {
+        let failure = succeed(&format!("status?{status}")).unwrap_err().failure;
+        assert_eq!(failure.code, code);
+        assert_eq!(failure.reason, format!("http-{status}"));
+        assert_eq!(failure.retry_after.unwrap().as_secs(), 7);
+        assert_eq!(
+            failure.message,
+            format!("http://h.example answered with status {status}")
+        );
+    }
 }
 
 #[test]

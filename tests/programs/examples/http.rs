@@ -33,12 +33,12 @@ tools! {
         Ok(structured(json!({"answers": answers})))
     }
 
-    /// Sends `times` requests at once, then waits for all of them, and answers how often each
-    /// status or error came.
-    fn send_at_once(request: Value, times: u64) -> Answer {
-        let pending: Vec<_> = (0..times).map(|_| start(&request)).collect();
+    /// Sends `times` requests at once, then waits for the last `wait` of them, and answers how
+    /// often each status or error came.
+    fn send_at_once(request: Value, times: u64, wait: u64) -> Answer {
+        let mut pending: Vec<_> = (0..times).map(|_| start(&request)).collect();
         let mut counts = serde_json::Map::new();
-        for answer in pending {
+        for answer in pending.drain((times - wait) as usize..) {
             let answer = answer.and_then(|answer| head(&answer));
             let key = match answer {
                 Ok(response) => response.status().to_string(),

@@ -16,32 +16,15 @@ struct Came {
     text: String,
 }
 
-fn request(
-    method: String,
-    url: &str,
-    headers: Vec<(String, String)>,
-    timeout_ms: Option<u64>,
-    redirects: Option<u32>,
-) -> http::Request {
-    let method = match method.as_str() {
+fn method(name: String) -> http::Method {
+    match name.as_str() {
         "GET" => http::Method::Get,
         "POST" => http::Method::Post,
-        _ => http::Method::Other(method),
-    };
-    let mut request = http::Request::new(method, url);
-    for (name, value) in headers {
-        request = request.header(name, value);
+        _ => http::Method::Other(name),
     }
-    if let Some(ms) = timeout_ms {
-        request = request.timeout(Duration::from_millis(ms));
-    }
-    if let Some(most) = redirects {
-        request = request.redirects(most);
-    }
-    request
 }
 
-/// Sends a request and reads its answer as text of at most `most` bytes.
+/// Sends a request and reads its answer as text of at most 1024 bytes.
 #[tool]
 fn send(
     method: String,
@@ -51,26 +34,37 @@ fn send(
     body: Option<String>,
     timeout_ms: Option<u64>,
     redirects: Option<u32>,
-    most: Option<u32>,
-    #[serde(default)] fails_by_status: bool,
 ) -> Result<Json<Came>, Error> {
-    let mut request = request(method, &url, headers, timeout_ms, redirects).query(&query);
+    let mut request = http::Request::new(self::method(method), url).query(&query);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
     if let Some(body) = body {
         request = request.body(body);
     }
-    let mut response = request.send()?;
-    if fails_by_status {
-        response = response.error_for_status()?;
+    if let Some(ms) = timeout_ms {
+        request = request.timeout(Duration::from_millis(ms));
     }
+    if let Some(most) = redirects {
+        request = request.redirects(most);
+    }
+    let response = request.send()?;
     let (status, url) = (response.status(), response.url().to_owned());
     let content_type = response.header("Content-Type").map(str::to_owned);
-    let text = response.text(most.unwrap_or(1024) as usize)?;
+    let text = response.text(1024)?;
     Ok(Json(Came {
         status,
         url,
         content_type,
         text,
     }))
+}
+
+/// Fails where the status says that it failed.
+#[tool]
+fn succeed(url: String) -> Result<String, Error> {
+    let response = http::Request::get(url).send()?.error_for_status()?;
+    response.text(1024)
 }
 
 /// Sends `numbers` as JSON, and answers those of the answer.
@@ -89,4 +83,4 @@ fn read_start(url: String, bytes: u32) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&start).into_owned())
 }
 
-plugin!(send, send_json, read_start);
+plugin!(send, succeed, send_json, read_start);

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 3] = ["markdown", "datetime", "data"];
+const PLUGINS: [&str; 5] = ["markdown", "datetime", "data", "fetch", "github"];
 
 fn main() -> ExitCode {
     match quickstart() {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::Args;
 use jiff::Timestamp;
-use portreeve_core::Status as ProjectStatus;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_core::{BreakerState, CareStatus, Status as ProjectStatus};
 use portreeve_state::usage::ToolUse;
 use portreeve_state::{SqliteStore, StateStore};
 use tokio_util::sync::CancellationToken;
@@ -90,6 +90,21 @@ fn show(status: &ProjectStatus) -> String {
             for alert in &host.alerts {
                 let _ = writeln!(shown, "ALERT: {}", text::line(&alert.message));
             }
+            for used in &host.network {
+                let _ = writeln!(
+                    shown,
+                    "{} has made {} of {} requests today, with {} of {}; {} connections now",
+                    text::line(&used.plugin),
+                    used.requests,
+                    used.requests_allowed,
+                    bytes(used.bytes),
+                    bytes(used.bytes_allowed),
+                    used.connections
+                );
+            }
+            for origin in &host.origins {
+                show_origin(&mut shown, origin);
+            }
         }
     }
     let _ = writeln!(
@@ -121,6 +136,35 @@ fn show(status: &ProjectStatus) -> String {
         }
     }
     shown
+}
+
+fn show_origin(shown: &mut String, origin: &CareStatus) {
+    // Writing to a string can't fail.
+    let _ = write!(
+        shown,
+        "{}  {} retries, {} over the rate",
+        text::line(&origin.origin),
+        origin.retries,
+        origin.rate_limited
+    );
+    if let Some(breaker) = &origin.breaker {
+        let state = match breaker.state {
+            BreakerState::Closed => "closed",
+            BreakerState::Open => "OPEN",
+            BreakerState::HalfOpen => "half open",
+        };
+        let _ = write!(shown, "; circuit {state} since {}", breaker.since);
+    }
+    if let Some(cache) = &origin.cache {
+        let _ = write!(
+            shown,
+            "; cache {} with {} hits and {} misses",
+            bytes(cache.bytes),
+            cache.hits,
+            cache.misses
+        );
+    }
+    shown.push('\n');
 }
 
 fn show_tool(shown: &mut String, tool: &ToolUse) {

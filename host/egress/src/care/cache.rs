@@ -25,7 +25,7 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use http_cache_semantics::BeforeRequest;
 use hyper::body::Body as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Sending;
@@ -53,7 +53,7 @@ pub(super) struct Cache {
 }
 
 /// How a cache is, for `status`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct CacheStatus {
     /// Requests that were answered with what was kept.

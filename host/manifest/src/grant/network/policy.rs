@@ -197,6 +197,16 @@ impl SocketPolicy {
         }
     }
 
+    /// Whether the plugin may listen anywhere: then whoever comes is let in.
+    pub fn may_listen(&self, protocol: SocketProtocol) -> bool {
+        let listens = |rule: &SocketRule| rule.listen && rule.protocol == protocol;
+        let asked = |grant: &SocketRule| {
+            let requests = self.requests.as_deref();
+            requests.is_none_or(|requests| requests.iter().any(|rule| rule.overlaps(grant)))
+        };
+        self.grants.iter().any(|rule| listens(rule) && asked(rule))
+    }
+
     /// Whether nothing may be connected to and nothing listened at.
     pub fn is_empty(&self) -> bool {
         self.grants.is_empty() || self.requests.as_ref().is_some_and(Vec::is_empty)

@@ -1,10 +1,10 @@
 //! `wasi:http`: requests go to the call's [`HttpSource`], and both bodies stream.
 //!
-//! What a call can make the host hold is bounded by its handles, 1,000 by default, each of
-//! which stands for one of: the fields of a request (16 KiB), a chunk of a body on its way
-//! (16 KiB), a URL (8 KiB), the head of an answer (32 KiB, of which the source counts out the
-//! requests). That is 16 to 32 MiB at the worst, less than the memory that a guest may have by
-//! itself; a lower limit of handles lowers it.
+//! What a call can make the host hold is bounded by its handles, 1,000 by default. The most
+//! that one of them can stand for is a request that is finished and was not sent: its headers
+//! (16 KiB), its path (9 KiB), a piece of its body (16 KiB) and its trailers (16 KiB). That is
+//! 57 MiB at the worst, less than the memory that a guest has by itself; a lower limit of
+//! handles lowers it. Answers are counted out: so many at once, 32 KiB of headers in each.
 
 use std::fmt;
 use std::sync::Arc;

@@ -26,7 +26,7 @@ const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// Longest path with its query: a little more than a whole URL, so that one that is too long
 /// gets as far as the error that says so.
-const PATH_BYTES_MAX: usize = 16 * 1024;
+const PATH_BYTES_MAX: usize = 9 * 1024;
 
 /// Longest authority: names have at most 253 bytes, and user information is not sent.
 const AUTHORITY_BYTES_MAX: usize = 1024;
