@@ -194,7 +194,9 @@ impl Budget {
         }
         let free = async {
             loop {
-                let freed = self.plugin.freed.notified();
+                let mut freed = std::pin::pin!(self.plugin.freed.notified());
+                // From here on, so that none that comes free is missed.
+                freed.as_mut().enable();
                 if let Ok(taken) = self.plugin.try_connection() {
                     return taken;
                 }

@@ -208,7 +208,7 @@ impl Client {
         drop_hops(&mut head.headers);
         head.extensions.clear();
         let body = if body.is_end_stream() {
-            lease.give_back();
+            lease.give_back(place);
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
             Received::new(body, lease, place, call.clone(), clock).boxed_unsync()

@@ -34,7 +34,6 @@ mod socket;
 mod tls;
 mod webhook;
 
-pub use address::AddressKind;
 pub use body::Body;
 pub use budget::{Budget, CallLimits, Connection, DayUse, PluginBudget, PluginLimits};
 pub use client::Client;

@@ -172,3 +172,40 @@ async fn what_is_not_used_is_closed_after_a_while() {
     );
     drop(client);
 }
+
+#[tokio::test]
+async fn an_upload_that_nobody_waits_for_ends_with_the_response() {
+    let (closed, mut is_closed) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream, _| {
+        let closed = closed.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(FINE.as_bytes()).await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            let _ = closed.send(());
+        }
+    })
+    .await;
+    let client = client();
+    let plugin = Call::default().plugin;
+    // Of a body that never ends, whether the response is read or not.
+    for read in [true, false] {
+        let (_sender, body) = channel();
+        let call = Call {
+            plugin: plugin.clone(),
+            ..Call::default()
+        };
+        let response = client
+            .send(post(server.url("/"), body), &call.policy(), TIMEOUTS)
+            .await;
+        if read {
+            response.unwrap().into_body().collect().await.unwrap();
+        } else {
+            drop(response);
+        }
+        is_closed.recv().await.unwrap();
+        while plugin.connections() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
