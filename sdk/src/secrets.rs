@@ -48,8 +48,10 @@ impl Secret {
         SystemTime::UNIX_EPOCH.checked_add(since)
     }
 
-    /// A text to put where the secret belongs in an outbound request; it is replaced on the
-    /// way out, holds for this call, and is of no use anywhere else.
+    /// A text to put where the secret belongs in an outbound request, in the value of a header
+    /// or in the query: it is replaced on the way out, holds for this call, and is of no use
+    /// anywhere else, be it in a path or a body. Only secrets of the kinds `api-key` and
+    /// `bearer` have one; others are used as the `credential` of a `[[requests.network]]`.
     ///
     /// # Errors
     /// `permission-denied` where `secrets.inject` is not granted for it.

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portreeve_core::{GrantCell, InForce};
-use portreeve_manifest::grant::{Effective, SecretRef};
+use portreeve_manifest::grant::SecretRef;
 use portreeve_manifest::id::Name;
 
 use figures::{median, report};
@@ -36,13 +36,9 @@ fn sets(grants: usize) -> Vec<Arc<InForce>> {
                     (name, SecretRef { vault })
                 })
                 .collect();
-            Arc::new(InForce {
-                effective: Effective {
-                    reveal,
-                    ..Effective::default()
-                },
-                ..InForce::default()
-            })
+            let mut grants = InForce::default();
+            grants.effective.reveal = reveal;
+            Arc::new(grants)
         })
         .collect()
 }

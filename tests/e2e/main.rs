@@ -24,4 +24,5 @@ mod secrets;
 mod state;
 mod support;
 mod terminal;
+mod web;
 mod web_plugins;

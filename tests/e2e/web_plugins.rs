@@ -1,78 +1,36 @@
 //! First-party plugins that go out, from a grant to its end, against a server on this machine:
 //! the way that the README walks.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Output;
 
 use crate::support::Project;
+use crate::web::{Server, done, said, set_secret};
 
 /// Stands in the credential, and nowhere but in requests that it was granted for.
 const CANARY: &str = "CANARY-5d17-network";
 
-/// A server that answers by path and keeps the heads of what it was asked.
-struct Server {
-    address: SocketAddr,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let heads = Arc::new(Mutex::new(Vec::new()));
-        let kept = heads.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let kept = kept.clone();
-                // A client that leaves is no failure of the server.
-                std::thread::spawn(move || stream.map(|stream| answer(stream, &kept)));
-            }
-        });
-        Server { address, heads }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    fn heads(&self) -> Vec<String> {
-        std::mem::take(&mut *self.heads.lock().unwrap())
-    }
-}
-
-fn answer(mut stream: TcpStream, kept: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    let mut head = String::new();
-    let mut reader = BufReader::new(stream.try_clone()?);
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head)? == 0 {
-            return Ok(());
-        }
-    }
-    let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-    kept.lock().unwrap().push(head);
-    let (status, headers, body) = match path.split('?').next().unwrap_or_default() {
+fn server() -> Server {
+    Server::start(|_, path| match path {
         "/page" => (
-            "200 OK",
-            "content-type: text/html\r\n",
-            "<title>Port</title><p>Open <a href=/x>now</a>",
+            200,
+            "content-type: text/html\r\n".to_owned(),
+            "<title>Port</title><p>Open <a href=/x>now</a>".to_owned(),
         ),
-        "/away" => ("302 Found", "location: http://127.0.0.2:9/page\r\n", ""),
+        "/away" => (
+            302,
+            "location: http://127.0.0.2:9/page\r\n".to_owned(),
+            String::new(),
+        ),
         "/repos/acme/site/commits" => (
-            "200 OK",
-            "",
+            200,
+            String::new(),
             r#"[{"sha": "6dcb09b", "html_url": "u", "author": null,
-                 "commit": {"message": "Open the port", "author": null}}]"#,
+                 "commit": {"message": "Open the port", "author": null}}]"#
+                .to_owned(),
         ),
-        _ => ("404 Not Found", "", r#"{"message": "Not Found"}"#),
-    };
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len()
-    )
+        _ => (404, String::new(), r#"{"message": "Not Found"}"#.to_owned()),
+    })
 }
 
 /// A plugin as its author builds it, beside a manifest of the project.
@@ -93,19 +51,6 @@ fn built(project: &Project, name: &str) -> PathBuf {
     package
 }
 
-fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
-
-fn done(output: &Output) -> String {
-    assert!(output.status.success(), "{}", said(output));
-    said(output)
-}
-
 fn refused(output: &Output, says: &[&str]) {
     let told = said(output);
     assert!(!output.status.success(), "{told}");
@@ -117,7 +62,7 @@ fn refused(output: &Output, says: &[&str]) {
 
 #[test]
 fn a_page_is_fetched_where_it_is_granted_and_nowhere_else() {
-    let server = Server::start();
+    let server = server();
     let project = Project::with("");
     let package = built(&project, "fetch");
     let added = done(&project.run(&["add", package.to_str().unwrap()]));
@@ -158,24 +103,11 @@ fn a_page_is_fetched_where_it_is_granted_and_nowhere_else() {
 
 #[test]
 fn a_credential_goes_where_it_was_granted_and_the_plugin_never_sees_it() {
-    let server = Server::start();
+    let server = server();
     let project = Project::with("");
     let package = built(&project, "github");
     done(&project.run(&["add", package.to_str().unwrap()]));
-    let mut child = project
-        .portreeve(&["secrets", "set", "github-bot", "--kind", "bearer"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(CANARY.as_bytes())
-        .unwrap();
-    done(&child.wait_with_output().unwrap());
+    set_secret(&project, "github-bot", CANARY);
     let rule = format!("network=GET {}", server.url("/repos/acme/**"));
     done(&project.run(&[
         "grant",
@@ -215,7 +147,7 @@ fn a_credential_goes_where_it_was_granted_and_the_plugin_never_sees_it() {
         &commits("acme/site"),
         &["grants.network", "portreeve grant github"],
     );
-    assert_eq!(server.heads().len(), 1);
+    assert_eq!(server.heads().len(), 2);
 
     let logs = project.guest_log() + &project.host_log();
     assert!(!logs.contains(CANARY), "{logs}");

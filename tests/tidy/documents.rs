@@ -44,6 +44,36 @@ fn the_limits_table_is_true() {
     }
 }
 
+/// Every row of the table of threats names tests that exist.
+#[test]
+fn no_threat_is_untested() {
+    let readme = read("host/README.md");
+    let tests: String = files("tests", &[".rs"])
+        .iter()
+        .chain(&files("host", &[".rs"]))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let section = readme.split("## Threats").nth(1).expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<_> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .collect();
+    assert!(rows.len() >= 20, "{}", rows.len());
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 4, "{row}");
+        for name in cells[3].split(',') {
+            let name = name.trim().trim_matches('`');
+            assert!(
+                tests.contains(&format!("fn {name}(")),
+                "no test {name}: {row}"
+            );
+        }
+    }
+}
+
 /// The README's two commands are what CI runs.
 #[test]
 fn ci_runs_the_commands_of_the_readme() {

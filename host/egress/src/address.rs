@@ -34,7 +34,7 @@ const METADATA: [IpAddr; 11] = [
 /// What an address is. The ranges are those of IANA's registries of special-purpose addresses
 /// (RFC 6890 and what it was updated by).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AddressKind {
+pub(crate) enum AddressKind {
     /// Of a machine in the internet.
     Public,
     /// This machine.
@@ -79,7 +79,7 @@ impl fmt::Display for AddressKind {
 
 impl AddressKind {
     /// What an address is, without a look at what is in it; see [`inner`].
-    pub fn of(address: IpAddr) -> AddressKind {
+    pub(crate) fn of(address: IpAddr) -> AddressKind {
         if METADATA.contains(&address) {
             return AddressKind::Metadata;
         }

@@ -158,14 +158,14 @@ pub(crate) struct Received {
 struct Live {
     inner: Incoming,
     lease: Lease,
-    _connection: Connection,
+    place: Connection,
 }
 
 impl Received {
     pub(crate) fn new(
         inner: Incoming,
         lease: Lease,
-        connection: Connection,
+        place: Connection,
         call: Arc<dyn CallPolicy>,
         clock: &Clock,
     ) -> Received {
@@ -173,7 +173,7 @@ impl Received {
             live: Some(Live {
                 inner,
                 lease,
-                _connection: connection,
+                place,
             }),
             call,
             clock: *clock,
@@ -202,7 +202,7 @@ impl Received {
     /// It has ended as it should.
     fn finish(&mut self) {
         if let Some(live) = self.live.take() {
-            live.lease.give_back();
+            live.lease.give_back(live.place);
         }
     }
 }

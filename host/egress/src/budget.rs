@@ -54,6 +54,12 @@ impl DayUse {
             ..DayUse::default()
         }
     }
+
+    fn begin(&mut self, today: DayUse) {
+        if self.day != today.day {
+            *self = today;
+        }
+    }
 }
 
 /// What one plugin uses: shared by all its calls.
@@ -79,7 +85,9 @@ impl PluginBudget {
 
     /// What it has used today.
     pub fn day(&self) -> DayUse {
-        *self.today()
+        let mut used = self.used();
+        used.begin(DayUse::today());
+        *used
     }
 
     /// Exchanges and sockets at this moment.
@@ -87,25 +95,24 @@ impl PluginBudget {
         self.connections.load(Ordering::Relaxed)
     }
 
-    fn today(&self) -> MutexGuard<'_, DayUse> {
-        let mut day = self.day.lock().unwrap_or_else(PoisonError::into_inner);
-        let today = DayUse::today();
-        if day.day != today.day {
-            *day = today;
-        }
-        day
+    fn used(&self) -> MutexGuard<'_, DayUse> {
+        self.day.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A day begins with its first request: what goes on over midnight belongs to the day
+    /// before until then.
     fn request(&self) -> Result<(), GateError> {
-        let mut day = self.today();
-        day.requests = day.requests.saturating_add(1);
-        within("requests-a-day", self.limits.requests_a_day, day.requests)
+        let today = DayUse::today();
+        let mut used = self.used();
+        used.begin(today);
+        used.requests = used.requests.saturating_add(1);
+        within("requests-a-day", self.limits.requests_a_day, used.requests)
     }
 
     fn traffic(&self, bytes: u64) -> Result<(), GateError> {
-        let mut day = self.today();
-        day.bytes = day.bytes.saturating_add(bytes);
-        within("traffic-a-day", self.limits.traffic_a_day, day.bytes)
+        let mut used = self.used();
+        used.bytes = used.bytes.saturating_add(bytes);
+        within("traffic-a-day", self.limits.traffic_a_day, used.bytes)
     }
 
     /// Takes a place if one is free, else says how many are taken.
@@ -194,7 +201,9 @@ impl Budget {
         }
         let free = async {
             loop {
-                let freed = self.plugin.freed.notified();
+                let mut freed = std::pin::pin!(self.plugin.freed.notified());
+                // From here on, so that none that comes free is missed.
+                freed.as_mut().enable();
                 if let Ok(taken) = self.plugin.try_connection() {
                     return taken;
                 }

@@ -1,6 +1,6 @@
 //! Requests of one plugin, from what the guest wrote to a response.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use http::header::TRANSFER_ENCODING;
@@ -20,7 +20,9 @@ use crate::connect::{Reach, secure};
 use crate::error::{GateError, GateErrorKind, Phase};
 use crate::gate::{CallPolicy, Gate, Timeouts};
 use crate::pool::{Lease, Pool, Unsent};
-use crate::request::{FIELDS_MAX, HEAD_BYTES_MAX, Prepared, drop_hops, head_bytes, request_bytes};
+use crate::request::{
+    FIELDS_MAX, HEAD_BYTES_MAX, Prepared, drop_hops, head_bytes, request_bytes, written,
+};
 use crate::tls::{ClientIdentity, own};
 use crate::tries::{TokenExchange, Tries};
 
@@ -145,8 +147,9 @@ impl Client {
     /// not followed: the guest that follows one makes a new request.
     ///
     /// The headers `Host`, `Connection` and those that it names, `Keep-Alive`, `Proxy-*`, `TE`
-    /// (but for `trailers`), `Transfer-Encoding`, `Upgrade` and `Expect` are the host's own:
-    /// what the guest writes in them is not sent. Placeholders of secrets are filled in the
+    /// (but for `trailers`), `Transfer-Encoding`, `Upgrade` and `Expect` are the host's own, and
+    /// with headers such as `X-HTTP-Method-Override` and `X-Original-URL` another request would
+    /// be made of it than was allowed: what the guest writes in them is not sent. Placeholders of secrets are filled in the
     /// values of headers and in the query, and nowhere else.
     ///
     /// # Errors
@@ -158,24 +161,39 @@ impl Client {
         timeouts: Timeouts,
     ) -> Result<Response<Body>, GateError> {
         let clock = Clock::start(timeouts);
-        let target = Target::new(request.method().as_str(), &request.uri().to_string())
+        let written = written(request.uri());
+        let target = Target::new(request.method().as_str(), &written)
             .map_err(|error| GateError::new(GateErrorKind::InvalidUrl, error.to_string()))?;
         let used = call.permit(&target)?;
-        let (prepared, body) = Prepared::new(request, &target)?;
+        let (prepared, body) = Prepared::new(request, &target, &written)?;
         let credential = match &used {
             Some(used) => Some(call.credential(&used.name).await?),
             None => None,
         };
+        let personal = prepared.has_placeholders(&target);
         let sending = Sending {
             credential: used.as_ref(),
-            renewable: credential.is_some_and(|credential| credential.is_renewable()),
-            personal: prepared.has_placeholders(),
+            renewable: credential.as_ref().is_some_and(|one| one.is_renewable()),
+            personal,
             deadline: Some(clock.deadline),
         };
-        let tries = Tries::new(self, call, &target, &clock, prepared.length);
-        let request = prepared.request(body)?;
+        let tries = Tries {
+            client: self,
+            call,
+            target: &target,
+            clock: &clock,
+            length: prepared.length,
+            has_placeholders: personal,
+            first: Mutex::new(Some((used.clone(), credential))),
+            applied: Mutex::new(None),
+        };
+        let request = prepared.request(body);
         let cares = &self.0.cares;
-        cares.run(&target.origin(), request, sending, &tries).await
+        if cares.is_empty() && !sending.renewable {
+            return tries.once(request).await;
+        }
+        // In a box, as it is large.
+        Box::pin(cares.run(&target.origin(), request, sending, &tries)).await
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -207,9 +225,13 @@ impl Client {
     ) -> Result<Response<Body>, GateError> {
         let origin = &target.url()[..Position::BeforePath];
         let budget = call.budget();
-        let place = budget
-            .connection(clock.left(clock.timeouts.connect))
-            .await?;
+        let place = match budget.try_connection() {
+            Ok(place) => place,
+            Err(_) => {
+                let patience = clock.left(clock.timeouts.connect);
+                budget.connection(patience).await?
+            }
+        };
         budget.request()?;
         budget.sent(request_bytes(&request)?)?;
         let progress = (!request.body().is_end_stream()).then(|| Arc::new(Progress::new()));
@@ -221,7 +243,8 @@ impl Client {
             let mut lease = match kept {
                 Some(lease) => lease,
                 None => {
-                    let connecting = self.connect(target, identity, &**call);
+                    // In a box, as it is large and seldom.
+                    let connecting = Box::pin(self.connect(target, identity, &**call));
                     clock.connected(connecting).await?
                 }
             };
@@ -231,7 +254,7 @@ impl Client {
             {
                 Ok(response) => break (lease, response),
                 // The server had closed it before anything of the request was sent.
-                Err((_, Some(whole))) if is_kept => request = whole,
+                Err((_, Some(whole))) if is_kept => request = *whole,
                 Err((error, _)) => return Err(error),
             }
         };
@@ -255,7 +278,7 @@ impl Client {
         }
         drop_hops(&mut head.headers);
         let body = if body.is_end_stream() {
-            lease.give_back();
+            lease.give_back(place);
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
             Received::new(body, lease, place, call.clone(), clock).boxed_unsync()

@@ -37,7 +37,6 @@ mod tls;
 mod tries;
 mod webhook;
 
-pub use address::AddressKind;
 pub use body::Body;
 pub use budget::{Budget, CallLimits, Connection, DayUse, PluginBudget, PluginLimits};
 pub use client::Client;

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::Either;
 use http::header::{HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use hyper::body::Incoming;
@@ -18,8 +20,10 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::body::Sent;
+use crate::budget::Connection;
 use crate::connect::Io;
 use crate::error::{GateError, GateErrorKind};
 use crate::request::HEAD_BYTES_MAX;
@@ -32,9 +36,16 @@ const KEPT_MAX: usize = 16;
 /// being closed.
 const KEPT_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// How long a connection may take to be ready for the next request once a response is read.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(1);
+
 /// Bytes that a server may send without anything of it being of use to a request: interim
 /// responses, pings, settings. Above what is read ahead of a guest that is slow.
 const IDLE_TALK_BYTES_MAX: usize = 8 << 20;
+
+/// What is read at once over HTTP/1.1, and ahead of a guest: hyper reads more the faster it
+/// comes, and less than this would cost large bodies more reads.
+const READ_BYTES_MAX: usize = 400 << 10;
 
 /// What is read ahead of a guest over HTTP/2: of one response, and of all over a connection.
 const WINDOW_BYTES: u32 = 1 << 20;
@@ -42,8 +53,11 @@ const WINDOWS_BYTES: u32 = 2 << 20;
 
 /// Speaks HTTP over one connection.
 enum Sender {
-    /// For one request at a time.
-    Http1(http1::SendRequest<Sent>),
+    /// For one request at a time. What is dropped is closed, whatever is still under way.
+    Http1 {
+        sender: http1::SendRequest<Sent>,
+        _driver: AbortOnDropHandle<()>,
+    },
     /// For many.
     Http2(http2::SendRequest<Sent>),
 }
@@ -51,7 +65,7 @@ enum Sender {
 impl Sender {
     fn is_usable(&self) -> bool {
         match self {
-            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http1 { sender, .. } => sender.is_ready(),
             Sender::Http2(sender) => sender.is_ready(),
         }
     }
@@ -67,18 +81,24 @@ pub(crate) struct Lease {
 /// What a connection is, and how much came over it that was of no use.
 struct Line {
     origin: Box<str>,
+    /// What the header Host says over HTTP/1.1.
+    host: HeaderValue,
     identity: Option<Arc<ClientIdentity>>,
     idle_talk: AtomicUsize,
 }
 
 impl Line {
+    fn delivered(&self) {
+        self.idle_talk.store(0, Ordering::Relaxed);
+    }
+
     fn talks_idly(&self) -> bool {
         self.idle_talk.load(Ordering::Relaxed) > IDLE_TALK_BYTES_MAX
     }
 }
 
 /// A request that was not sent, if it is whole, and why.
-pub(crate) type Unsent = (GateError, Option<Request<Sent>>);
+pub(crate) type Unsent = (GateError, Option<Box<Request<Sent>>>);
 
 impl Lease {
     /// Begins to speak HTTP over a stream.
@@ -89,8 +109,11 @@ impl Lease {
         origin: &str,
         identity: Option<Arc<ClientIdentity>>,
     ) -> Result<Lease, GateError> {
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        let host = HeaderValue::from_str(host);
         let line = Arc::new(Line {
             origin: origin.into(),
+            host: host.map_err(|_| GateError::request("the host can't be sent"))?,
             identity,
             idle_talk: AtomicUsize::new(0),
         });
@@ -112,12 +135,18 @@ impl Lease {
             Sender::Http2(sender)
         } else {
             let (sender, connection) = http1::Builder::new()
-                .max_buf_size(HEAD_BYTES_MAX)
+                .max_header_size(HEAD_BYTES_MAX)
+                .max_buf_size(READ_BYTES_MAX)
                 .handshake(stream)
                 .await
                 .map_err(failed)?;
-            tokio::spawn(connection);
-            Sender::Http1(sender)
+            let driver = tokio::spawn(async {
+                let _ = connection.await;
+            });
+            Sender::Http1 {
+                sender,
+                _driver: AbortOnDropHandle::new(driver),
+            }
         };
         Ok(Lease {
             sender,
@@ -127,46 +156,42 @@ impl Lease {
     }
 
     /// Sends a request with a full URL.
-    pub(crate) async fn send(
+    pub(crate) fn send(
         &mut self,
         mut request: Request<Sent>,
-    ) -> Result<Response<Incoming>, Unsent> {
-        self.line.idle_talk.store(0, Ordering::Relaxed);
-        let sent = match &mut self.sender {
-            Sender::Http1(sender) => {
+    ) -> impl Future<Output = Result<Response<Incoming>, Unsent>> {
+        self.delivered();
+        let line = self.line.clone();
+        let (url, sent) = match &mut self.sender {
+            Sender::Http1 { sender, .. } => {
                 let url = std::mem::take(request.uri_mut());
-                let host = url.authority().map_or("", |authority| authority.as_str());
-                let Ok(host) = HeaderValue::from_str(host) else {
-                    return Err((GateError::request("the host can't be sent"), None));
-                };
                 let path = url.path_and_query().cloned();
                 *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
                 *request.version_mut() = Version::HTTP_11;
-                request.headers_mut().insert(HOST, host);
-                sender.try_send_request(request).await.map_err(|mut error| {
-                    let mut whole = error.take_message();
-                    if let Some(whole) = &mut whole {
-                        *whole.uri_mut() = url;
-                    }
-                    (self.line.blame(error.error()), whole)
-                })
+                request.headers_mut().insert(HOST, self.line.host.clone());
+                (url, Either::Left(sender.try_send_request(request)))
             }
             Sender::Http2(sender) => {
+                let url = request.uri().clone();
                 *request.version_mut() = Version::HTTP_2;
                 request.headers_mut().remove(HOST);
-                sender.try_send_request(request).await.map_err(|mut error| {
-                    let whole = error.take_message();
-                    (self.line.blame(error.error()), whole)
-                })
+                (url, Either::Right(sender.try_send_request(request)))
             }
         };
-        self.delivered();
-        sent
+        sent.map(move |sent| {
+            sent.inspect(|_| line.delivered()).map_err(|mut error| {
+                let whole = error.take_message().map(|mut whole| {
+                    *whole.uri_mut() = url;
+                    Box::new(whole)
+                });
+                (line.blame(error.error()), whole)
+            })
+        })
     }
 
     /// What came over it was of use.
     pub(crate) fn delivered(&self) {
-        self.line.idle_talk.store(0, Ordering::Relaxed);
+        self.line.delivered();
     }
 
     /// Why an exchange over it failed.
@@ -174,26 +199,33 @@ impl Lease {
         self.line.blame(error)
     }
 
-    /// Keeps it for the next request.
-    pub(crate) fn give_back(self) {
+    /// Keeps it for the next request; its place among the plugin's connections becomes free.
+    pub(crate) fn give_back(self, place: Connection) {
         let Some(pool) = self.pool.upgrade() else {
             return;
         };
         let Lease {
             mut sender, line, ..
         } = self;
-        let Sender::Http1(waiting) = &mut sender else {
+        let Sender::Http1 {
+            sender: waiting, ..
+        } = &mut sender
+        else {
             // The pool has it.
             return;
         };
         if waiting.is_ready() {
             pool.keep(sender, line);
         } else if !waiting.is_closed() {
-            // The end of the exchange is read, but its task has not yet turned to the next.
+            // The response is read, but its task has not yet turned to the next, or there is
+            // more to be sent that nobody waits for.
             let pool = Arc::downgrade(&pool);
             tokio::spawn(async move {
-                if let Sender::Http1(waiting) = &mut sender
-                    && let Ok(Ok(())) = tokio::time::timeout(KEPT_TIME_MAX, waiting.ready()).await
+                let _place = place;
+                if let Sender::Http1 {
+                    sender: waiting, ..
+                } = &mut sender
+                    && let Ok(Ok(())) = tokio::time::timeout(SETTLE_TIME_MAX, waiting.ready()).await
                     && let Some(pool) = pool.upgrade()
                 {
                     pool.keep(sender, line);
@@ -247,7 +279,7 @@ impl Pool {
             // The newest is the least likely to be closed by the server.
             let at = kept.iter().rposition(fits)?;
             let found = kept.remove(at);
-            if !found.sender.is_usable() || found.since.elapsed() > KEPT_TIME_MAX {
+            if !found.sender.is_usable() {
                 continue;
             }
             let lease = Lease {

@@ -39,25 +39,27 @@ static PLACEHOLDERS: LazyLock<memmem::Finder<'static>> =
 /// A guest's request that was allowed, in the form that is sent.
 pub(crate) struct Prepared {
     method: Method,
-    /// The target's URL.
-    url: Url,
+    /// The target's.
+    uri: Uri,
     headers: HeaderMap,
     /// What the guest has said of the body's length.
     pub(crate) length: Option<u64>,
 }
 
 impl Prepared {
-    /// A guest's request to a target, and its body.
+    /// A guest's request to a target, and its body; `written` is the URL that the guest wrote.
     pub(crate) fn new(
         request: Request<Body>,
         target: &Target,
+        written: &str,
     ) -> Result<(Prepared, Body), GateError> {
         let (parts, body) = request.into_parts();
-        if parts.method == Method::CONNECT {
-            return Err(GateError::request(
-                "the method CONNECT is not sent for plugins",
-            ));
-        }
+        // In capitals, as rules have it: servers tell `get` from `GET`.
+        let method = match target.method() {
+            same if same == parts.method.as_str() => parts.method,
+            method => Method::from_bytes(method.as_bytes())
+                .map_err(|_| GateError::request("the method can't be sent"))?,
+        };
         let mut headers = parts.headers;
         let length = length(&headers, &body)?;
         // The body is sent without waiting for leave, so that nothing is expected.
@@ -65,9 +67,13 @@ impl Prepared {
             headers.remove(own);
         }
         drop_hops(&mut headers);
+        drop_overrides(&mut headers);
         let prepared = Prepared {
-            method: parts.method,
-            url: target.url().clone(),
+            method,
+            uri: match target.url().as_str() == written {
+                true => parts.uri,
+                false => uri(target.url())?,
+            },
             headers,
             length,
         };
@@ -75,20 +81,32 @@ impl Prepared {
     }
 
     /// Whether there may be placeholders of secrets in it.
-    pub(crate) fn has_placeholders(&self) -> bool {
+    pub(crate) fn has_placeholders(&self, target: &Target) -> bool {
         let has = |text: &[u8]| PLACEHOLDERS.find(text).is_some();
         self.headers.values().any(|value| has(value.as_bytes()))
-            || self.url.query().is_some_and(|query| has(query.as_bytes()))
+            || target
+                .url()
+                .query()
+                .is_some_and(|query| has(query.as_bytes()))
     }
 
     /// The request with a body.
-    pub(crate) fn request(self, body: Body) -> Result<Request<Body>, GateError> {
+    pub(crate) fn request(self, body: Body) -> Request<Body> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
-        *request.uri_mut() = uri(&self.url)?;
+        *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers;
-        Ok(request)
+        request
     }
+}
+
+/// A URI as a text: what its `Display` gives, in less time.
+pub(crate) fn written(uri: &Uri) -> String {
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return uri.to_string();
+    };
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    [scheme, "://", authority.as_str(), path].concat()
 }
 
 fn uri(url: &Url) -> Result<Uri, GateError> {
@@ -202,6 +220,38 @@ pub(crate) fn drop_hops(headers: &mut HeaderMap) {
     }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// Headers for which some servers take another method, path or host than that of the request,
+/// which is what rules are about: of frameworks that know forms alone, and of those behind a
+/// proxy that wrote the request anew.
+const OVERRIDES: [&str; 10] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-path",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Removes what would make another request of it than the one that was allowed.
+fn drop_overrides(headers: &mut HeaderMap) {
+    // Behind CGI and its like `_` is as good as `-`.
+    let reads_as = |name: &str, other: &str| {
+        let dashes = |b: u8| if b == b'_' { b'-' } else { b };
+        name.len() == other.len() && name.bytes().map(dashes).eq(other.bytes())
+    };
+    let is_override = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.starts_with(['x', 'f']) && OVERRIDES.iter().any(|other| reads_as(name, other))
+    };
+    while let Some(name) = headers.keys().find(is_override).cloned() {
+        headers.remove(name);
     }
 }
 

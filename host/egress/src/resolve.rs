@@ -7,7 +7,8 @@
 //! decided here: every address is looked at before it is connected to.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
@@ -33,14 +34,36 @@ const RETRIES: usize = 1;
 /// Questions under way at a time to one server.
 const QUESTIONS_MAX: usize = 256;
 
+/// What the system's own answers depend on.
+const SYSTEM_FILES: [&str; 2] = ["/etc/resolv.conf", "/etc/hosts"];
+
+/// When those were last changed.
+type Changed = [Option<SystemTime>; SYSTEM_FILES.len()];
+
 /// Asks for names.
-#[derive(Clone)]
-pub(crate) struct Resolver(Result<TokioResolver, GateError>);
+pub(crate) enum Resolver {
+    /// The system's servers, as they were when its files were last changed: a machine that is
+    /// carried elsewhere has others there.
+    System(Mutex<(Changed, Made)>),
+    /// These.
+    Own(Made),
+}
+
+/// Where the system has no servers, every look-up says so: a host whose plugins need no names
+/// does without.
+type Made = Result<TokioResolver, GateError>;
 
 impl Resolver {
-    /// One that asks these servers, or the system's if there are none. Where the system has
-    /// none, every look-up says so: a host whose plugins need no names does without.
+    /// One that asks these servers, or the system's if there are none.
     pub(crate) fn new(servers: &[SocketAddr]) -> Resolver {
+        if servers.is_empty() {
+            Resolver::System(Mutex::new((changed(), Resolver::make(&[]))))
+        } else {
+            Resolver::Own(Resolver::make(servers))
+        }
+    }
+
+    fn make(servers: &[SocketAddr]) -> Made {
         let builder = if servers.is_empty() {
             TokioResolver::builder_tokio()
         } else {
@@ -74,16 +97,30 @@ impl Resolver {
             };
             builder.build()
         });
-        Resolver(resolver.map_err(|error| {
+        resolver.map_err(|error| {
             GateError::setup(format!(
                 "this system's name servers are not known: {error}; set `dns` under [network] in portreeve.toml"
             ))
-        }))
+        })
+    }
+
+    /// The resolver as it is to be now.
+    fn current(&self) -> Made {
+        let made = match self {
+            Resolver::Own(made) => return made.clone(),
+            Resolver::System(made) => made,
+        };
+        let mut made = made.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = changed();
+        if made.0 != now {
+            *made = (now, Resolver::make(&[]));
+        }
+        made.1.clone()
     }
 
     /// The addresses of a name, IPv6 and IPv4 by turns.
     pub(crate) async fn look_up(&self, name: &str) -> Result<Vec<IpAddr>, GateError> {
-        let resolver = self.0.as_ref().map_err(Clone::clone)?;
+        let resolver = self.current()?;
         let failed = |why: String| {
             GateError::new(
                 GateErrorKind::Dns,
@@ -109,4 +146,12 @@ impl Resolver {
         });
         Ok(turns.flatten().flatten().take(ADDRESSES_MAX).collect())
     }
+}
+
+fn changed() -> Changed {
+    SYSTEM_FILES.map(|file| {
+        std::fs::metadata(file)
+            .and_then(|file| file.modified())
+            .ok()
+    })
 }

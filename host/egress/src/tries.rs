@@ -1,6 +1,6 @@
 //! Single tries of a request, as the care of its origin makes them, and requests for tokens.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,59 +24,75 @@ const TOKEN_TIME: Duration = Duration::from_secs(30);
 /// Connections to servers of tokens at a time, for one plugin.
 const TOKEN_CONNECTIONS: u64 = 8;
 
+/// What is decided of a try: the credential that its rule wants added.
+pub(crate) type Decided = (Option<CredentialUse>, Option<Arc<Credential>>);
+
 /// The tries of one request of a guest's. Each asks again whether it may be sent, and is given
 /// its secrets anew: nothing that holds one lives longer than the try.
 pub(crate) struct Tries<'a> {
-    client: &'a Client,
-    call: &'a Arc<dyn CallPolicy>,
-    target: &'a Target,
-    clock: &'a Clock,
-    length: Option<u64>,
+    pub(crate) client: &'a Client,
+    pub(crate) call: &'a Arc<dyn CallPolicy>,
+    pub(crate) target: &'a Target,
+    pub(crate) clock: &'a Clock,
+    /// What the guest has said of the body's length.
+    pub(crate) length: Option<u64>,
+    /// Whether there may be placeholders of secrets in it.
+    pub(crate) has_placeholders: bool,
+    /// What was decided just before the first try, until that is made.
+    pub(crate) first: Mutex<Option<Decided>>,
     /// The credential of the last try, and what it gave.
-    applied: Mutex<Option<(Arc<Credential>, Applied)>>,
+    pub(crate) applied: Mutex<Option<(Arc<Credential>, Applied)>>,
 }
 
-impl<'a> Tries<'a> {
-    pub(crate) fn new(
-        client: &'a Client,
-        call: &'a Arc<dyn CallPolicy>,
-        target: &'a Target,
-        clock: &'a Clock,
-        length: Option<u64>,
-    ) -> Tries<'a> {
-        Tries {
-            client,
-            call,
-            target,
-            clock,
-            length,
-            applied: Mutex::new(None),
+impl Tries<'_> {
+    async fn decide(&self) -> Result<Decided, GateError> {
+        if let Some(first) = lock(&self.first).take() {
+            return Ok(first);
         }
-    }
-}
-
-#[async_trait]
-impl Exchange for Tries<'_> {
-    async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, GateError> {
         let used = self.call.permit(self.target)?;
-        fill(&mut request, &**self.call, self.target).await?;
+        let credential = match &used {
+            Some(used) => Some(self.call.credential(&used.name).await?),
+            None => None,
+        };
+        Ok((used, credential))
+    }
+
+    /// Sends it once, if it may be sent.
+    pub(crate) async fn once(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, GateError> {
+        let decided = self.decide().await?;
+        if self.has_placeholders {
+            // In boxes, as these are large and seldom.
+            Box::pin(fill(&mut request, &**self.call, self.target)).await?;
+        }
         let mut identity = None;
-        if let Some(used) = &used {
-            let credential = self.call.credential(&used.name).await?;
+        if let (Some(used), Some(credential)) = decided {
             let tokens = self.client.tokens();
-            let applied = credential.apply(used, &mut request, tokens).await?;
+            let applied = Box::pin(credential.apply(&used, &mut request, tokens)).await?;
             identity = credential.identity().cloned();
-            *self.applied.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((credential, applied));
+            *lock(&self.applied) = Some((credential, applied));
         }
         let (target, length, identity) = (self.target, self.length, identity.as_ref());
         self.client
             .attempt(target, request, length, identity, self.call, self.clock)
             .await
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Exchange for Tries<'_> {
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, GateError> {
+        self.once(request).await
+    }
 
     fn renew(&self) -> bool {
-        let applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        let applied = lock(&self.applied);
         applied
             .as_ref()
             .is_some_and(|(credential, applied)| credential.renew(applied))

@@ -459,7 +459,9 @@ async fn only_the_origins_own_failures_count() {
     let client = breaking(1, 1);
     for kind in [
         GateErrorKind::Refused,
-        GateErrorKind::AddressRefused,
+        GateErrorKind::AddressRefused {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+        },
         used_up(),
         GateErrorKind::Credential,
     ] {

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use portreeve_sdk::{Error, Json, http, plugin, tool};
+use portreeve_sdk::{Error, Json, http, plugin, secrets, tool};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -83,4 +83,17 @@ fn read_start(url: String, bytes: u32) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(&start).into_owned())
 }
 
-plugin!(send, succeed, send_json, read_start);
+/// Sends a request with what stands for a secret in a header, in the query, in the path and in
+/// the body, and answers what stood for it.
+#[tool]
+fn send_secret(url: String, name: String) -> Result<String, Error> {
+    let placeholder = secrets::get(&name)?.placeholder()?;
+    http::Request::post(format!("{url}/{placeholder}"))
+        .header("x-key", format!("Key {placeholder}"))
+        .query(&[("key", placeholder.as_str())])
+        .body(placeholder.clone())
+        .send()?;
+    Ok(placeholder)
+}
+
+plugin!(send, succeed, send_json, read_start, send_secret);

@@ -170,6 +170,11 @@ impl Drop for ClientCares {
 }
 
 impl ClientCares {
+    /// Whether no origin has any care.
+    pub fn is_empty(&self) -> bool {
+        self.cares.origins.is_empty()
+    }
+
     /// Answers a request with all the care its origin has: from the cache, or by sending it
     /// as often as is needed and allowed. Its URI is absolute, and its headers are the
     /// guest's, without a credential of the host's.

@@ -1,7 +1,7 @@
 //! Addresses that are refused, however they are come by.
 
-use http_body_util::BodyExt as _;
-use portreeve_egress::{GateErrorKind, Phase, Timeouts};
+use portreeve_egress::{Gate, GateErrorKind, Phase, SocketGate, Timeouts};
+use portreeve_manifest::settings::NetworkSettings;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UdpSocket;
 
@@ -67,7 +67,10 @@ async fn an_address_that_is_written_is_refused_in_each_form() {
         // As a request has it, or as it would have been written by the guest.
         let url = url::Url::parse(&url).unwrap();
         let (kind, words) = kind_of(&dns, &[], url.as_str()).await;
-        assert_eq!(kind, GateErrorKind::AddressRefused, "{host}: {words}");
+        assert!(
+            matches!(kind, GateErrorKind::AddressRefused { .. }),
+            "{host}: {words}"
+        );
     }
     assert_eq!(server.connections(), 0);
     assert!(dns.asked().is_empty());
@@ -94,7 +97,10 @@ async fn a_name_that_leads_to_a_refused_address_is_refused() {
     for (name, address) in REFUSED {
         let url = format!("http://{name}:{}/", server.port());
         let (kind, words) = kind_of(&dns, &[], &url).await;
-        assert_eq!(kind, GateErrorKind::AddressRefused, "{name}: {words}");
+        assert!(
+            matches!(kind, GateErrorKind::AddressRefused { .. }),
+            "{name}: {words}"
+        );
         assert!(words.contains(name) && words.contains(address), "{words}");
     }
     assert_eq!(server.connections(), 0);
@@ -108,7 +114,10 @@ async fn a_name_behind_another_is_refused_for_where_it_ends() {
     ])
     .await;
     let (kind, words) = kind_of(&dns, &[], "http://a.test/").await;
-    assert_eq!(kind, GateErrorKind::AddressRefused, "{words}");
+    assert!(
+        matches!(kind, GateErrorKind::AddressRefused { .. }),
+        "{words}"
+    );
 }
 
 /// Servers at two addresses of this machine on one port.
@@ -160,7 +169,10 @@ async fn a_name_that_leads_elsewhere_after_the_check_is_not_followed() {
     let error = gathered(&client, get(&url), &call, TIMEOUTS)
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), &GateErrorKind::AddressRefused, "{error}");
+    assert!(
+        matches!(error.kind(), GateErrorKind::AddressRefused { .. }),
+        "{error}"
+    );
     assert_eq!((inner.connections(), public.connections()), (0, 1));
 }
 
@@ -239,20 +251,19 @@ async fn a_server_of_names_that_says_nothing_is_left() {
 
 #[tokio::test]
 async fn a_flood_of_addresses_is_cut() {
-    // More than are tried, none of which answers, before the one that does.
-    let mut many: Vec<&'static str> = Vec::new();
-    for number in 10..60 {
-        many.push(Box::leak(format!("127.0.1.{number}").into_boxed_str()));
-    }
-    let server = Server::bytes("HTTP/1.1 204 No Content\r\n\r\n", true).await;
-    many.push("127.0.0.1");
-    let dns = Dns::start([("many.test", vec![many])]).await;
-    let client = client_of(dns.address);
-    let call = Call::default().policy();
-    let url = format!("http://many.test:{}/", server.port());
-    let response = client.send(get(&url), &call, TIMEOUTS).await;
-    // Which of them are tried is the resolver's choice; that it ends soon is ours.
-    if let Ok(response) = response {
-        assert!(response.into_body().collect().await.is_ok());
-    }
+    let many = (1..=60).map(|number| &*Box::leak(format!("127.0.1.{number}").into_boxed_str()));
+    let dns = Dns::start([("many.in.test", vec![many.collect()])]).await;
+    let call = Call {
+        sockets: vec!["tcp *.in.test:80"],
+        ..Call::default()
+    };
+    let settings = NetworkSettings {
+        dns: vec![dns.address],
+        ..NetworkSettings::default()
+    };
+    let gate = Gate::new(&settings, None).unwrap();
+    let found = SocketGate::new(gate, call.policy())
+        .resolve("many.in.test")
+        .await;
+    assert_eq!(found.unwrap().len(), 16);
 }

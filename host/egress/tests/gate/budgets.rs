@@ -229,7 +229,9 @@ async fn connections_at_a_time_have_a_bound() {
     let third = client.send(get(server.url("/")), &call, TIMEOUTS);
     let (third, _) = tokio::join!(third, first.into_body().collect());
     drop((third.unwrap(), second));
-    assert_eq!(plugin.connections(), 0);
+    while plugin.connections() > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(300);
 async fn a_refused_request_opens_no_connection() {
     let server = Server::bytes("HTTP/1.1 204 No Content\r\n\r\n", false).await;
     let call = Call {
-        refused: vec!["127.0.0.1".to_owned()],
+        rules: Some(rules(&[("GET http://elsewhere.example/**", false)])),
         ..Call::default()
     };
     let result = gathered(&client(), get(server.url("/")), &call.policy(), TIMEOUTS).await;
@@ -149,8 +149,54 @@ async fn a_guest_opens_no_tunnel() {
         .body(empty())
         .unwrap();
     let error = answer(&client(), request).await.unwrap_err();
-    assert_eq!(error.kind(), &GateErrorKind::InvalidRequest, "{error}");
+    assert_eq!(error.kind(), &GateErrorKind::InvalidUrl, "{error}");
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_method_is_sent_as_it_was_checked() {
+    let (server, mut heads) = recorder().await;
+    for method in ["GET", "get", "gEt"] {
+        let request = Request::builder().method(method).uri(server.url("/"));
+        let call = Call {
+            rules: Some(rules(&[("GET http://127.0.0.1:*/**", false)])),
+            ..Call::default()
+        };
+        let request = request.body(empty()).unwrap();
+        gathered(&client(), request, &call.policy(), TIMEOUTS)
+            .await
+            .unwrap();
+        assert!(heads.recv().await.unwrap().starts_with("GET / "));
+    }
+}
+
+#[tokio::test]
+async fn no_header_makes_another_request_of_it() {
+    let (server, mut heads) = recorder().await;
+    let mut request = get(server.url("/"));
+    for name in [
+        "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+        "X-Method-Override",
+        "X_HTTP_METHOD_OVERRIDE",
+        "X-Http_Method-Override",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Forwarded-Host",
+        "X-HTTP-Host-Override",
+        "Forwarded",
+    ] {
+        let name: HeaderName = name.parse().unwrap();
+        let value = HeaderValue::from_static("DELETE");
+        request.headers_mut().append(&name, value.clone());
+        request.headers_mut().append(name, value);
+    }
+    let kept = HeaderValue::from_static("X-HTTP-Method-Override: kept");
+    request.headers_mut().insert("x-http", kept);
+    answer(&client(), request).await.unwrap();
+    let lines = lines(&heads.recv().await.unwrap());
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(!lines.concat().contains("delete"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -19,3 +19,4 @@ mod servers;
 mod sockets;
 mod support;
 mod trust;
+mod whole;

@@ -136,14 +136,20 @@ async fn what_is_kept_has_a_bound() {
         answer(&client, get(server.url("/"))).await.unwrap();
     }
     let kept = || counts.0.load(Ordering::SeqCst) - counts.1.load(Ordering::SeqCst);
-    while kept() > 16 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    // Long before any of them is closed for its age.
+    let at_most = async |count| {
+        let closed = async {
+            while kept() > count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let soon = tokio::time::timeout(Duration::from_secs(10), closed);
+        soon.await.expect("too many are kept");
+    };
+    at_most(16).await;
     // And it ends with the client.
     drop(client);
-    while kept() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    at_most(0).await;
 }
 
 #[tokio::test]
@@ -171,4 +177,45 @@ async fn what_is_not_used_is_closed_after_a_while() {
         "{kept:?}"
     );
     drop(client);
+}
+
+#[tokio::test]
+async fn an_upload_that_nobody_waits_for_ends_with_the_response() {
+    let (closed, mut is_closed) = tokio::sync::mpsc::unbounded_channel();
+    let server = Server::start(move |mut stream, _| {
+        let closed = closed.clone();
+        async move {
+            read_head(&mut stream).await;
+            let _ = stream.write_all(FINE.as_bytes()).await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            let _ = closed.send(());
+        }
+    })
+    .await;
+    let client = client();
+    let plugin = Call::default().plugin;
+    // Of a body that never ends, whether the response is read or not.
+    for read in [true, false] {
+        let (_sender, body) = channel();
+        let call = Call {
+            plugin: plugin.clone(),
+            ..Call::default()
+        };
+        let response = client
+            .send(post(server.url("/"), body), &call.policy(), TIMEOUTS)
+            .await;
+        if read {
+            response.unwrap().into_body().collect().await.unwrap();
+        } else {
+            drop(response);
+        }
+        let ended = async {
+            is_closed.recv().await.unwrap();
+            while plugin.connections() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let soon = tokio::time::timeout(Duration::from_secs(10), ended);
+        soon.await.expect("it goes on");
+    }
 }

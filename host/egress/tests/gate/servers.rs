@@ -102,6 +102,28 @@ async fn an_endless_body_ends_with_its_time() {
 }
 
 #[tokio::test]
+async fn an_endless_body_that_is_never_waited_for_ends_with_its_time() {
+    let head = "HTTP/1.1 200 OK\r\n\r\n";
+    let server = dripping(head, "0123456789abcdef", Duration::ZERO).await;
+    let timeouts = Timeouts {
+        total: SHORT,
+        ..TIMEOUTS
+    };
+    let call = Call::default().policy();
+    let response = client().send(get(server.url("/")), &call, timeouts).await;
+    let mut body = response.unwrap().into_body();
+    // There is always more when it is asked for.
+    for _ in 0..30 {
+        tokio::time::sleep(SHORT / 6).await;
+        if let Err(error) = body.frame().await.unwrap() {
+            assert_eq!(error.kind(), &GateErrorKind::Timeout(Phase::Total));
+            return;
+        }
+    }
+    panic!("it goes on");
+}
+
+#[tokio::test]
 async fn an_endless_body_ends_with_the_budget() {
     let head = "HTTP/1.1 200 OK\r\n\r\n";
     let server = dripping(head, "0123456789abcdef0123456789abcdef", Duration::ZERO).await;

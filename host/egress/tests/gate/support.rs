@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,12 +18,17 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use portreeve_egress::credential::{Credential, SecretId};
+use portreeve_egress::oauth::{KeepToken, Tokens};
 use portreeve_egress::{
-    Body, Budget, CallLimits, CallPolicy, Client, Credential, CredentialUse, DayUse, Gate,
-    GateError, GateErrorKind, NetworkSettings, PluginBudget, PluginLimits, SocketPolicy, Timeouts,
+    Body, Budget, CallLimits, CallPolicy, Client, DayUse, Gate, GateError, GateErrorKind,
+    PluginBudget, PluginLimits, Timeouts,
 };
-use portreeve_manifest::grant::{AddressRange, Target};
+use portreeve_manifest::grant::{
+    AddressRange, CredentialUse, Decision, NetworkPolicy, Place, SocketPolicy, Target,
+};
 use portreeve_manifest::id::Name;
+use portreeve_manifest::settings::NetworkSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use zeroize::Zeroizing;
@@ -52,10 +57,15 @@ pub(crate) const PLUGIN: PluginLimits = PluginLimits {
 
 /// A call that may send everything, to this machine too, unless a test says otherwise.
 pub(crate) struct Call {
-    pub(crate) refused: Vec<String>,
+    /// What it may send; everything, where there are none.
+    pub(crate) rules: Option<NetworkPolicy>,
+    /// Whether it may send nothing any more.
+    pub(crate) revoked: Arc<AtomicBool>,
     pub(crate) ranges: Vec<&'static str>,
     pub(crate) placeholders: HashMap<String, String>,
+    /// The credential of all rules, and where it goes.
     pub(crate) credential: Option<Arc<Credential>>,
+    pub(crate) place: Option<Place>,
     pub(crate) sockets: Vec<&'static str>,
     pub(crate) limits: CallLimits,
     pub(crate) plugin: Arc<PluginBudget>,
@@ -64,10 +74,12 @@ pub(crate) struct Call {
 impl Default for Call {
     fn default() -> Call {
         Call {
-            refused: Vec::new(),
+            rules: None,
+            revoked: Arc::default(),
             ranges: vec!["127.0.0.0/8", "::1"],
             placeholders: HashMap::new(),
             credential: None,
+            place: None,
             sockets: Vec::new(),
             limits: CALL,
             plugin: PluginBudget::new(PLUGIN, DayUse::today()),
@@ -78,9 +90,7 @@ impl Default for Call {
 impl Call {
     pub(crate) fn policy(self) -> Arc<dyn CallPolicy> {
         let sockets = self.sockets.iter().map(|rule| rule.parse().unwrap());
-        let sockets = SocketPolicy {
-            rules: sockets.collect(),
-        };
+        let sockets = SocketPolicy::new(None, sockets.collect());
         Arc::new(Policy {
             addresses: self
                 .ranges
@@ -104,17 +114,19 @@ struct Policy {
 #[async_trait]
 impl CallPolicy for Policy {
     fn permit(&self, target: &Target) -> Result<Option<CredentialUse>, GateError> {
-        if self
-            .call
-            .refused
-            .iter()
-            .any(|host| target.url().host_str() == Some(host))
-        {
-            return Err(GateError::new(GateErrorKind::Refused, "no rule allows it"));
+        let refused = || GateError::new(GateErrorKind::Refused, "no rule allows it");
+        if self.call.revoked.load(Ordering::SeqCst) {
+            return Err(refused());
         }
-        Ok(self.call.credential.is_some().then(|| CredentialUse {
+        if let Some(rules) = &self.call.rules {
+            return match rules.decide(target) {
+                Decision::Allowed { credential } => Ok(credential),
+                _ => Err(refused()),
+            };
+        }
+        Ok(self.call.credential.as_ref().map(|_| CredentialUse {
             name: Name::new("test").unwrap(),
-            place: None,
+            place: self.call.place.clone(),
         }))
     }
 
@@ -146,6 +158,46 @@ impl CallPolicy for Policy {
     fn sockets(&self) -> Arc<SocketPolicy> {
         self.sockets.clone()
     }
+}
+
+/// What is requested, with whether the credential is added, and granted in the same words.
+pub(crate) fn rules(rules: &[(&str, bool)]) -> NetworkPolicy {
+    let used = CredentialUse {
+        name: Name::new("test").unwrap(),
+        place: None,
+    };
+    let requests = rules.iter().map(|(rule, credential)| {
+        let used = credential.then(|| used.clone());
+        (rule.parse().unwrap(), used)
+    });
+    let grants: Vec<_> = rules
+        .iter()
+        .map(|(rule, _)| rule.parse().unwrap())
+        .collect();
+    NetworkPolicy::new(Some(requests.collect()), &grants)
+}
+
+/// A vault that forgets.
+struct Nowhere;
+
+#[async_trait]
+impl KeepToken for Nowhere {
+    async fn keep(&self, _: &SecretId, _: &Zeroizing<String>) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A credential of a kind of the vault.
+pub(crate) fn secret(kind: &str, fields: &[(&str, &str)]) -> Arc<Credential> {
+    let id = SecretId {
+        name: "test".to_owned(),
+        version: 1,
+    };
+    let fields = fields
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), Zeroizing::new((*text).to_owned())));
+    let tokens = Tokens::new(Arc::new(Nowhere));
+    Arc::new(Credential::new(kind, id, fields, &tokens).unwrap())
 }
 
 pub(crate) fn client() -> Client {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use http::Response;
-use portreeve_egress::{
-    Client, ClientIdentity, Credential, Gate, GateErrorKind, NetworkSettings, Roots,
-};
+use portreeve_egress::{Client, Gate, GateErrorKind};
+use portreeve_manifest::settings::{NetworkSettings, Roots};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -252,9 +251,11 @@ async fn a_client_certificate_is_shown_for_its_own_requests_only() {
         let url = format!("https://localhost:{}/", server.port());
         let client = authority.client();
         let credential = |pem: String| {
-            Some(Arc::new(Credential {
-                identity: Some(Arc::new(ClientIdentity::from_pem(pem.as_bytes()).unwrap())),
-            }))
+            let (chain, key) = pem.split_at(pem.find("-----BEGIN PRIVATE").unwrap());
+            Some(secret(
+                "certificate",
+                &[("certificate", chain), ("key", key)],
+            ))
         };
         let (one, other) = (
             credential(authority.certify("one")),
@@ -280,18 +281,4 @@ async fn a_client_certificate_is_shown_for_its_own_requests_only() {
             assert_eq!(server.connections(), connections);
         }
     }
-}
-
-#[test]
-fn an_identity_is_a_certificate_with_its_key() {
-    let authority = Authority::new();
-    let (one, other) = (authority.certify("one"), authority.certify("other"));
-    let at = |pem: &str| pem.find("-----BEGIN PRIVATE").unwrap();
-    let mixed = format!("{}{}", &one[..at(&one)], &other[at(&other)..]);
-    for pem in ["", &one[..at(&one)], &one[at(&one)..], &mixed] {
-        let error = ClientIdentity::from_pem(pem.as_bytes()).unwrap_err();
-        assert_eq!(error.kind(), &GateErrorKind::Credential);
-    }
-    let identity = ClientIdentity::from_pem(one.as_bytes()).unwrap();
-    assert_eq!(format!("{identity:?}"), "ClientIdentity(…)");
 }

@@ -221,7 +221,10 @@ pub(super) fn normal(path: &str) -> Result<String, &'static str> {
     }
     normal.push_str(rest);
     // Rules stand in commands that operators copy into a shell.
-    Ok(normal.replace('\'', "%27"))
+    if normal.contains('\'') {
+        normal = normal.replace('\'', "%27");
+    }
+    Ok(normal)
 }
 
 /// Whether servers read a segment in several ways: it has an escaped `/`, `\` or NUL, or is a
@@ -229,10 +232,16 @@ pub(super) fn normal(path: &str) -> Result<String, &'static str> {
 fn is_ambiguous(segment: &str) -> bool {
     /// Rounds of decoding that are looked at; more escapes within escapes are none's honest use.
     const ROUNDS: usize = 3;
+    let is_read_otherwise = |bytes: &[u8]| {
+        let name = bytes.split(|b| *b == b';').next().unwrap_or_default();
+        bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) || matches!(name, b"." | b"..")
+    };
+    if !segment.contains('%') {
+        return is_read_otherwise(segment.as_bytes());
+    }
     let mut bytes = segment.as_bytes().to_vec();
     for _ in 0..ROUNDS {
-        let name = bytes.split(|b| *b == b';').next().unwrap_or_default();
-        if bytes.iter().any(|b| matches!(b, b'/' | b'\\' | 0)) || matches!(name, b"." | b"..") {
+        if is_read_otherwise(&bytes) {
             return true;
         }
         let decoded = decode(&bytes);

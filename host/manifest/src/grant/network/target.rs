@@ -185,9 +185,10 @@ fn normal_host(url: &mut Url) -> Result<HostPattern, TargetError> {
 
 /// Brings the path of a URL into its one form.
 fn normal_path(url: &mut Url) -> Result<PathPattern, TargetError> {
-    let path = normal(url.path())
-        .map_err(|why| TargetError(why.to_owned()))?
-        .replace('*', "%2A");
+    let mut path = normal(url.path()).map_err(|why| TargetError(why.to_owned()))?;
+    if path.contains('*') {
+        path = path.replace('*', "%2A");
+    }
     if path != url.path() {
         url.set_path(&path);
     }
