@@ -302,3 +302,59 @@ fn a_keyring_that_is_out_of_reach_is_told() {
         "[]"
     );
 }
+
+/// A key in the keyring of a session, which a bus and a keyring of the test's own stand for.
+#[test]
+fn a_key_in_the_keyring_opens_the_vault() {
+    let has = |program: &str| {
+        let found = std::process::Command::new(program)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        found.is_ok_and(|status| status.success())
+    };
+    if !has("dbus-run-session") || !has("gnome-keyring-daemon") {
+        eprintln!("SKIPPED, LOUDLY: a key in the keyring needs dbus and gnome-keyring");
+        return;
+    }
+    let project = Project::with(&format!(
+        "[vault]\nkey = \"keyring\"\n{}grants.secrets.reveal = {{ token = \"vault:bot\" }}\n",
+        plugin("demo", programs::SECRETS)
+    ));
+    let portreeve = project.portreeve(&[]);
+    let home = tempfile::tempdir().unwrap();
+    // Another process each time, so that nothing but the keyring has the key.
+    let script = format!(
+        "printf pw | gnome-keyring-daemon --unlock --components=secrets >/dev/null &&\n\
+         printf {CANARY} | \"$@\" secrets set bot --kind bearer &&\n\
+         exec \"$@\" call demo__read --arg name=token"
+    );
+    let mut command = std::process::Command::new("dbus-run-session");
+    command
+        .args(["--", "sh", "-c", &script, "sh"])
+        .arg(portreeve.get_program())
+        .args(portreeve.get_args())
+        .env("HOME", home.path())
+        .env_remove("XDG_DATA_HOME")
+        .stdin(Stdio::null());
+    for (name, value) in portreeve.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let shown = done(&command.output().unwrap());
+    assert!(shown.contains(CANARY), "{shown}");
+    // Nothing but the keyring has it.
+    let without = project
+        .portreeve(&["call", "demo__read", "--arg", "name=token"])
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere")
+        .output()
+        .unwrap();
+    let told = said(&without);
+    assert!(
+        told.contains("can't be opened") && !told.contains(CANARY),
+        "{told}"
+    );
+}
