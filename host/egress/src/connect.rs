@@ -4,12 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use http::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
+use http::header::HOST;
 use http::{Method, Request};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -50,41 +48,24 @@ pub(crate) enum Reach<'a> {
 struct Proxy {
     host: Host<String>,
     port: u16,
-    authorization: Option<HeaderValue>,
 }
 
 impl Proxy {
     fn new(url: &Url) -> Result<Proxy, GateError> {
         let unusable = || {
             GateError::setup(
-                "`proxy` under [network] in portreeve.toml must be an http:// address without a path",
+                "`proxy` under [network] in portreeve.toml must be an http:// address without user, password and path",
             )
         };
         let host = url.host().filter(|_| url.scheme() == "http");
         let host = host.ok_or_else(unusable)?.to_owned();
-        if url.path() != "/" || url.query().is_some() {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.path() != "/" || url.query().is_some() {
             return Err(unusable());
-        }
-        let user = url.username();
-        let authorization = (!user.is_empty() || url.password().is_some()).then(|| {
-            let plain =
-                |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
-            let pair = [
-                &plain(user),
-                &b":"[..],
-                &plain(url.password().unwrap_or_default()),
-            ];
-            let value = format!("Basic {}", BASE64_STANDARD.encode(pair.concat()));
-            HeaderValue::from_str(&value)
-        });
-        let mut authorization = authorization.transpose().map_err(|_| unusable())?;
-        if let Some(value) = &mut authorization {
-            value.set_sensitive(true);
         }
         Ok(Proxy {
             host,
             port: url.port_or_known_default().ok_or_else(unusable)?,
-            authorization,
         })
     }
 }
@@ -269,13 +250,10 @@ async fn tunnel(
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(error.to_string()))?;
-    let mut request = Request::builder()
+    let request = Request::builder()
         .method(Method::CONNECT)
         .uri(to.to_string())
         .header(HOST, to.to_string());
-    if let Some(authorization) = &proxy.authorization {
-        request = request.header(PROXY_AUTHORIZATION, authorization);
-    }
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|error| failed(error.to_string()))?;

@@ -135,7 +135,7 @@ pub(crate) struct RawNetwork {
     dns: Vec<String>,
     /// Whose certificates are believed; the system's by default.
     roots: Option<RawRoots>,
-    /// The proxy that requests go through, http or https. That of the environment is not used.
+    /// The proxy that requests go through, spoken to by http. That of the environment is not used.
     proxy: Option<String>,
     /// How long connecting may take: look-up, connection and TLS. 10s by default.
     connect: Option<HumanDuration>,
@@ -320,7 +320,7 @@ fn proxy(written: Option<&str>, wrong: &mut Vec<LimitError>) -> Option<Url> {
     const URL_BYTES_MAX: usize = 2_048;
     let written = written?;
     let url = Url::parse(written).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https")
+        url.scheme() == "http"
             && url.has_host()
             && url.username().is_empty()
             && url.password().is_none()
