@@ -303,6 +303,20 @@ fn a_keyring_that_is_out_of_reach_is_told() {
     );
 }
 
+/// A crash of a host leaves no picture of its memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_leaves_no_core() {
+    let project = Project::with("");
+    let server = project.serve();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let values: Vec<_> = core.unwrap().split_whitespace().skip(4).take(2).collect();
+    assert_eq!(values, ["0", "0"]);
+}
+
 /// A key in the keyring of a session, which a bus and a keyring of the test's own stand for.
 #[test]
 fn a_key_in_the_keyring_opens_the_vault() {

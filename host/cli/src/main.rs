@@ -71,6 +71,7 @@ Examples:
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by policy.";
 
 fn main() -> ExitCode {
+    keep_no_core();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -80,6 +81,17 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error, output),
     }
+}
+
+/// A crash leaves no picture of memory behind: there may be secrets in it.
+fn keep_no_core() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // Lowering it is always allowed; where it is not, nothing else is wrong.
+    let _ = setrlimit(Resource::Core, none);
 }
 
 /// Shows help, the version, or what is wrong with the arguments.
