@@ -79,12 +79,22 @@ pub(crate) fn lockfile<'a>(
 ) -> Lockfile {
     let plugins = listed.filter_map(|alias| {
         let locked = match found(alias) {
-            Some((source, manifest, digest)) => LockedPlugin {
-                source,
-                version: manifest.version.to_string(),
-                digest: digest.to_string(),
-                requests: lock::requests(&manifest.requests),
-            },
+            Some((source, manifest, digest)) => {
+                let digest = digest.to_string();
+                // What was found out about the same component stays.
+                let before = before.plugins.get(alias);
+                let same =
+                    before.filter(|before| before.digest == digest && before.source == source);
+                LockedPlugin {
+                    source,
+                    id: Some(manifest.id.to_string()),
+                    version: manifest.version.to_string(),
+                    digest,
+                    license: manifest.license.as_ref().map(ToString::to_string),
+                    requests: lock::requests(&manifest.requests),
+                    ..same.cloned().unwrap_or_default()
+                }
+            }
             None => before.plugins.get(alias)?.clone(),
         };
         Some((alias.clone(), locked))

@@ -39,6 +39,13 @@ impl<'t> Document<'t> {
 
     /// Parses a manifest: bounded, syntactically right and of our schema version.
     pub(crate) fn parse(source: &'t Source) -> Result<Self, Diagnostics> {
+        let document = Document::parse_any_version(source)?;
+        document.check_version()?;
+        Ok(document)
+    }
+
+    /// Parses a text whose schema version the caller judges: bounded and syntactically right.
+    pub(crate) fn parse_any_version(source: &'t Source) -> Result<Self, Diagnostics> {
         let refuse = |errors| Err(Diagnostics::new(source.clone(), errors));
         let text = source.text();
         if text.len() > TEXT_BYTES_MAX {
@@ -71,29 +78,30 @@ impl<'t> Document<'t> {
         if let Some(span) = deeper_than(document.root.get_ref().values(), DEPTH_MAX) {
             return refuse(vec![too_deep(span)]);
         }
-        document.check_version()?;
         Ok(document)
+    }
+
+    /// What stands behind `schema`: its place, and its number where it is one.
+    pub(crate) fn schema_version(&self) -> Option<(Range<usize>, Option<i64>)> {
+        let found = self.root.get_ref().get("schema")?;
+        let number = found.get_ref().as_integer();
+        let number = number.and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        Some((found.span(), number))
     }
 
     /// Refuses another schema version before anything else: its keys mean other things.
     fn check_version(&self) -> Result<(), Diagnostics> {
-        let error = match self.root.get_ref().get("schema") {
+        let error = match self.schema_version() {
             None => Diagnostic::new("the key `schema` is missing", Some(0..0))
                 .with_help(format!("start the file with `schema = {SCHEMA_VERSION}`")),
-            Some(found) => {
-                let version = found.get_ref().as_integer();
-                let version = version.and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
-                match version {
-                    Some(SCHEMA_VERSION) => return Ok(()),
-                    Some(newer) if newer > SCHEMA_VERSION => Diagnostic::new(
-                        format!("the file has schema version {newer}, but this version of Portreeve reads version {SCHEMA_VERSION}"),
-                        Some(found.span()),
-                    )
-                    .with_help("use a newer version of Portreeve"),
-                    _ => Diagnostic::new("this is no schema version", Some(found.span()))
-                        .with_help(format!("write `schema = {SCHEMA_VERSION}`")),
-                }
-            }
+            Some((_, Some(SCHEMA_VERSION))) => return Ok(()),
+            Some((span, Some(newer))) if newer > SCHEMA_VERSION => Diagnostic::new(
+                format!("the file has schema version {newer}, but this version of Portreeve reads version {SCHEMA_VERSION}"),
+                Some(span),
+            )
+            .with_help("use a newer version of Portreeve"),
+            Some((span, _)) => Diagnostic::new("this is no schema version", Some(span))
+                .with_help(format!("write `schema = {SCHEMA_VERSION}`")),
         };
         Err(self.refuse(vec![error]))
     }

@@ -1,5 +1,7 @@
 //! What the operator demands of a plugin's papers: `[policy]` in `portreeve.toml`.
 
+mod signatures;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -11,6 +13,11 @@ use crate::id::{Alias, NameError};
 use crate::licence::Licensee;
 use crate::text::{quoted, written_as_string};
 
+pub use signatures::{
+    IdentityPattern, Issuer, RequireSignature, SIGNERS_MAX, SignaturePolicy, SignerError,
+    SigningIdentity, SigningKey,
+};
+
 /// The operator's policies.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -21,6 +28,13 @@ pub struct Policy {
     pub signatures: Option<SignaturePolicy>,
     /// What a scan may find.
     pub scan: Option<ScanPolicy>,
+}
+
+impl Policy {
+    /// What must be signed, and by whom; the defaults where the file says nothing.
+    pub fn signatures(&self) -> SignaturePolicy {
+        self.signatures.clone().unwrap_or_default()
+    }
 }
 
 /// Which licences may come in.
@@ -50,46 +64,6 @@ pub struct LicenseException {
     pub allow: Vec<Licensee>,
     /// Why, for those who read it later.
     pub reason: Reason,
-}
-
-/// What must be signed, and by whom.
-///
-/// ```toml
-/// [policy.signatures]
-/// require = "trusted"
-/// keys = [{ file = "keys/acme.pub", plugins = ["acme-*"], not-after = "2027-12-31" }]
-/// ```
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct SignaturePolicy {
-    /// Whether a signature is needed.
-    pub require: Option<RequireSignature>,
-    /// Who may sign.
-    #[serde(default)]
-    pub keys: Vec<SigningKey>,
-}
-
-/// Whether a signature is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum RequireSignature {
-    /// It is not.
-    None,
-    /// One of the listed keys must have signed.
-    Trusted,
-}
-
-/// A key that may sign.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct SigningKey {
-    /// The file of the public key, relative to the project.
-    pub file: String,
-    /// The plugins that it may sign; all where nothing is said.
-    #[serde(default)]
-    pub plugins: Vec<PluginPattern>,
-    /// The last day on which its signatures count.
-    pub not_after: Option<Date>,
 }
 
 /// What a scan may find.
@@ -125,6 +99,13 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginPattern(String);
 
+impl PluginPattern {
+    /// Whether a name is one of those meant.
+    pub fn matches(&self, name: &str) -> bool {
+        signatures::wildcard(&self.0, name, |_| true)
+    }
+}
+
 impl FromStr for PluginPattern {
     type Err = NameError;
 
@@ -151,6 +132,13 @@ written_as_string!(PluginPattern, {
 /// A day, written as `2027-12-31`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Date(toml::value::Date);
+
+impl Date {
+    /// Year, month and day, the latter two from 1.
+    pub fn ymd(self) -> (u16, u8, u8) {
+        (self.0.year, self.0.month, self.0.day)
+    }
+}
 
 impl FromStr for Date {
     type Err = String;

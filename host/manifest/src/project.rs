@@ -32,6 +32,8 @@ pub struct ProjectManifest {
     pub host: HostLimits,
     /// How the host keeps what it keeps.
     pub settings: Settings,
+    /// What is demanded of a plugin's papers.
+    pub policy: Policy,
     /// The plugins by alias.
     pub plugins: BTreeMap<Alias, PluginEntry>,
 }
@@ -228,6 +230,7 @@ impl ProjectManifest {
             file: source,
             host,
             settings,
+            policy: raw.policy,
             plugins,
         })
     }
@@ -347,6 +350,9 @@ fn unenforced(what: &str, span: Option<std::ops::Range<usize>>) -> Diagnostic {
 
 fn check_policy(policy: &Policy, document: &Document<'_>, errors: &mut Vec<Diagnostic>) {
     let signatures = policy.signatures.as_ref();
+    if let Some(signatures) = signatures {
+        signatures.check(document, errors);
+    }
     let require = signatures.and_then(|signatures| signatures.require);
     let written = [
         (
@@ -363,6 +369,16 @@ fn check_policy(policy: &Policy, document: &Document<'_>, errors: &mut Vec<Diagn
             Feature::PolicySignatures,
             signatures.is_some_and(|signatures| !signatures.keys.is_empty()),
             &["policy", "signatures", "keys"],
+        ),
+        (
+            Feature::PolicySignatures,
+            signatures.is_some_and(|signatures| !signatures.identities.is_empty()),
+            &["policy", "signatures", "identities"],
+        ),
+        (
+            Feature::PolicySignatures,
+            signatures.is_some_and(|signatures| signatures.trust_root.is_some()),
+            &["policy", "signatures", "trust-root"],
         ),
         (
             Feature::PolicyScan,

@@ -17,6 +17,7 @@ fn examples() -> Vec<String> {
         include_str!("../src/grant/terms.rs"),
         include_str!("../src/plugin.rs"),
         include_str!("../src/policy.rs"),
+        include_str!("../src/policy/signatures.rs"),
     ];
     let mut examples = Vec::new();
     for source in sources {

@@ -69,6 +69,129 @@ source = "other.wasm"
 }
 
 #[test]
+fn signers_are_checked() {
+    check("[policy.signatures]\nrequire = 'trusted'\n", expect![[r#"
+        portreeve.toml:3:1: error: not enforced by this version of Portreeve yet: `policy.signatures.require`; remove it
+          |
+        3 | require = 'trusted'
+          | ^^^^^^^
+
+        portreeve.toml:3:11: error: a trusted signature is required, but nobody is listed who could make one
+          |
+        3 | require = 'trusted'
+          |           ^^^^^^^^^
+          = help: add `keys` or `identities`; or write `require = "none"`"#]]);
+    check(
+        r#"[policy.signatures]
+trust-root = ""
+keys = [
+    { file = "a.pub", plugins = [] },
+    { file = "a.pub", not-after = "2027-02-31", revoked = true },
+    { file = " ", plugins = ["A*"] },
+    { file = "b.pub", revoked = "" },
+]
+identities = [
+    { identity = "*", issuer = "https://accounts.google.com" },
+    { identity = "dev@example.com", issuer = "*" },
+    { identity = "dev@example.com" },
+    { identity = "a@example.com", issuer = "https://accounts.google.com", plugins = [] },
+    { identity = "a@example.com", issuer = "https://accounts.google.com" },
+]
+"#,
+        expect![[r#"
+            portreeve.toml:3:1: error: not enforced by this version of Portreeve yet: `policy.signatures.trust-root`; remove it
+              |
+            3 | trust-root = ""
+              | ^^^^^^^^^^
+
+            portreeve.toml:3:14: error: the path is empty; write that of a file, relative to the project
+              |
+            3 | trust-root = ""
+              |              ^^
+
+            portreeve.toml:4:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
+              |
+            4 | keys = [
+              | ^^^^
+
+            portreeve.toml:5:33: error: an empty list lets it sign nothing at all
+              |
+            5 |     { file = "a.pub", plugins = [] },
+              |                                 ^^
+              = help: list ids such as "acme-*"; or remove `plugins` to let it sign all of them
+
+            portreeve.toml:6:14: error: the key `a.pub` is listed twice
+              |
+            6 |     { file = "a.pub", not-after = "2027-02-31", revoked = true },
+              |              ^^^^^^^
+              = help: put everything that it may sign into one `plugins`
+
+            portreeve.toml:6:35: error: `2027-02-31` is no date; write one such as "2027-12-31"
+              |
+            6 |     { file = "a.pub", not-after = "2027-02-31", revoked = true },
+              |                                   ^^^^^^^^^^^^
+
+            portreeve.toml:6:59: error: expected a string, found `true`
+              |
+            6 |     { file = "a.pub", not-after = "2027-02-31", revoked = true },
+              |                                                           ^^^^
+
+            portreeve.toml:7:14: error: the path is empty; write that of a file, relative to the project
+              |
+            7 |     { file = " ", plugins = ["A*"] },
+              |              ^^^
+
+            portreeve.toml:7:29: error: an empty list lets it sign nothing at all
+              |
+            7 |     { file = " ", plugins = ["A*"] },
+              |                             ^^^^^^
+              = help: list ids such as "acme-*"; or remove `plugins` to let it sign all of them
+
+            portreeve.toml:7:30: error: `Ax` is no valid name: it has capital letters; use a-z, 0-9 and single hyphens between them, at most 64 characters, as in "github-issues"
+              |
+            7 |     { file = " ", plugins = ["A*"] },
+              |                              ^^^^
+
+            portreeve.toml:8:33: error: the reason is empty; say why in a sentence
+              |
+            8 |     { file = "b.pub", revoked = "" },
+              |                                 ^^
+
+            portreeve.toml:10:1: error: not enforced by this version of Portreeve yet: `policy.signatures.identities`; remove it
+               |
+            10 | identities = [
+               | ^^^^^^^^^^
+
+            portreeve.toml:11:18: error: `*` is no identity of a signer: write a URI such as "https://github.com/acme/charts/.github/workflows/release.yml@refs/heads/main", or an email address
+               |
+            11 |     { identity = "*", issuer = "https://accounts.google.com" },
+               |                  ^^^
+
+            portreeve.toml:12:46: error: `*` is no issuer of identities: write its URL, such as "https://token.actions.githubusercontent.com"
+               |
+            12 |     { identity = "dev@example.com", issuer = "*" },
+               |                                              ^^^
+
+            portreeve.toml:13:5: error: the key `issuer` is missing
+               |
+            13 |     { identity = "dev@example.com" },
+               |     ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+            portreeve.toml:14:85: error: an empty list lets it sign nothing at all
+               |
+            14 |     { identity = "a@example.com", issuer = "https://accounts.google.com", plugins = [] },
+               |                                                                                     ^^
+               = help: list ids such as "acme-*"; or remove `plugins` to let it sign all of them
+
+            portreeve.toml:15:18: error: this identity is listed twice
+               |
+            15 |     { identity = "a@example.com", issuer = "https://accounts.google.com" },
+               |                  ^^^^^^^^^^^^^^^
+               = help: put everything that it may sign into one `plugins`"#]],
+    );
+}
+
+#[test]
 fn what_is_not_enforced_is_refused() {
     // The example of the design, all of which parses.
     check(
