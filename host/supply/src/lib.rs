@@ -6,6 +6,8 @@
 //!   it is ([`manifest`](Package::manifest)), what it offers ([`Tools`]) and what it asks
 //!   of and gives to its host ([`Surface`]);
 //! - [`evidence::compare`] holds an author's requests against those imports;
+//! - [`signature`] says who signed it, and whether that counts;
+//! - [`change`] says how it differs from the version before;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
 //!
 //! **Architecture invariant:** nothing here compiles or runs a component, and nothing here
@@ -14,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod bare;
+pub mod change;
 mod digest;
 mod docs;
 mod error;
@@ -25,6 +28,7 @@ mod nesting;
 mod pack;
 mod package;
 mod sections;
+pub mod signature;
 pub mod source;
 mod surface;
 mod types;
