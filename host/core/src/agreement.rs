@@ -3,10 +3,13 @@
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::{self, LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
+use portreeve_manifest::project::PluginEntry;
 use portreeve_supply::Digest;
 
 use crate::host::HostError;
+use crate::papers::Agreed;
 use crate::project::{LOCKFILE, Project};
+use crate::registry::Registry;
 
 /// What was agreed to before, and just now.
 #[derive(Debug, Default)]
@@ -28,6 +31,19 @@ impl Agreement {
             None => Lockfile::default(),
         };
         Ok(Agreement { lock, now: None })
+    }
+
+    /// The component that was agreed to, and who signed it. None where nobody did, and where the
+    /// operator is agreeing to another one.
+    pub(crate) fn signed(&self, alias: &Alias) -> Option<Agreed> {
+        if self.now.as_ref().is_some_and(|(which, _)| which == alias) {
+            return None;
+        }
+        let locked = self.lock.plugins.get(alias)?;
+        Some(Agreed {
+            digest: locked.digest.clone(),
+            signer: locked.signer.clone()?,
+        })
     }
 
     /// Whether a component may run under what was agreed to. A plugin that was never seen is
@@ -74,27 +90,23 @@ impl Agreement {
 /// be used keeps what was agreed to.
 pub(crate) fn lockfile<'a>(
     before: &Lockfile,
-    listed: impl Iterator<Item = &'a Alias>,
-    found: impl Fn(&Alias) -> Option<(String, &'a PluginManifest, Digest)>,
+    listed: impl Iterator<Item = (&'a Alias, &'a PluginEntry)>,
+    registry: &Registry,
 ) -> Lockfile {
-    let plugins = listed.filter_map(|alias| {
-        let locked = match found(alias) {
-            Some((source, manifest, digest)) => {
-                let digest = digest.to_string();
-                // What was found out about the same component stays.
-                let before = before.plugins.get(alias);
-                let same =
-                    before.filter(|before| before.digest == digest && before.source == source);
-                LockedPlugin {
-                    source,
-                    id: Some(manifest.id.to_string()),
-                    version: manifest.version.to_string(),
-                    digest,
-                    license: manifest.license.as_ref().map(ToString::to_string),
-                    requests: lock::requests(&manifest.requests),
-                    ..same.cloned().unwrap_or_default()
-                }
-            }
+    let plugins = listed.filter_map(|(alias, entry)| {
+        let plugin = registry.plugin(alias.as_str());
+        let locked = match plugin.and_then(|plugin| plugin.facts.as_ref()) {
+            Some(facts) => LockedPlugin {
+                source: entry.source.to_string(),
+                id: Some(facts.manifest.id.to_string()),
+                version: facts.manifest.version.to_string(),
+                digest: facts.component.digest.to_string(),
+                license: facts.manifest.license.as_ref().map(ToString::to_string),
+                signer: facts.signer.clone(),
+                surface: Some(facts.surface.to_string()),
+                requests: lock::requests(&facts.manifest.requests),
+                ..LockedPlugin::default()
+            },
             None => before.plugins.get(alias)?.clone(),
         };
         Some((alias.clone(), locked))

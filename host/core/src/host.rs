@@ -26,6 +26,7 @@ use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
+use crate::papers::Desk;
 use crate::pipeline::CallIds;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::registry::Registry;
@@ -253,11 +254,7 @@ impl Host {
         manifest: &ProjectManifest,
         registry: &Registry,
     ) -> Result<(), HostError> {
-        let lock = agreement::lockfile(before, manifest.plugins.keys(), |alias| {
-            let facts = registry.plugin(alias.as_str())?.facts.as_ref()?;
-            let source = manifest.plugins.get(alias)?.source.to_string();
-            Some((source, &*facts.manifest, facts.component.digest))
-        });
+        let lock = agreement::lockfile(before, manifest.plugins.iter(), registry);
         if lock != *before {
             self.project.write_lock(&lock.to_text())?;
         }
@@ -351,7 +348,10 @@ impl Host {
 
     async fn install(&self, manifest: &ProjectManifest, agreement: &Agreement) -> Registry {
         let before = self.registry.load_full();
+        let signatures = manifest.policy.signatures.as_ref();
+        let desk = Desk::open(signatures, self.project.dir());
         let installer = Installer {
+            desk: &desk,
             dir: self.project.dir(),
             manifest,
             agreement,

@@ -10,15 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use portreeve_manifest::id::Alias;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
+use portreeve_supply::change::Content;
+use portreeve_supply::signature::read_beside;
 use portreeve_supply::{IntakeLimits, Package, Tools, source};
 
 use crate::agreement::Agreement;
 use crate::grants::{GrantCell, InForce};
 use crate::network::Network;
+use crate::papers::{Agreed, Desk};
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::registry::{Offered, Registry};
 use crate::workshop::Workshop;
@@ -32,6 +36,7 @@ pub(crate) struct Installer<'a> {
     pub(crate) manifest: &'a ProjectManifest,
     pub(crate) workshop: &'a Workshop,
     pub(crate) network: &'a Network,
+    pub(crate) desk: &'a Arc<Desk>,
     /// What was agreed to.
     pub(crate) agreement: &'a Agreement,
     /// What was installed before: components are taken over from it.
@@ -90,7 +95,10 @@ impl Installer<'_> {
     /// Reads the package and holds it against the operator's entry.
     async fn read(&self, alias: &str, entry: &PluginEntry, path: &Path) -> Result<Read, String> {
         let given = path.to_owned();
-        let (path, stamp, package) = tokio::task::spawn_blocking(move || read_package(&given))
+        let desk = self.desk.clone();
+        let (name, agreed) = (entry.alias.clone(), self.agreement.signed(&entry.alias));
+        let reading = move || read_package(&given, &desk, &name, agreed.as_ref());
+        let (path, stamp, package, signer) = tokio::task::spawn_blocking(reading)
             .await
             .map_err(|error| format!("reading it was given up: {error}"))??;
         let manifest = &package.manifest;
@@ -146,7 +154,9 @@ impl Installer<'_> {
                     config: Config::new(config.clone()),
                     next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
+                    surface: Content::of(&package).surface_digest(),
                     manifest: Arc::new(package.manifest.clone()),
+                    signer,
                     component,
                     stamp,
                 }),
@@ -229,7 +239,15 @@ impl FileStamp {
     }
 }
 
-fn read_package(path: &Path) -> Result<(PathBuf, Option<FileStamp>, Package), String> {
+/// A package, and who signed it.
+type Signed = (PathBuf, Option<FileStamp>, Package, Option<String>);
+
+fn read_package(
+    path: &Path,
+    desk: &Desk,
+    alias: &Alias,
+    agreed: Option<&Agreed>,
+) -> Result<Signed, String> {
     let limits = IntakeLimits {
         // The compiler checks function bodies; a component that was compiled passed.
         check_code: false,
@@ -241,5 +259,7 @@ fn read_package(path: &Path) -> Result<(PathBuf, Option<FileStamp>, Package), St
     let read = source::read(&file, &limits).map_err(|error| error.to_string())?;
     let package =
         Package::read(&read.bytes, &read.name(), &limits).map_err(|error| error.to_string())?;
-    Ok((file, stamp, package))
+    let signatures = read_beside(&file)?;
+    let signer = desk.signer(alias, &package, &read.bytes, &signatures, agreed)?;
+    Ok((file, stamp, package, signer))
 }

@@ -25,6 +25,7 @@ mod host;
 mod install;
 pub mod log;
 mod network;
+mod papers;
 mod pipeline;
 mod plugin;
 mod project;

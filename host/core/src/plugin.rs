@@ -49,6 +49,10 @@ pub(crate) struct Facts {
     /// What is in force now.
     pub(crate) grants: Arc<GrantCell>,
     pub(crate) component: Arc<Component>,
+    /// Who signed it, as the lockfile names them.
+    pub(crate) signer: Option<String>,
+    /// The digest of its tools, imports and exports.
+    pub(crate) surface: Digest,
     pub(crate) stamp: Option<FileStamp>,
 }
 
@@ -76,6 +80,14 @@ impl Plugin {
     /// What it may do now.
     pub fn in_force(&self) -> Option<Arc<InForce>> {
         self.facts.as_ref().map(|facts| facts.grants.load())
+    }
+
+    /// Who signed its component, as the lockfile names them; none where nobody did who is
+    /// listed.
+    pub fn signer(&self) -> Option<&str> {
+        self.facts
+            .as_ref()
+            .and_then(|facts| facts.signer.as_deref())
     }
 
     /// What one call of it may use.

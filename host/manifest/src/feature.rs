@@ -98,7 +98,8 @@ impl Feature {
             | Feature::Addresses
             | Feature::UiProgress
             | Feature::SecretsInject
-            | Feature::SecretsReveal => true,
+            | Feature::SecretsReveal
+            | Feature::PolicySignatures => true,
             Feature::Directories
             | Feature::StorageKv
             | Feature::UiNotify
@@ -115,7 +116,6 @@ impl Feature {
             | Feature::InstancesResident
             | Feature::SourceRemote
             | Feature::PolicyLicenses
-            | Feature::PolicySignatures
             | Feature::PolicyScan => false,
         }
     }

@@ -490,7 +490,8 @@ mod tests {
             requests = [
                 "ui.progress",
             ]
-        "##]].assert_eq(&text);
+        "##]]
+        .assert_eq(&text);
         assert_eq!(Lockfile::parse("portreeve.lock", &text).unwrap(), lock);
     }
 
@@ -511,30 +512,42 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_explained() {
-        refused("schema = 3\nanything = { new = true }\n", expect![[r#"
+        refused(
+            "schema = 3\nanything = { new = true }\n",
+            expect![[r#"
             portreeve.lock:1:10: error: a newer version of Portreeve wrote this file (schema version 3; this one knows up to 2), so it is left as it is
               |
             1 | schema = 3
               |          ^
-              = help: use that version of Portreeve or a later one for this project"#]]);
-        refused("schema = 'two'\n", expect![[r#"
+              = help: use that version of Portreeve or a later one for this project"#]],
+        );
+        refused(
+            "schema = 'two'\n",
+            expect![[r#"
             portreeve.lock:1:10: error: this is no schema version
               |
             1 | schema = 'two'
               |          ^^^^^
-              = help: write `schema = 2`"#]]);
-        refused("schema = 0\n", expect![[r#"
+              = help: write `schema = 2`"#]],
+        );
+        refused(
+            "schema = 0\n",
+            expect![[r#"
             portreeve.lock:1:10: error: this is no schema version
               |
             1 | schema = 0
               |          ^
-              = help: write `schema = 2`"#]]);
-        refused("[plugins]\n", expect![[r#"
+              = help: write `schema = 2`"#]],
+        );
+        refused(
+            "[plugins]\n",
+            expect![[r#"
             portreeve.lock:1:1: error: the key `schema` is missing
               |
             1 | [plugins]
               | ^
-              = help: start the file with `schema = 2`"#]]);
+              = help: start the file with `schema = 2`"#]],
+        );
         refused(
             "schema = 2\n[plugins.a]\nsource = 's'\n<<<<<<< HEAD\nversion = '1.0.0'\n=======\nversion = '1.1.0'\n>>>>>>> update\ndigest = 'd'\nrequests = [\n<<<<<<< HEAD\n    'ui.progress',\n=======\n>>>>>>> update\n]\n",
             expect![[r#"
@@ -550,11 +563,14 @@ mod tests {
                    | ^^^^^^^^^^^^
                    = help: keep one side whole for each plugin and remove the lines of `<`, `|`, `=` and `>`; what doesn't fit its component is found and told by the next command"#]],
         );
-        refused("schema = 2\n[plugins.a\n", expect![[r#"
+        refused(
+            "schema = 2\n[plugins.a\n",
+            expect![[r#"
             portreeve.lock:2:11: error: this is not TOML: unclosed table, expected `]`
               |
             2 | [plugins.a
-              |           ^"#]]);
+              |           ^"#]],
+        );
     }
 
     #[test]

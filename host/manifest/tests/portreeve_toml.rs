@@ -70,7 +70,9 @@ source = "other.wasm"
 
 #[test]
 fn signers_are_checked() {
-    check("[policy.signatures]\nrequire = 'trusted'\n", expect![[r#"
+    check(
+        "[policy.signatures]\nrequire = 'trusted'\n",
+        expect![[r#"
         portreeve.toml:3:1: error: not enforced by this version of Portreeve yet: `policy.signatures.require`; remove it
           |
         3 | require = 'trusted'
@@ -80,7 +82,8 @@ fn signers_are_checked() {
           |
         3 | require = 'trusted'
           |           ^^^^^^^^^
-          = help: add `keys` or `identities`; or write `require = "none"`"#]]);
+          = help: add `keys` or `identities`; or write `require = "none"`"#]],
+    );
     check(
         r#"[policy.signatures]
 trust-root = ""

@@ -9,6 +9,7 @@ mod doctor;
 mod grant;
 mod init;
 mod inspect;
+mod keys;
 mod list;
 mod logs;
 mod papers;
@@ -16,6 +17,7 @@ mod remove;
 mod revoke;
 mod secrets;
 mod serve;
+mod sign;
 mod status;
 
 use clap::Subcommand;
@@ -27,6 +29,8 @@ use crate::context::Context;
 pub(crate) enum Command {
     Build(build::Build),
     Check(check::Check),
+    Sign(sign::Sign),
+    Keys(keys::Keys),
     Inspect(inspect::Inspect),
     Init(init::Init),
     Add(add::Add),
@@ -48,6 +52,8 @@ impl Command {
         match self {
             Command::Build(command) => command.run(context),
             Command::Check(command) => command.run(context),
+            Command::Sign(command) => command.run(context),
+            Command::Keys(command) => command.run(context),
             Command::Inspect(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),

@@ -11,6 +11,7 @@
 //! this host, now: a detached signature doesn't prove when it was made. A revoked signer
 //! never counts.
 
+mod beside;
 mod crypto;
 mod examine;
 mod keys;
@@ -26,6 +27,7 @@ use portreeve_manifest::id::PluginId;
 use portreeve_manifest::policy::{Date, PluginPattern};
 use semver::Version;
 
+pub use beside::{path_beside, read_beside};
 pub use examine::{Demand, Examined, Refusal, Trust, TrustError};
 pub use keys::{KeyError, NewKeyPair, PublicKey, SecretKey};
 pub use minisign::{Binding, Minisign};

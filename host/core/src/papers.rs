@@ -1,0 +1,93 @@
+//! Whether a component's papers are in order, as the operator's policy wants them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use portreeve_manifest::id::Alias;
+use portreeve_manifest::policy::SignaturePolicy;
+use portreeve_supply::Package;
+use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
+
+/// What was agreed to of a component that somebody had signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) digest: String,
+    pub(crate) signer: String,
+}
+
+/// The operator's policy, ready to judge by.
+pub(crate) struct Desk {
+    policy: SignaturePolicy,
+    /// The signers that are listed, or why they can't be read.
+    trust: Result<Trust, String>,
+}
+
+impl Desk {
+    /// Reads what the policy names. What can't be read refuses only those components whose
+    /// signatures would matter.
+    pub(crate) fn open(policy: Option<&SignaturePolicy>, project: &Path) -> Arc<Desk> {
+        let policy = policy.cloned().unwrap_or_default();
+        let trust = Trust::load(&policy, project).map_err(|error| {
+            tracing::error!("signatures can't be judged: {error}");
+            error.to_string()
+        });
+        Arc::new(Desk { policy, trust })
+    }
+
+    /// Who signed a component, as the lockfile names them; none only where nobody needs to.
+    ///
+    /// # Errors
+    /// A signature is required, and none counts; or somebody else signed what was agreed to.
+    pub(crate) fn signer(
+        &self,
+        alias: &Alias,
+        package: &Package,
+        bytes: &[u8],
+        signatures: &[SignatureFile],
+        agreed: Option<&Agreed>,
+    ) -> Result<Option<String>, String> {
+        let required = self.policy.requires(false);
+        let trust = match &self.trust {
+            Ok(trust) => trust,
+            Err(_) if !required => return Ok(None),
+            Err(why) => return Err(format!("its signature can't be judged: {why}")),
+        };
+        let subject = Subject {
+            id: &package.manifest.id,
+            version: &package.manifest.version,
+            now: Timestamp::now(),
+        };
+        let signed = agreed.map(|agreed| agreed.signer.as_str());
+        let same = agreed.is_some_and(|agreed| agreed.digest == package.digest.to_string());
+        if let (true, Some(signer)) = (same, signed) {
+            // The digest binds it: what matters is whether the signer still counts.
+            let judged = trust.judge(signer, &subject, alias);
+            return match judged {
+                Ok(()) => Ok(Some(signer.to_owned())),
+                Err(_) if !required => Ok(None),
+                Err(refusal) => Err(refusal.to_string()),
+            };
+        }
+        let demand = Demand {
+            alias,
+            required,
+            agreed: signed,
+        };
+        let examined = trust
+            .examine(bytes, signatures, &subject, &demand)
+            .map_err(|refusal| refusal.to_string())?;
+        for (kind, why) in &examined.passed_over {
+            tracing::warn!(plugin = %alias, "a {kind} of its component doesn't count: {why}");
+        }
+        if let Some(turn) = trust.turn(signed, examined.signer.as_ref())
+            && let Some(before) = &turn.before
+        {
+            let now = turn.now.as_deref().unwrap_or("nobody who is listed");
+            return Err(format!(
+                "it was signed by {before} when it was agreed to, and is now by {now}: look at it with `portreeve inspect {alias}`, and agree to it with `portreeve grant {alias}`, or put the former component back"
+            ));
+        }
+        Ok(examined.signer.map(|signer| signer.to_string()))
+    }
+}
