@@ -11,4 +11,5 @@ mod call;
 mod check;
 mod operate;
 mod project;
+mod signatures;
 mod support;

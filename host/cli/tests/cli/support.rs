@@ -147,6 +147,21 @@ impl Sandbox {
         Ran::new(self.command(args).output().unwrap())
     }
 
+    /// Runs the program with something on its standard input.
+    pub(crate) fn run_with(&self, args: &[&str], input: &str) -> Ran {
+        use std::io::Write as _;
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It may have ended without reading.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        Ran::new(child.wait_with_output().unwrap())
+    }
+
     /// Runs it elsewhere.
     pub(crate) fn run_in(&self, dir: &Path, args: &[&str]) -> Ran {
         Ran::new(self.command(args).current_dir(dir).output().unwrap())
