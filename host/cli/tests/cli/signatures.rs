@@ -17,7 +17,7 @@ fn strict() -> Sandbox {
 fn policy(sandbox: &Sandbox, keys: &str) {
     sandbox.write(
         "portreeve.toml",
-        &format!(
+        format!(
             "schema = 1\n[policy.signatures]\nrequire = \"trusted\"\nkeys = [{keys}]\n\
              [plugins.calc]\nsource = \"calculator.wasm\"\n"
         ),
