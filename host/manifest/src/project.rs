@@ -313,6 +313,12 @@ impl ProjectManifest {
         self.refuse([(path, Diagnostic::new(message, None).with_help(help))].into_iter())
     }
 
+    /// Says that a setting is wrong which only a look beyond the file shows, such as the
+    /// file of a key that it names. `path` is the keys and indices to it.
+    pub fn refuse_setting(&self, path: &[&str], message: &str) -> Diagnostics {
+        self.refuse([(path.to_vec(), Diagnostic::new(message, None))].into_iter())
+    }
+
     /// Diagnostics with a path instead of a span each.
     fn refuse<'a>(&self, errors: impl Iterator<Item = (Vec<&'a str>, Diagnostic)>) -> Diagnostics {
         // Parsed again: spans are needed on this way only.

@@ -305,6 +305,14 @@ fn compare_tools(before: &[&Tool], now: &[&Tool]) -> Vec<ToolChange> {
         let text = |of: fn(&Tool) -> Option<&String>| Turn::of(old.and_then(of), new.and_then(of));
         let findings = match (old, new) {
             (Some(old), Some(new)) => compare_tool(old, new),
+            (None, Some(new)) => vec![Finding {
+                class: Class::Minor,
+                what: "arguments".to_owned(),
+                how: format!(
+                    "are {}",
+                    schema::told(Some(&Value::Object(new.input_schema.clone())))
+                ),
+            }],
             _ => Vec::new(),
         };
         let largest = findings.iter().map(|finding| finding.class).max();

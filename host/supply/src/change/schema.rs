@@ -51,19 +51,6 @@ impl Side {
     }
 }
 
-/// Keywords that say nothing about which values are allowed.
-const REMARKS: [&str; 9] = [
-    "title",
-    "description",
-    "examples",
-    "default",
-    "deprecated",
-    "readOnly",
-    "writeOnly",
-    "$comment",
-    "$schema",
-];
-
 /// Keywords that restrict values in ways which aren't compared, so that any change counts.
 const OPAQUE: [&str; 32] = [
     "$ref",
@@ -235,16 +222,13 @@ impl At<'_> {
             let at = self.within(name);
             let (was, is) = (needed.contains(name), needs.contains(name));
             match (before.get(name), now.get(name)) {
-                (None, Some(_)) if is => {
-                    let class = match self.side {
-                        Side::In => Class::Major,
-                        Side::Out => Class::Minor,
+                (None, Some(schema)) => {
+                    let (class, how) = match (is, self.side) {
+                        (true, Side::In) => (Class::Major, "is new and required"),
+                        (true, Side::Out) => (Class::Minor, "is new and required"),
+                        (false, _) => (Class::Minor, "is new"),
                     };
-                    at.say(class, "is new and required", findings);
-                    continue;
-                }
-                (None, Some(_)) => {
-                    at.say(Class::Minor, "is new", findings);
+                    at.say(class, format!("{how}: {}", told(Some(schema))), findings);
                     continue;
                 }
                 (Some(_), None) => {
@@ -401,26 +385,30 @@ fn types(schema: &Map<String, Value>) -> Option<BTreeSet<&str>> {
     Some(types)
 }
 
-/// Says how a keyword has changed, with both values where they are short.
+/// Says how a keyword has changed. What is there now is shown, since agents act on it.
 fn changed(keyword: &str, old: &Map<String, Value>, new: &Map<String, Value>) -> String {
-    const CHARS_MAX: usize = 80;
-    let shown = |value: Option<&Value>| match value {
-        None => "nothing".to_owned(),
-        Some(value) => {
-            let text = super::shown(&super::canonical(value));
-            match text.char_indices().nth(CHARS_MAX) {
-                None => text,
-                Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-            }
-        }
-    };
-    let keyword_shown = super::shown(keyword);
-    if REMARKS.contains(&keyword) && keyword != "default" {
-        return format!("has another {keyword_shown}: {}", shown(new.get(keyword)));
-    }
     format!(
-        "has another {keyword_shown}: {}, before {}",
-        shown(new.get(keyword)),
-        shown(old.get(keyword))
+        "has another {}: {}, before {}",
+        super::shown(keyword),
+        told(new.get(keyword)),
+        told(old.get(keyword))
     )
+}
+
+/// A value as a message shows it.
+pub(super) fn told(value: Option<&Value>) -> String {
+    /// More than a person reads, and less than would hide the rest of the message.
+    const CHARS_MAX: usize = 2_000;
+    let Some(value) = value else {
+        return "nothing".to_owned();
+    };
+    let text = super::shown(&super::canonical(value));
+    match text.char_indices().nth(CHARS_MAX) {
+        None => text,
+        Some((end, _)) => format!(
+            "{}… ({} bytes more)",
+            text.get(..end).unwrap_or_default(),
+            text.len() - end
+        ),
+    }
 }

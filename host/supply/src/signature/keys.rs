@@ -257,18 +257,7 @@ impl SecretKey {
     /// # Errors
     /// It is no secret key.
     pub fn is_protected(text: &str) -> Result<bool, KeyError> {
-        /// Where the derivation of the key from the passphrase is described.
-        const LENGTH: usize = 158;
-        let line = text.lines().nth(1).unwrap_or_default().trim();
-        let bytes = STANDARD
-            .decode(line)
-            .map(Zeroizing::new)
-            .map_err(|_| KeyError::NoSecretKey("its second line is no base64"))?;
-        if bytes.len() != LENGTH || !bytes.starts_with(b"Ed") {
-            return Err(KeyError::NoSecretKey(
-                "its length or algorithm is not that of one",
-            ));
-        }
+        let bytes = decode(text)?;
         let number = |from: usize| {
             let bytes = bytes.get(from..from + 8).and_then(|b| b.try_into().ok());
             u64::from_le_bytes(bytes.unwrap_or([0xff; 8]))
@@ -293,23 +282,28 @@ impl SecretKey {
     /// It is no secret key, or the passphrase isn't its own.
     pub fn parse(text: &str, passphrase: Option<&str>) -> Result<SecretKey, KeyError> {
         let protected = SecretKey::is_protected(text)?;
-        let text = minisign::SecretKeyBox::from(text.to_owned());
         let key = match (protected, passphrase) {
             (true, None) => return Err(KeyError::PassphraseNeeded),
             (false, Some(_)) => return Err(KeyError::NoPassphrase),
             // Without a passphrase this function would ask for one at the terminal.
-            (true, Some(passphrase)) => text
+            (true, Some(passphrase)) => minisign::SecretKeyBox::from(text.to_owned())
                 .into_secret_key(Some(checked(passphrase)?.to_owned()))
                 .map_err(|_| KeyError::WrongPassphrase)?,
-            (false, None) => text
-                .into_unencrypted_secret_key()
-                .map_err(|_| KeyError::NoSecretKey("it is damaged"))?,
+            // Not from the text: the tool writes no checksum for a key that isn't
+            // protected, and the library wants one.
+            (false, None) => minisign::SecretKey::from_bytes(&decode(text)?).map_err(failed)?,
         };
         let public = minisign::PublicKey::from_secret_key(&key).map_err(failed)?;
-        Ok(SecretKey {
+        let key = SecretKey {
             public: PublicKey::parse(&public.to_base64())?,
             key,
-        })
+        };
+        // A key that is damaged makes signatures that nobody accepts.
+        let trial = key.sign_as(b"", "trial")?;
+        let whole = minisign_verify::Signature::decode(&trial)
+            .and_then(|trial| key.public.verify(b"", &trial));
+        whole.map_err(|_| KeyError::NoSecretKey("it is damaged"))?;
+        Ok(key)
     }
 
     /// The text of a secret-key file.
@@ -339,20 +333,35 @@ impl SecretKey {
             id: id.clone(),
             version: version.clone(),
         };
-        let comment = format!("signature by the minisign key {}", self.public.id());
-        let signature = minisign::sign(
-            None,
-            &self.key,
-            artifact,
-            Some(&binding.to_string()),
-            Some(&comment),
-        )
-        .map_err(failed)?;
         Ok(SignatureFile {
             kind: SignatureKind::Minisign,
-            bytes: signature.into_string().into_bytes(),
+            bytes: self.sign_as(artifact, &binding.to_string())?.into_bytes(),
         })
     }
+
+    /// Signs bytes with any trusted comment.
+    fn sign_as(&self, artifact: &[u8], trusted: &str) -> Result<String, KeyError> {
+        let comment = format!("signature by the minisign key {}", self.public.id());
+        minisign::sign(None, &self.key, artifact, Some(trusted), Some(&comment))
+            .map(minisign::SignatureBox::into_string)
+            .map_err(failed)
+    }
+}
+
+/// The bytes of a secret key: algorithms, how it is protected, number, key, checksum.
+fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    const LENGTH: usize = 158;
+    let line = text.lines().nth(1).unwrap_or_default().trim();
+    let bytes = STANDARD
+        .decode(line)
+        .map(Zeroizing::new)
+        .map_err(|_| KeyError::NoSecretKey("its second line is no base64"))?;
+    if bytes.len() != LENGTH || !bytes.starts_with(b"Ed") {
+        return Err(KeyError::NoSecretKey(
+            "its length or algorithm is not that of one",
+        ));
+    }
+    Ok(bytes)
 }
 
 fn checked(passphrase: &str) -> Result<&str, KeyError> {

@@ -127,7 +127,7 @@ impl Signer {
         match self {
             Signer::Key { key, file } => format!("the minisign key {} ({file})", key.id()),
             Signer::Identity { identity, issuer } => {
-                format!("{identity}, vouched for by {issuer}")
+                format!("{identity} (vouched for by {issuer})")
             }
         }
     }
@@ -188,7 +188,7 @@ pub enum SignatureError {
     #[error("it was made with the minisign key {0}, which is not listed")]
     UnknownKey(String),
     /// The signer is not listed.
-    #[error("it was made by {identity}, vouched for by {issuer}, who is not listed")]
+    #[error("it was made by {identity} (vouched for by {issuer}), who is not listed")]
     UnknownIdentity {
         /// Who signed, as the certificate says; unverified.
         identity: String,

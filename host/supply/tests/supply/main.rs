@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bare;
 #[cfg(test)]
+mod change;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod evidence;
@@ -12,4 +14,10 @@ mod hostile;
 #[cfg(test)]
 mod intake;
 #[cfg(test)]
+mod minisign_tool;
+#[cfg(test)]
 mod pack;
+#[cfg(test)]
+mod signature;
+#[cfg(test)]
+mod sigstore;
