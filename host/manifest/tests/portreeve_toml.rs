@@ -73,16 +73,11 @@ fn signers_are_checked() {
     check(
         "[policy.signatures]\nrequire = 'trusted'\n",
         expect![[r#"
-        portreeve.toml:3:1: error: not enforced by this version of Portreeve yet: `policy.signatures.require`; remove it
-          |
-        3 | require = 'trusted'
-          | ^^^^^^^
-
-        portreeve.toml:3:11: error: a trusted signature is required, but nobody is listed who could make one
-          |
-        3 | require = 'trusted'
-          |           ^^^^^^^^^
-          = help: add `keys` or `identities`; or write `require = "none"`"#]],
+            portreeve.toml:3:11: error: a trusted signature is required, but nobody is listed who could make one
+              |
+            3 | require = 'trusted'
+              |           ^^^^^^^^^
+              = help: add `keys` or `identities`; or write `require = "none"`"#]],
     );
     check(
         r#"[policy.signatures]
@@ -102,20 +97,10 @@ identities = [
 ]
 "#,
         expect![[r#"
-            portreeve.toml:3:1: error: not enforced by this version of Portreeve yet: `policy.signatures.trust-root`; remove it
-              |
-            3 | trust-root = ""
-              | ^^^^^^^^^^
-
             portreeve.toml:3:14: error: the path is empty; write that of a file, relative to the project
               |
             3 | trust-root = ""
               |              ^^
-
-            portreeve.toml:4:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
-              |
-            4 | keys = [
-              | ^^^^
 
             portreeve.toml:5:33: error: an empty list lets it sign nothing at all
               |
@@ -159,11 +144,6 @@ identities = [
               |
             8 |     { file = "b.pub", revoked = "" },
               |                                 ^^
-
-            portreeve.toml:10:1: error: not enforced by this version of Portreeve yet: `policy.signatures.identities`; remove it
-               |
-            10 | identities = [
-               | ^^^^^^^^^^
 
             portreeve.toml:11:18: error: `*` is no identity of a signer: write a URI such as "https://github.com/acme/charts/.github/workflows/release.yml@refs/heads/main", or an email address
                |
@@ -222,16 +202,6 @@ limits = { memory = "128 MiB", timeout = "20s" }
               |
             2 | [policy.licenses]
               |         ^^^^^^^^
-
-            portreeve.toml:6:1: error: not enforced by this version of Portreeve yet: `policy.signatures.require`; remove it
-              |
-            6 | require = "trusted"               # "none" | "trusted"
-              | ^^^^^^^
-
-            portreeve.toml:7:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
-              |
-            7 | keys = [{ file = "keys/acme.pub", plugins = ["acme-*"], not-after = "2027-12-31" }]
-              | ^^^^
 
             portreeve.toml:8:9: error: not enforced by this version of Portreeve yet: `policy.scan`; remove it
               |
@@ -486,31 +456,26 @@ fn values_are_checked_all_at_once() {
     check(
         "[policy.licenses]\nallow = ['MITT']\n[policy.scan]\ndeny = 'awful'\n[policy.signatures]\nkeys = [{ file = 'k', not-after = 'soon' }]\n",
         expect![[r#"
-        portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
-          |
-        2 | [policy.licenses]
-          |         ^^^^^^^^
+            portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
+              |
+            2 | [policy.licenses]
+              |         ^^^^^^^^
 
-        portreeve.toml:3:10: error: `MITT` is no SPDX licence expression: unknown term; write one such as "MIT OR Apache-2.0" (identifiers: spdx.org/licenses)
-          |
-        3 | allow = ['MITT']
-          |          ^^^^^^
+            portreeve.toml:3:10: error: `MITT` is no SPDX licence expression: unknown term; write one such as "MIT OR Apache-2.0" (identifiers: spdx.org/licenses)
+              |
+            3 | allow = ['MITT']
+              |          ^^^^^^
 
-        portreeve.toml:5:8: error: `awful` is none of the choices
-          |
-        5 | deny = 'awful'
-          |        ^^^^^^^
-          = help: write one of `low`, `medium`, `high`, `critical`
+            portreeve.toml:5:8: error: `awful` is none of the choices
+              |
+            5 | deny = 'awful'
+              |        ^^^^^^^
+              = help: write one of `low`, `medium`, `high`, `critical`
 
-        portreeve.toml:7:1: error: not enforced by this version of Portreeve yet: `policy.signatures.keys`; remove it
-          |
-        7 | keys = [{ file = 'k', not-after = 'soon' }]
-          | ^^^^
-
-        portreeve.toml:7:35: error: `soon` is no date; write one such as "2027-12-31"
-          |
-        7 | keys = [{ file = 'k', not-after = 'soon' }]
-          |                                   ^^^^^^"#]],
+            portreeve.toml:7:35: error: `soon` is no date; write one such as "2027-12-31"
+              |
+            7 | keys = [{ file = 'k', not-after = 'soon' }]
+              |                                   ^^^^^^"#]],
     );
     check(
         "[plugins.a]\nsource = 'a'\n[plugins.a]\nsource = 'b'\n",
