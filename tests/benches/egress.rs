@@ -221,7 +221,7 @@ impl CallPolicy for Call {
         self.addresses.clone()
     }
 
-    async fn credential(&self, _: &Name) -> Result<Arc<Credential>, GateError> {
+    async fn credential(&self, _: &Name, _: &Target) -> Result<Arc<Credential>, GateError> {
         panic!("no rule has one")
     }
 

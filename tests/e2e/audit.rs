@@ -217,3 +217,59 @@ fn what_can_not_be_read_is_said() {
         assert_eq!(output.status.code(), Some(2), "{wrong:?}");
     }
 }
+
+/// What the operator's file says besides grants is on record when it is changed by hand: where
+/// requests go and where a plugin sends its credential are as good as grants.
+#[test]
+fn settings_that_are_changed_by_hand_are_on_record() {
+    let project = echo();
+    let mut client = project.serve();
+    let text = std::fs::read_to_string(project.manifest()).unwrap();
+    let text = text.trim_start_matches("schema = 1\n");
+    project.write(&format!(
+        "{text}limits = {{ timeout = \"20s\" }}\n[network]\nproxy = \"http://127.0.0.1:9\"\n"
+    ));
+    let edits = || said(&project, &["audit", "search", "--kind", "edit", "--json"]);
+    crate::support::eventually("it is on record", || edits().contains("\"network\""));
+    assert!(edits().contains("plugins.echo.limits"), "{}", edits());
+    client.text("echo__echo", json!({"a": 1}));
+    assert!(client.close());
+    let started = said(
+        &project,
+        &["audit", "search", "--kind", "started", "--json"],
+    );
+    assert!(started.contains("\"manifest\":\"sha256:"), "{started}");
+}
+
+/// What is on record and could not be done is on record as not done.
+#[test]
+fn what_could_not_be_done_is_told_as_undone() {
+    let project = Project::none();
+    // A directory where the vault's key should be.
+    let key = project.path().to_owned();
+    project.write(&format!("[vault]\nkey = \"file:{}\"\n", key.display()));
+    let mut set = project
+        .portreeve(&["secrets", "set", "bot", "--kind", "bearer"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut set.stdin.take().unwrap(), b"token").unwrap();
+    assert!(!set.wait().unwrap().success());
+    let records = |kind| {
+        let found = said(&project, &["audit", "search", "--kind", kind, "--json"]);
+        let records: Vec<Value> = found
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        records
+    };
+    let (announced, undone) = (records("secret-set"), records("undone"));
+    assert_eq!(
+        (announced.len(), undone.len()),
+        (1, 1),
+        "{announced:?} {undone:?}"
+    );
+    assert_eq!(undone[0]["body"]["seq"], announced[0]["seq"]);
+}

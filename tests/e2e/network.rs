@@ -124,8 +124,11 @@ fn what_is_granted_is_reached_and_nothing_else() {
     assert_eq!(refusals[0]["body"]["capability"], "network");
     let calls = records(&project, "call");
     let last = &calls.last().unwrap()["body"];
-    assert_eq!(last["refused"]["network"], json!(200 - sent));
-    assert_eq!(last["network"]["requests"], json!(sent));
+    // One more where the revoke came in the middle of a body.
+    let refused = last["refused"]["network"].as_u64().unwrap() as usize;
+    assert!((200 - sent..=201 - sent).contains(&refused), "{last}");
+    let requests = last["network"]["requests"].as_u64().unwrap() as usize;
+    assert!((sent..=sent + 1).contains(&requests), "{last}");
 }
 
 #[test]
@@ -349,11 +352,31 @@ fn a_placeholder_becomes_the_secret_in_headers_and_the_query() {
     );
     assert!(head.starts_with(&expected), "{head}");
     assert!(head.contains(&format!("x-key: Key {CANARY}")), "{head}");
+    // Whoever is sent it can hand it back, so that the operator must have named them.
+    done(&project.run(&["revoke", "web", "network"]));
+    done(&project.run(&["grant", "web", "network=POST http://*:*/**"]));
+    let refused = client
+        .call("web__send_secret", arguments.clone())
+        .to_string();
+    assert!(
+        refused.contains("goes only to hosts that a granted rule names"),
+        "{refused}"
+    );
+    assert_eq!(server.heads().len(), 1);
+    let rule = format!("network=POST http://127.0.0.1:{}/**", server.port);
+    done(&project.run(&["grant", "web", &rule]));
     // The placeholder of one call is nothing to another.
     let other = client.text("web__send_secret", arguments);
     assert_ne!(other, placeholder);
     assert!(client.close());
-    assert_eq!(records(&project, "secret-use").len(), 2);
+    // Each is on record as given out, and as sent to where it went.
+    let uses = records(&project, "secret-use");
+    let places: Vec<_> = uses
+        .iter()
+        .map(|used| used["body"]["to"].as_str())
+        .collect();
+    let to = server.url("");
+    assert_eq!(places, [None, Some(&*to), None, None, Some(&*to)]);
 }
 
 #[test]
@@ -405,6 +428,7 @@ fn a_credential_is_added_where_it_was_asked_for_and_seen_by_nobody_else() {
     let uses = records(&project, "secret-use");
     assert_eq!(uses.len(), 1, "{uses:?}");
     assert_eq!(uses[0]["body"]["secret"], "bot");
+    assert_eq!(uses[0]["body"]["to"], server.url(""));
     for log in ["guest.log", "host.log"] {
         let path = project.path().join(".portreeve/logs").join(log);
         assert!(

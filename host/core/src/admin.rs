@@ -91,8 +91,8 @@ impl Host {
                 "digest": agreed.as_ref().or(digest.as_ref()),
             })),
         };
-        let record = self.audit.commit(event).await?;
-        self.project.write_manifest(&edited)?;
+        let writing = async { self.project.write_manifest(&edited) };
+        let (record, ()) = self.on_record(event, writing).await?;
         // Known to be theirs: not recorded once more as an edit by hand.
         let row = history(
             alias.as_str(),
@@ -114,6 +114,22 @@ impl Host {
             grants: granted,
             record: Some(record),
         })
+    }
+
+    /// Does something once it is on record; where it fails, that is on record, too.
+    pub(crate) async fn on_record<T, E: Into<HostError>>(
+        &self,
+        event: AuditEvent,
+        act: impl Future<Output = Result<T, E>>,
+    ) -> Result<(i64, T), HostError> {
+        let record = self.audit.commit(event.clone()).await?;
+        match act.await {
+            Ok(done) => Ok((record, done)),
+            Err(error) => {
+                self.audit.undone(record, event);
+                Err(error.into())
+            }
+        }
     }
 
     /// Puts the grants of a manifest in force whose plugins are those of the registry.

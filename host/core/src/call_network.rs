@@ -11,7 +11,7 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use portreeve_egress::credential::{Credential, SecretId};
 use portreeve_egress::{
-    Body, Budget, CallLimits, CallPolicy, GateError, GateErrorKind, SocketGate, Timeouts,
+    Body, Budget, CallLimits, CallPolicy, GateError, GateErrorKind, InForce, SocketGate, Timeouts,
 };
 use portreeve_egress::{Phase, SocketUse as GateUse};
 use portreeve_manifest::feature::Feature;
@@ -41,10 +41,17 @@ pub(crate) struct CallNetwork {
     budget: Arc<Budget>,
     /// The time of the whole call.
     total: Duration,
-    /// Credentials that this call has used, with the secrets that stood behind them.
-    credentials: Mutex<BTreeMap<Name, (SecretRef, Arc<Credential>)>>,
+    /// Credentials that this call has used.
+    credentials: Mutex<BTreeMap<Name, Opened>>,
     /// The limits that are on record as reached.
     budgets_told: Mutex<Vec<&'static str>>,
+}
+
+/// A credential, and the secret of the vault that stood behind it.
+struct Opened {
+    secret: SecretRef,
+    version: i64,
+    credential: Arc<Credential>,
 }
 
 impl CallNetwork {
@@ -77,14 +84,23 @@ impl CallNetwork {
         }))
     }
 
-    /// The credential behind the plugin's own name for it, opened once for each call and secret.
-    async fn open(&self, name: &Name, secret: &SecretRef) -> Result<Arc<Credential>, Failure> {
-        if let Some((known, credential)) = lock(&self.credentials).get(name)
-            && known == secret
+    /// The credential behind the plugin's own name for it: opened again where the vault has
+    /// another value, and not used where it has none any more.
+    async fn open(
+        &self,
+        name: &Name,
+        secret: &SecretRef,
+        target: &Target,
+    ) -> Result<Arc<Credential>, Failure> {
+        let version = self.secrets.version(name, &secret.vault).await?;
+        if let Some(opened) = lock(&self.credentials).get(name)
+            && opened.secret == *secret
+            && opened.version == version
         {
-            return Ok(credential.clone());
+            return Ok(opened.credential.clone());
         }
-        let (version, value) = self.secrets.credential(name, &secret.vault).await?;
+        let to = target.origin().to_string();
+        let value = self.secrets.credential(name, &secret.vault, &to).await?;
         let id = SecretId {
             name: secret.vault.to_string(),
             version,
@@ -96,7 +112,11 @@ impl CallNetwork {
         let kind = value.kind().as_str();
         let credential = Credential::new(kind, id, fields, self.network.tokens());
         let credential = Arc::new(credential.map_err(|error| self.failure(&error))?);
-        let opened = (secret.clone(), credential.clone());
+        let opened = Opened {
+            secret: secret.clone(),
+            version,
+            credential: credential.clone(),
+        };
         lock(&self.credentials).insert(name.clone(), opened);
         Ok(credential)
     }
@@ -235,24 +255,60 @@ impl CallPolicy for CallNetwork {
         self.scope.granted().effective.addresses.clone()
     }
 
-    async fn credential(&self, name: &Name) -> Result<Arc<Credential>, GateError> {
+    fn stands(&self, sent: &InForce<'_>) -> Result<(), GateError> {
+        self.permit(sent.target)?;
+        let granted = self.scope.granted();
+        if let Some(name) = sent.credential {
+            let opened = lock(&self.credentials);
+            let opened = opened.get(name).map(|opened| &opened.secret);
+            if opened.is_none() || granted.effective.credentials.get(name) != opened {
+                let refusal = self.scope.refuse(Feature::Credentials, name.as_str());
+                return Err(refused(&refusal));
+            }
+        }
+        if sent.placeholders {
+            let stand = self.secrets.placeholders_stand(&granted.effective.inject);
+            stand.map_err(|failure| refused(&failure))?;
+        }
+        Ok(())
+    }
+
+    async fn credential(&self, name: &Name, target: &Target) -> Result<Arc<Credential>, GateError> {
         let granted = self.scope.granted();
         let Some(secret) = granted.effective.credentials.get(name) else {
             return Err(refused(
                 &self.scope.refuse(Feature::Credentials, name.as_str()),
             ));
         };
-        let credential = self.open(name, secret).await;
+        let credential = self.open(name, secret, target).await;
         credential.map_err(|failure| refused(&failure))
     }
 
     async fn placeholder(
         &self,
         token: &str,
-        _: &Target,
+        target: &Target,
     ) -> Result<Option<Zeroizing<String>>, GateError> {
-        let secret = self.secrets.behind_placeholder(token).await;
-        secret.map_err(|failure| refused(&failure))
+        let Some(name) = self.secrets.stood_for(token) else {
+            return Ok(None);
+        };
+        // Whoever gets it can hand it back: the operator must have named them.
+        if !self.scope.granted().effective.network.names(target) {
+            let alias = &self.scope.plugin.alias;
+            let host = target.origin();
+            self.scope
+                .count_refusal(Feature::SecretsInject, &format!("{name} to {host}"));
+            return Err(GateError::new(
+                GateErrorKind::Refused,
+                format!(
+                    "the secret `{name}` of `{alias}` goes only to hosts that a granted rule names, which {host} is not: grant `network={}` to send it there",
+                    target.rule()
+                ),
+            ));
+        }
+        let to = target.origin().to_string();
+        let secret = self.secrets.behind_placeholder(&name, &to).await;
+        secret.map(Some).map_err(|failure| refused(&failure))
     }
 
     fn budget(&self) -> &Budget {

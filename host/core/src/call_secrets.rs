@@ -1,7 +1,7 @@
 //! The secrets of one call: found, stood in for and shown under its plugin's grants, each use
 //! on record before the plugin has anything of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +21,9 @@ use crate::scope::CallScope;
 /// Placeholders of one call.
 const PLACEHOLDERS_MAX: usize = 100;
 
+/// Origins that are remembered for the placeholders of one call; beyond, each use is recorded.
+const PLACES_MAX: usize = 100;
+
 /// What secrets a call may use.
 pub(crate) struct CallSecrets {
     scope: Arc<CallScope>,
@@ -28,6 +31,8 @@ pub(crate) struct CallSecrets {
     /// The placeholders that were given out, by the plugin's own names: what stands behind
     /// one, and whether it still may be used, is for the moment at which it is replaced.
     placeholders: Mutex<BTreeMap<Name, String>>,
+    /// Where secrets went in place of them.
+    places: Mutex<BTreeSet<(Name, String)>>,
     /// Whether the log has been told why a secret can't be used.
     told: AtomicBool,
 }
@@ -45,15 +50,25 @@ impl CallSecrets {
             scope,
             vault,
             placeholders: Mutex::default(),
+            places: Mutex::default(),
             told: AtomicBool::new(false),
         }
     }
 
     /// Has it on record that a secret is used, before it is.
-    async fn record(&self, kind: AuditKind, name: &Name, secret: &Name) -> Result<(), Failure> {
+    async fn record(
+        &self,
+        kind: AuditKind,
+        name: &Name,
+        secret: &Name,
+        to: Option<&str>,
+    ) -> Result<(), Failure> {
         let mut body = Map::new();
         body.insert("secret".to_owned(), secret.as_str().into());
         body.insert("name".to_owned(), name.as_str().into());
+        if let Some(to) = to {
+            body.insert("to".to_owned(), to.into());
+        }
         let recorded = self.scope.audit.commit(self.scope.event(kind, body)).await;
         recorded.map_err(|error| {
             tracing::error!(%error, "the use of a secret could not be recorded, and was refused");
@@ -155,7 +170,8 @@ impl SecretSource for CallSecrets {
                 "the system gives no random numbers",
             ));
         }
-        self.record(AuditKind::SecretUse, name, secret).await?;
+        self.record(AuditKind::SecretUse, name, secret, None)
+            .await?;
         self.still(&granted, Feature::SecretsInject, name)?;
         self.used(secret).await;
         // Letters and digits alone: it goes through headers, URLs and forms as it is.
@@ -175,7 +191,8 @@ impl SecretSource for CallSecrets {
         // the value; how often it was is in the call's. A plugin that reads it in a loop
         // fills no log, and so drives out nothing that was recorded before.
         if !self.scope.has_revealed(name, secret) {
-            self.record(AuditKind::SecretReveal, name, secret).await?;
+            self.record(AuditKind::SecretReveal, name, secret, None)
+                .await?;
         }
         self.still(&granted, Feature::SecretsReveal, name)?;
         self.scope.reveals(name, secret);
@@ -185,52 +202,94 @@ impl SecretSource for CallSecrets {
 }
 
 impl CallSecrets {
-    /// A secret that the host adds to requests under the plugin's own name, and which version of
-    /// it this is. On record, once in each call, before it is used.
+    /// Which value the vault has of a secret that the host adds to requests.
+    pub(crate) async fn version(&self, name: &Name, secret: &Name) -> Result<i64, Failure> {
+        let info = self.vault.info(secret.as_str()).await;
+        let info = info.map_err(|error| self.unusable(name.as_str(), &error))?;
+        Ok(info.version)
+    }
+
+    /// A secret that the host adds to requests to an origin, under the plugin's own name. On
+    /// record before it is used.
     pub(crate) async fn credential(
         &self,
         name: &Name,
         secret: &Name,
-    ) -> Result<(i64, SecretValue), Failure> {
-        let info = self.vault.info(secret.as_str()).await;
-        let info = info.map_err(|error| self.unusable(name.as_str(), &error))?;
+        to: &str,
+    ) -> Result<SecretValue, Failure> {
+        let granted = self.scope.granted();
         let value = self.vault.get(secret.as_str()).await;
         let value = value.map_err(|error| self.unusable(name.as_str(), &error))?;
-        self.record(AuditKind::SecretUse, name, secret).await?;
+        self.record(AuditKind::SecretUse, name, secret, Some(to))
+            .await?;
+        self.still(&granted, Feature::Credentials, name)?;
         self.used(secret).await;
-        Ok((info.version, value))
+        Ok(value)
     }
 
-    /// The secret that one of this call's placeholders stands for, as far as it still may be
-    /// used; none for what is no placeholder of its.
+    /// The plugin's own name for what one of this call's placeholders stands for; none for what
+    /// is no placeholder of its.
+    pub(crate) fn stood_for(&self, token: &str) -> Option<Name> {
+        let placeholders = self.lock();
+        let mut known = placeholders.iter();
+        known.find_map(|(name, known)| (known == token).then(|| name.clone()))
+    }
+
+    /// The secret behind a placeholder's name, as far as it still may be used. On record, once
+    /// for each origin that it goes to.
     pub(crate) async fn behind_placeholder(
         &self,
-        token: &str,
-    ) -> Result<Option<Zeroizing<String>>, Failure> {
-        let name = {
-            let placeholders = self.lock();
-            let found = placeholders.iter().find(|(_, known)| *known == token);
-            match found {
-                Some((name, _)) => name.clone(),
-                None => return Ok(None),
-            }
-        };
+        name: &Name,
+        to: &str,
+    ) -> Result<Zeroizing<String>, Failure> {
         let granted = self.scope.granted();
         let Some((name, secret)) = behind(&granted.effective.inject, name.as_str()) else {
             return Err(self.scope.refuse(Feature::SecretsInject, name.as_str()));
         };
         let value = self.vault.get(secret.as_str()).await;
         let value = value.map_err(|error| self.unusable(name.as_str(), &error))?;
-        self.used(secret).await;
-        match value.kind() {
-            SecretKind::ApiKey | SecretKind::Bearer => Ok(Some(value.to_text())),
-            kind => Err(Failure::new(
+        if !matches!(value.kind(), SecretKind::ApiKey | SecretKind::Bearer) {
+            return Err(Failure::new(
                 ErrorCode::Unsupported,
                 "kind",
                 format!(
-                    "the secret behind `{name}` is of kind {kind}, which no text stands in for; use it as the `credential` of a network request"
+                    "the secret behind `{name}` is of kind {}, which no text stands in for; use it as the `credential` of a network request",
+                    value.kind()
                 ),
-            )),
+            ));
+        }
+        if self.is_new_place(name, to) {
+            self.record(AuditKind::SecretUse, name, secret, Some(to))
+                .await?;
+        }
+        self.still(&granted, Feature::SecretsInject, name)?;
+        self.used(secret).await;
+        Ok(value.to_text())
+    }
+
+    /// Whether a secret goes to an origin for the first time in this call, as far as is
+    /// remembered.
+    fn is_new_place(&self, name: &Name, to: &str) -> bool {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.len() >= PLACES_MAX || places.insert((name.clone(), to.to_owned()))
+    }
+
+    /// Whether all that stands in for secrets in this call still may be filled.
+    ///
+    /// # Errors
+    /// The first that may not.
+    pub(crate) fn placeholders_stand(
+        &self,
+        inject: &BTreeMap<Name, SecretRef>,
+    ) -> Result<(), Failure> {
+        let gone = {
+            let placeholders = self.lock();
+            let mut names = placeholders.keys();
+            names.find(|name| !inject.contains_key(*name)).cloned()
+        };
+        match gone {
+            Some(name) => Err(self.scope.refuse(Feature::SecretsInject, name.as_str())),
+            None => Ok(()),
         }
     }
 
@@ -253,6 +312,7 @@ impl CallSecrets {
     fn still(&self, granted: &InForce, feature: Feature, name: &Name) -> Result<(), Failure> {
         let names = |grants: &InForce| match feature {
             Feature::SecretsReveal => grants.effective.reveal.get(name).cloned(),
+            Feature::Credentials => grants.effective.credentials.get(name).cloned(),
             _ => grants.effective.inject.get(name).cloned(),
         };
         if names(&self.scope.granted()) == names(granted) {

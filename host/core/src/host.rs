@@ -10,12 +10,15 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_runtime::{Runtime, RuntimeConfig};
-use portreeve_state::audit::{AuditConfig, AuditError, AuditLog, Heads, wall_clock};
+use portreeve_state::audit::{
+    AuditConfig, AuditError, AuditEvent, AuditKind, AuditLog, Heads, wall_clock,
+};
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
+use portreeve_supply::Digest;
 use serde_json::Map;
 use tokio::sync::{Mutex, watch};
 
@@ -109,6 +112,8 @@ pub struct Host {
     pub(crate) ids: CallIds,
     /// The manifest file as it was before it was last read; one reload at a time.
     pub(crate) manifest: Mutex<Option<FileStamp>>,
+    /// The manifest that holds; none before the first.
+    adopted: Mutex<Option<ProjectManifest>>,
     /// Given up last, when all else has ended.
     lock: OwnerLock,
 }
@@ -168,6 +173,7 @@ impl Host {
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
+            adopted: Mutex::default(),
             lock: config.lock,
             project: config.project,
         };
@@ -231,6 +237,7 @@ impl Host {
             );
             limits.concurrent_calls = self.instances;
         }
+        self.record_settings(manifest).await?;
         self.admission.resize(&limits);
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
@@ -244,6 +251,27 @@ impl Host {
         self.write_lock(&agreement.lock, manifest, &registry)?;
         self.vault.key_is_at(manifest.settings.vault_key.clone());
         self.take_up(registry);
+        *self.adopted.lock().await = Some(manifest.clone());
+        Ok(())
+    }
+
+    /// Records what a manifest changes besides grants and components: where requests go, what
+    /// secrets are behind, who is trusted. Of the first one the digest is in the record of the
+    /// start.
+    async fn record_settings(&self, manifest: &ProjectManifest) -> Result<(), HostError> {
+        let changed = match &*self.adopted.lock().await {
+            Some(before) => manifest.differences(before),
+            None => return Ok(()),
+        };
+        if !changed.is_empty() {
+            let mut body = Map::new();
+            body.insert("changed".to_owned(), changed.into());
+            let event = AuditEvent {
+                caller: "local".into(),
+                ..AuditEvent::host(AuditKind::Edit, body)
+            };
+            self.audit.commit(event).await?;
+        }
         Ok(())
     }
 
@@ -387,6 +415,9 @@ async fn open_state(
     let mut started = Map::new();
     started.insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
     started.insert("pid".to_owned(), std::process::id().into());
+    let text = config.project.read_manifest()?;
+    let digest = Digest::of(text.as_bytes()).to_string();
+    started.insert("manifest".to_owned(), digest.into());
     let audit = AuditLog::open(store.clone(), &key, audit_config, started).await?;
     Ok((store, Arc::new(audit)))
 }

@@ -340,6 +340,9 @@ impl KeepToken for TokenKeeper {
         let told = |error: &dyn std::fmt::Display| error.to_string();
         let info = self.vault.info(&secret.name).await;
         let info = info.map_err(|error| told(&error))?;
+        if info.version != secret.version {
+            return Err("the secret was given another value meanwhile, which stays".to_owned());
+        }
         let value = self.vault.get(&secret.name).await;
         let value = value.map_err(|error| told(&error))?;
         let fields = value.kind().fields().iter().filter_map(|field| {

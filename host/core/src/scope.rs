@@ -1,7 +1,7 @@
 //! One call as its capabilities see it: what its plugin may do at this moment, and the
 //! record of what was refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use portreeve_egress::Budget;
@@ -19,14 +19,24 @@ use crate::grants::InForce;
 use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
 
+/// Refused things of one capability that a call has on record one by one.
+const REFUSED_ITEMS_MAX: usize = 20;
+
+/// What was refused of one capability.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    items: BTreeSet<String>,
+}
+
 /// What the capabilities of one call share.
 pub(crate) struct CallScope {
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) call_id: String,
     pub(crate) caller: Arc<str>,
     pub(crate) audit: Arc<AuditLog>,
-    /// How often each capability was refused.
-    refused: Mutex<BTreeMap<Feature, u64>>,
+    /// What was refused of each capability.
+    refused: Mutex<BTreeMap<Feature, Refusals>>,
     /// How often each secret was shown, by the plugin's own name and the vault's.
     revealed: Mutex<BTreeMap<(Name, Name), u64>>,
     /// What it uses of the network.
@@ -62,8 +72,7 @@ impl CallScope {
             .unwrap_or_default()
     }
 
-    /// Refuses a use: counts it, records the first of each capability in this call, and says
-    /// what would allow it. A guest that tries again and again fills no log.
+    /// Refuses a use: counts it, has it on record, and says what would allow it.
     pub(crate) fn refuse(&self, feature: Feature, item: &str) -> Failure {
         let asked = self.facts().is_none_or(|facts| {
             facts.manifest.origin == Origin::Inferred || facts.manifest.requests.has(feature)
@@ -73,21 +82,7 @@ impl CallScope {
 
     /// The same, where it is known whether the plugin's manifest asks for that use.
     pub(crate) fn refuse_as(&self, feature: Feature, item: &str, asked: bool) -> Failure {
-        let first = {
-            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = refused.entry(feature).or_default();
-            *count = count.saturating_add(1);
-            *count == 1
-        };
-        if first {
-            let mut body = Map::new();
-            body.insert("capability".to_owned(), feature.name().into());
-            body.insert("item".to_owned(), item.into());
-            // The call's own record has the count, should this one be lost.
-            if let Err(error) = self.audit.note(self.event(AuditKind::Refusal, body)) {
-                tracing::error!(%error, "a refusal was not recorded");
-            }
-        }
+        self.count_refusal(feature, item);
         let alias = &self.plugin.alias;
         let place = match self.facts() {
             Some(facts) => format!(
@@ -98,6 +93,27 @@ impl CallScope {
         };
         let told = refusal(feature, item, alias, &place, asked);
         Failure::new(ErrorCode::PermissionDenied, "not-granted", told)
+    }
+
+    /// Counts a refusal, and records the first of each thing in this call, as far as is
+    /// remembered: a guest that tries again and again fills no log, and one that is refused
+    /// something harmless first hides nothing.
+    pub(crate) fn count_refusal(&self, feature: Feature, item: &str) {
+        let first = {
+            let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+            let refusals = refused.entry(feature).or_default();
+            refusals.count = refusals.count.saturating_add(1);
+            refusals.items.len() < REFUSED_ITEMS_MAX && refusals.items.insert(item.to_owned())
+        };
+        if first {
+            let mut body = Map::new();
+            body.insert("capability".to_owned(), feature.name().into());
+            body.insert("item".to_owned(), item.into());
+            // The call's own record has the count, should this one be lost.
+            if let Err(error) = self.audit.note(self.event(AuditKind::Refusal, body)) {
+                tracing::error!(%error, "a refusal was not recorded");
+            }
+        }
     }
 
     /// An event of this call.
@@ -114,7 +130,8 @@ impl CallScope {
     /// How often something was refused.
     pub(crate) fn refused(&self) -> u64 {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.values().copied().fold(0, u64::saturating_add)
+        let counts = refused.values().map(|refusals| refusals.count);
+        counts.fold(0, u64::saturating_add)
     }
 
     /// Whether a secret was shown in this call before.
@@ -163,7 +180,7 @@ impl CallScope {
         }
         let counts = refused
             .iter()
-            .map(|(feature, count)| (feature.name().to_owned(), (*count).into()));
+            .map(|(feature, refusals)| (feature.name().to_owned(), refusals.count.into()));
         Some(Value::Object(counts.collect()))
     }
 }

@@ -88,15 +88,12 @@ impl Host {
     /// # Errors
     /// It makes no sense, can't be recorded or can't be done.
     pub async fn secret(&self, act: SecretAct, who: &Caller) -> Result<SecretDone, HostError> {
-        let record = async |kind: AuditKind, name: &str| {
-            let event = AuditEvent {
-                kind,
-                holder: Holder::host(),
-                caller: who.name.clone(),
-                call: String::new(),
-                body: Map::from_iter([("secret".to_owned(), name.into())]),
-            };
-            self.audit.commit(event).await
+        let event = |kind: AuditKind, name: &str| AuditEvent {
+            kind,
+            holder: Holder::host(),
+            caller: who.name.clone(),
+            call: String::new(),
+            body: Map::from_iter([("secret".to_owned(), name.into())]),
         };
         match act {
             SecretAct::Set {
@@ -111,8 +108,9 @@ impl Host {
                 if self.kept(&name).await?.is_some() {
                     return Err(VaultError::Taken(name.to_string()).into());
                 }
-                record(AuditKind::SecretSet, name.as_str()).await?;
-                let info = self.vault.set(&name, &value, expires, false).await?;
+                let event = event(AuditKind::SecretSet, name.as_str());
+                let setting = self.vault.set(&name, &value, expires, false);
+                let (_, info) = self.on_record(event, setting).await?;
                 Ok(SecretDone::Secret(info))
             }
             SecretAct::Rotate {
@@ -125,16 +123,20 @@ impl Host {
                 let before = before.ok_or_else(|| VaultError::NoSuch(name.to_string()))?;
                 let kind = before.kind.parse().map_err(HostError::Asked)?;
                 let value = SecretValue::read(kind, &value.0)?;
-                record(AuditKind::SecretRotate, name.as_str()).await?;
-                let info = self.vault.set(&name, &value, expires, true).await?;
+                let event = event(AuditKind::SecretRotate, name.as_str());
+                let setting = self.vault.set(&name, &value, expires, true);
+                let (_, info) = self.on_record(event, setting).await?;
+                self.network.tokens().forget(name.as_str());
                 Ok(SecretDone::Secret(info))
             }
             SecretAct::Remove { name } => {
                 if self.kept(&name).await?.is_none() {
                     return Err(VaultError::NoSuch(name.to_string()).into());
                 }
-                record(AuditKind::SecretRemove, name.as_str()).await?;
-                self.vault.remove(name.as_str()).await?;
+                let event = event(AuditKind::SecretRemove, name.as_str());
+                self.on_record(event, self.vault.remove(name.as_str()))
+                    .await?;
+                self.network.tokens().forget(name.as_str());
                 Ok(SecretDone::Removed)
             }
             SecretAct::RotateKey { from } => {
@@ -145,8 +147,8 @@ impl Host {
                 // It may just have been written, and not be read again yet.
                 let manifest = read_manifest(&self.project)?;
                 self.vault.key_is_at(manifest.settings.vault_key);
-                record(AuditKind::VaultRotate, "").await?;
-                let sealed = self.vault.rotate_key(from).await?;
+                let event = event(AuditKind::VaultRotate, "");
+                let (_, sealed) = self.on_record(event, self.vault.rotate_key(from)).await?;
                 Ok(SecretDone::Sealed(sealed))
             }
         }

@@ -15,9 +15,9 @@ use tokio::time::{Instant, Sleep};
 use crate::budget::Connection;
 use crate::client::Clock;
 use crate::error::{GateError, GateErrorKind, Phase};
-use crate::gate::CallPolicy;
 use crate::pool::Lease;
 use crate::request::head_bytes;
+use crate::standing::Standing;
 
 /// A body of a request or a response. It fails with what stopped it.
 pub type Body = UnsyncBoxBody<Bytes, GateError>;
@@ -67,7 +67,7 @@ impl Progress {
 /// The body of a request on its way out.
 pub(crate) struct Sent {
     inner: Body,
-    call: Arc<dyn CallPolicy>,
+    standing: Arc<Standing>,
     progress: Option<Arc<Progress>>,
     /// What is left of the length that the guest has told.
     left: Option<u64>,
@@ -76,13 +76,13 @@ pub(crate) struct Sent {
 impl Sent {
     pub(crate) fn new(
         inner: Body,
-        call: Arc<dyn CallPolicy>,
+        standing: Arc<Standing>,
         progress: Option<Arc<Progress>>,
         length: Option<u64>,
     ) -> Sent {
         Sent {
             inner,
-            call,
+            standing,
             progress,
             left: length,
         }
@@ -123,7 +123,8 @@ impl http_body::Body for Sent {
         };
         let counted = frame.and_then(|frame| {
             self.measure(Some(&frame))?;
-            self.call.budget().sent(bytes_of(&frame)?)?;
+            self.standing.check()?;
+            self.standing.call.budget().sent(bytes_of(&frame)?)?;
             Ok(frame)
         });
         if let Some(progress) = &self.progress {
@@ -147,7 +148,7 @@ impl http_body::Body for Sent {
 pub(crate) struct Received {
     /// Until it has ended, well or not.
     live: Option<Live>,
-    call: Arc<dyn CallPolicy>,
+    standing: Arc<Standing>,
     clock: Clock,
     /// Made when something is first waited for.
     alarm: Option<Pin<Box<Sleep>>>,
@@ -166,7 +167,7 @@ impl Received {
         inner: Incoming,
         lease: Lease,
         place: Connection,
-        call: Arc<dyn CallPolicy>,
+        standing: Arc<Standing>,
         clock: &Clock,
     ) -> Received {
         Received {
@@ -175,7 +176,7 @@ impl Received {
                 lease,
                 place,
             }),
-            call,
+            standing,
             clock: *clock,
             alarm: None,
             set: false,
@@ -229,7 +230,10 @@ impl http_body::Body for Received {
             Poll::Ready(Some(Ok(frame))) => {
                 live.lease.delivered();
                 this.set = false;
-                let counted = bytes_of(&frame).and_then(|bytes| this.call.budget().received(bytes));
+                let standing = &this.standing;
+                let counted = bytes_of(&frame)
+                    .and_then(|bytes| standing.call.budget().received(bytes))
+                    .and_then(|()| standing.check());
                 match counted {
                     Err(error) => error,
                     // A server that sends all the time is not waited for.

@@ -23,6 +23,7 @@ use crate::pool::{Lease, Pool, Unsent};
 use crate::request::{
     FIELDS_MAX, HEAD_BYTES_MAX, Prepared, drop_hops, head_bytes, request_bytes, written,
 };
+use crate::standing::Standing;
 use crate::tls::{ClientIdentity, own};
 use crate::tries::{TokenExchange, Tries};
 
@@ -164,10 +165,11 @@ impl Client {
         let written = written(request.uri());
         let target = Target::new(request.method().as_str(), &written)
             .map_err(|error| GateError::new(GateErrorKind::InvalidUrl, error.to_string()))?;
+        let target = Arc::new(target);
         let used = call.permit(&target)?;
         let (prepared, body) = Prepared::new(request, &target, &written)?;
         let credential = match &used {
-            Some(used) => Some(call.credential(&used.name).await?),
+            Some(used) => Some(call.credential(&used.name, &target).await?),
             None => None,
         };
         let personal = prepared.has_placeholders(&target);
@@ -212,19 +214,18 @@ impl Client {
         self.0.tokens.get_or_init(make)
     }
 
-    /// Sends a request to a target once, with a body of that length where the guest has told
-    /// it.
+    /// Sends a request once, with a body of that length where the guest has told it.
     pub(crate) async fn attempt(
         &self,
-        target: &Target,
+        standing: Arc<Standing>,
         request: Request<Body>,
         length: Option<u64>,
         identity: Option<&Arc<ClientIdentity>>,
-        call: &Arc<dyn CallPolicy>,
         clock: &Clock,
     ) -> Result<Response<Body>, GateError> {
+        let target = &*standing.target;
         let origin = &target.url()[..Position::BeforePath];
-        let budget = call.budget();
+        let budget = standing.call.budget();
         let place = match budget.try_connection() {
             Ok(place) => place,
             Err(_) => {
@@ -236,7 +237,7 @@ impl Client {
         budget.sent(request_bytes(&request)?)?;
         let progress = (!request.body().is_end_stream()).then(|| Arc::new(Progress::new()));
         let mut request =
-            request.map(|body| Sent::new(body, call.clone(), progress.clone(), length));
+            request.map(|body| Sent::new(body, standing.clone(), progress.clone(), length));
         let (lease, response) = loop {
             let kept = self.0.pool.take(origin, identity);
             let is_kept = kept.is_some();
@@ -244,10 +245,13 @@ impl Client {
                 Some(lease) => lease,
                 None => {
                     // In a box, as it is large and seldom.
-                    let connecting = Box::pin(self.connect(target, identity, &**call));
+                    let connecting = Box::pin(self.connect(target, identity, &*standing.call));
                     clock.connected(connecting).await?
                 }
             };
+            // Last of all: whatever was waited for, what was revoked meanwhile is not sent.
+            standing.check()?;
+            standing.reaches(lease.address())?;
             match clock
                 .responded(lease.send(request), progress.as_deref())
                 .await
@@ -281,7 +285,7 @@ impl Client {
             lease.give_back(place);
             Empty::new().map_err(|never| match never {}).boxed_unsync()
         } else {
-            Received::new(body, lease, place, call.clone(), clock).boxed_unsync()
+            Received::new(body, lease, place, standing.clone(), clock).boxed_unsync()
         };
         Ok(Response::from_parts(head, body))
     }
@@ -305,7 +309,7 @@ impl Client {
             false => Reach::Granted(&addresses),
         };
         let connector = self.0.gate.connector();
-        let stream = connector.connect(&host, target.port(), reach).await?;
+        let (stream, address) = connector.connect(&host, target.port(), reach).await?;
         let (stream, h2) = match target.scheme() {
             Scheme::Https => {
                 let config = match identity {
@@ -318,7 +322,7 @@ impl Client {
         };
         let pool = &self.0.pool;
         let origin = &target.url()[..Position::BeforePath];
-        let lease = Lease::open(pool, stream, h2, origin, identity.cloned()).await?;
+        let lease = Lease::open(pool, (stream, address), h2, origin, identity.cloned()).await?;
         pool.share(&lease);
         Ok(lease)
     }

@@ -108,16 +108,17 @@ impl Connector {
         checked(host, found, |address| address::permit(address, granted))
     }
 
-    /// A stream to a port of a host.
+    /// A stream to a port of a host, and the address that it leads to.
     pub(crate) async fn connect(
         &self,
         host: &Host<&str>,
         port: u16,
         reach: Reach<'_>,
-    ) -> Result<Box<dyn Io>, GateError> {
+    ) -> Result<(Box<dyn Io>, IpAddr), GateError> {
         let addresses = self.addresses(host, reach).await?;
         let Some(proxy) = &self.proxy else {
-            return Ok(Box::new(race(host, addresses, port).await?));
+            let (stream, address) = race(host, addresses, port).await?;
+            return Ok((Box::new(stream), address));
         };
         // Where the proxy is, is the operator's choice.
         let at = as_ref(&proxy.host);
@@ -128,11 +129,11 @@ impl Connector {
         };
         let mut why = None;
         for address in addresses {
-            let stream = race(&at, near.clone(), proxy.port).await?;
+            let (stream, _) = race(&at, near.clone(), proxy.port).await?;
             // The proxy is told the address that was checked, not the name: it might find
             // another one for it.
             match tunnel(stream, proxy, SocketAddr::new(address, port)).await {
-                Ok(stream) => return Ok(stream),
+                Ok(stream) => return Ok((stream, address)),
                 Err(error) => why = Some(error),
             }
         }
@@ -198,13 +199,16 @@ async fn race(
     host: &Host<&str>,
     addresses: Vec<IpAddr>,
     port: u16,
-) -> Result<TcpStream, GateError> {
+) -> Result<(TcpStream, IpAddr), GateError> {
     let mut waiting = addresses.into_iter();
     let mut running = FuturesUnordered::new();
     let mut why = None;
     loop {
         if let Some(address) = waiting.next() {
-            running.push(TcpStream::connect(SocketAddr::new(address, port)));
+            running.push(async move {
+                let stream = TcpStream::connect(SocketAddr::new(address, port)).await?;
+                Ok::<_, std::io::Error>((stream, address))
+            });
         }
         let next = async {
             if waiting.len() == 0 {
@@ -214,10 +218,10 @@ async fn race(
         };
         tokio::select! {
             ended = running.next() => match ended {
-                Some(Ok(stream)) => {
+                Some(Ok((stream, address))) => {
                     // Small writes are whole messages here. Only a delay if it can't be set.
                     let _ = stream.set_nodelay(true);
-                    return Ok(stream);
+                    return Ok((stream, address));
                 }
                 Some(Err(error)) => why = Some(error),
                 None => {

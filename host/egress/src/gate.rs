@@ -47,6 +47,17 @@ impl Timeouts {
     }
 }
 
+/// What a request was allowed with.
+#[derive(Clone, Copy, Debug)]
+pub struct InForce<'a> {
+    /// Where it goes.
+    pub target: &'a Target,
+    /// The credential that was added, by the name of the plugin's manifest.
+    pub credential: Option<&'a Name>,
+    /// Whether there were placeholders of secrets in it.
+    pub placeholders: bool,
+}
+
 /// What the gate asks about a call: what it may do at this moment, and what it may use.
 #[async_trait]
 pub trait CallPolicy: Send + Sync {
@@ -57,14 +68,25 @@ pub trait CallPolicy: Send + Sync {
     /// When no rule allows it.
     fn permit(&self, target: &Target) -> Result<Option<CredentialUse>, GateError>;
 
+    /// Looks whether what was allowed is allowed still, with the credential and the placeholders
+    /// that were used: asked last before a request is sent, since connecting and opening secrets
+    /// take time, and again for each part of a body. It must not wait.
+    ///
+    /// # Errors
+    /// When it is not any more.
+    fn stands(&self, sent: &InForce<'_>) -> Result<(), GateError> {
+        self.permit(sent.target).map(drop)
+    }
+
     /// The special address ranges that may be reached.
     fn addresses(&self) -> Arc<[AddressRange]>;
 
-    /// A credential, by the name that the plugin's manifest has for it.
+    /// A credential for a request to this target, by the name that the plugin's manifest has for
+    /// it.
     ///
     /// # Errors
     /// When there is none to be had.
-    async fn credential(&self, name: &Name) -> Result<Arc<Credential>, GateError>;
+    async fn credential(&self, name: &Name, target: &Target) -> Result<Arc<Credential>, GateError>;
 
     /// The secret that a placeholder stands for in a request to this target; nothing where it
     /// is none of this call's.

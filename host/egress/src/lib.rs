@@ -33,6 +33,7 @@ mod request;
 mod resolve;
 mod retry;
 mod socket;
+mod standing;
 mod tls;
 mod tries;
 mod webhook;
@@ -42,7 +43,7 @@ pub use budget::{Budget, CallLimits, Connection, DayUse, PluginBudget, PluginLim
 pub use client::Client;
 pub use command::Command;
 pub use error::{GateError, GateErrorKind, Phase};
-pub use gate::{CallPolicy, Gate, Timeouts};
+pub use gate::{CallPolicy, Gate, InForce, Timeouts};
 pub use outlet::{Outlet, OutletCounts};
 pub use socket::{SocketGate, SocketUse};
 pub use tls::ClientIdentity;

@@ -5,8 +5,9 @@
 //! with a client certificate must serve no other. Speaking HTTP, and what else is difficult
 //! about a connection, is hyper's.
 
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -84,6 +85,8 @@ struct Line {
     /// What the header Host says over HTTP/1.1.
     host: HeaderValue,
     identity: Option<Arc<ClientIdentity>>,
+    /// Where it leads.
+    address: IpAddr,
     idle_talk: AtomicUsize,
 }
 
@@ -104,7 +107,7 @@ impl Lease {
     /// Begins to speak HTTP over a stream.
     pub(crate) async fn open(
         pool: &Arc<Pool>,
-        stream: Box<dyn Io>,
+        (stream, address): (Box<dyn Io>, IpAddr),
         h2: bool,
         origin: &str,
         identity: Option<Arc<ClientIdentity>>,
@@ -115,6 +118,7 @@ impl Lease {
             origin: origin.into(),
             host: host.map_err(|_| GateError::request("the host can't be sent"))?,
             identity,
+            address,
             idle_talk: AtomicUsize::new(0),
         });
         let stream = TokioIo::new(Watched {
@@ -189,6 +193,11 @@ impl Lease {
         })
     }
 
+    /// Where it leads.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.line.address
+    }
+
     /// What came over it was of use.
     pub(crate) fn delivered(&self) {
         self.line.delivered();
@@ -258,6 +267,8 @@ struct Kept {
 #[derive(Default)]
 pub(crate) struct Pool {
     kept: Mutex<Vec<Kept>>,
+    /// Whether somebody looks for what was kept too long.
+    swept: AtomicBool,
 }
 
 impl Pool {
@@ -308,7 +319,6 @@ impl Pool {
 
     fn keep(self: &Arc<Self>, sender: Sender, line: Arc<Line>) {
         let mut kept = self.kept();
-        let first = kept.is_empty();
         if kept.len() >= KEPT_MAX {
             kept.remove(0);
         }
@@ -317,8 +327,10 @@ impl Pool {
             line,
             since: Instant::now(),
         });
+        // Under the lock, as is the end of the one that looks.
+        let is_swept = self.swept.swap(true, Ordering::AcqRel);
         drop(kept);
-        if first {
+        if !is_swept {
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
@@ -334,6 +346,7 @@ async fn sweep(pool: Weak<Pool>) {
             let mut kept = pool.kept();
             kept.retain(|kept| kept.since.elapsed() < KEPT_TIME_MAX);
             let Some(oldest) = kept.iter().map(|kept| kept.since).min() else {
+                pool.swept.store(false, Ordering::Release);
                 return;
             };
             oldest + KEPT_TIME_MAX

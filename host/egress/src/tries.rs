@@ -17,6 +17,7 @@ use crate::credential::{Applied, Credential};
 use crate::error::{GateError, GateErrorKind};
 use crate::gate::{CallPolicy, Gate, Timeouts};
 use crate::request::fill;
+use crate::standing::Standing;
 
 /// Time for one exchange with a server of tokens.
 const TOKEN_TIME: Duration = Duration::from_secs(30);
@@ -28,11 +29,11 @@ const TOKEN_CONNECTIONS: u64 = 8;
 pub(crate) type Decided = (Option<CredentialUse>, Option<Arc<Credential>>);
 
 /// The tries of one request of a guest's. Each asks again whether it may be sent, and is given
-/// its secrets anew: nothing that holds one lives longer than the try.
+/// its secrets anew.
 pub(crate) struct Tries<'a> {
     pub(crate) client: &'a Client,
     pub(crate) call: &'a Arc<dyn CallPolicy>,
-    pub(crate) target: &'a Target,
+    pub(crate) target: &'a Arc<Target>,
     pub(crate) clock: &'a Clock,
     /// What the guest has said of the body's length.
     pub(crate) length: Option<u64>,
@@ -51,7 +52,7 @@ impl Tries<'_> {
         }
         let used = self.call.permit(self.target)?;
         let credential = match &used {
-            Some(used) => Some(self.call.credential(&used.name).await?),
+            Some(used) => Some(self.call.credential(&used.name, self.target).await?),
             None => None,
         };
         Ok((used, credential))
@@ -68,15 +69,22 @@ impl Tries<'_> {
             Box::pin(fill(&mut request, &**self.call, self.target)).await?;
         }
         let mut identity = None;
+        let standing = Arc::new(Standing {
+            call: self.call.clone(),
+            target: self.target.clone(),
+            credential: decided.0.as_ref().map(|used| used.name.clone()),
+            placeholders: self.has_placeholders,
+            is_hosts: false,
+        });
         if let (Some(used), Some(credential)) = decided {
             let tokens = self.client.tokens();
             let applied = Box::pin(credential.apply(&used, &mut request, tokens)).await?;
             identity = credential.identity().cloned();
             *lock(&self.applied) = Some((credential, applied));
         }
-        let (target, length, identity) = (self.target, self.length, identity.as_ref());
+        let (length, identity) = (self.length, identity.as_ref());
         self.client
-            .attempt(target, request, length, identity, self.call, self.clock)
+            .attempt(standing, request, length, identity, self.clock)
             .await
     }
 }
@@ -136,8 +144,15 @@ impl Exchange for TokenExchange {
             total: TOKEN_TIME,
             ..timeouts
         });
+        let standing = Arc::new(Standing {
+            call: self.policy.clone(),
+            target: Arc::new(target),
+            credential: None,
+            placeholders: false,
+            is_hosts: true,
+        });
         self.client
-            .attempt(&target, request, None, None, &self.policy, &clock)
+            .attempt(standing, request, None, None, &clock)
             .await
     }
 }
@@ -155,7 +170,7 @@ impl CallPolicy for TokenPolicy {
         Arc::default()
     }
 
-    async fn credential(&self, _: &Name) -> Result<Arc<Credential>, GateError> {
+    async fn credential(&self, _: &Name, _: &Target) -> Result<Arc<Credential>, GateError> {
         Err(GateError::setup("a server of tokens gets no credential"))
     }
 

@@ -116,7 +116,7 @@ impl Webhook {
 
     async fn connect(&self) -> Result<Box<dyn Io>, GateError> {
         let host = as_ref(&self.host);
-        let stream = self
+        let (stream, _) = self
             .connector
             .connect(&host, self.port, Reach::Host)
             .await?;

@@ -164,6 +164,44 @@ struct RawEntry {
 }
 
 impl ProjectManifest {
+    /// What differs from another one besides grants, and besides plugins that only one of them
+    /// has: tables and keys of the file, in its order.
+    pub fn differences(&self, other: &ProjectManifest) -> Vec<String> {
+        let (mine, theirs) = (&self.settings, &other.settings);
+        let audit = |settings: &Settings| {
+            let outlet = settings.audit_outlet.clone();
+            (settings.audit_size, settings.audit_age, outlet)
+        };
+        let tables = [
+            ("host", self.host != other.host),
+            ("state", mine.state_size != theirs.state_size),
+            ("audit", audit(mine) != audit(theirs)),
+            ("vault", mine.vault_key != theirs.vault_key),
+            ("alerts", mine.alerts != theirs.alerts),
+            ("network", mine.network != theirs.network),
+            ("policy", self.policy != other.policy),
+        ];
+        let mut differ: Vec<String> = tables
+            .iter()
+            .filter(|(_, differs)| *differs)
+            .map(|(table, _)| (*table).to_owned())
+            .collect();
+        for (alias, entry) in &self.plugins {
+            let Some(other) = other.plugins.get(alias) else {
+                continue;
+            };
+            let keys = [
+                ("source", entry.source != other.source),
+                ("version", entry.version != other.version),
+                ("config", entry.config != other.config),
+                ("limits", entry.limits != other.limits),
+            ];
+            let keys = keys.iter().filter(|(_, differs)| *differs);
+            differ.extend(keys.map(|(key, _)| format!("plugins.{alias}.{key}")));
+        }
+        differ
+    }
+
     /// Reads a `portreeve.toml`. `file` is the name that diagnostics show.
     ///
     /// # Errors

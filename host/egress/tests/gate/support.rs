@@ -134,7 +134,7 @@ impl CallPolicy for Policy {
         self.addresses.clone()
     }
 
-    async fn credential(&self, _: &Name) -> Result<Arc<Credential>, GateError> {
+    async fn credential(&self, _: &Name, _: &Target) -> Result<Arc<Credential>, GateError> {
         Ok(self.call.credential.clone().unwrap())
     }
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use http::header::HeaderValue;
 use http::{Response, StatusCode};
-use portreeve_egress::{CallLimits, Client, Gate, GateErrorKind};
+use http_body_util::BodyExt as _;
+use portreeve_egress::{
+    CallLimits, Client, DayUse, Gate, GateErrorKind, PluginBudget, PluginLimits,
+};
 use portreeve_manifest::grant::Place;
 use portreeve_manifest::settings::{NetworkSettings, OriginBreaker, OriginCare, OriginRate};
 use portreeve_manifest::size::ByteSize;
@@ -385,4 +388,61 @@ async fn the_rate_of_an_origin_holds_for_all_plugins() {
     // What was not sent counts as no request.
     assert_eq!(call.budget().used().0, 2);
     assert_eq!(gate.status()[0].rate_limited, 1);
+}
+
+/// Whatever a request waits for, what is revoked meanwhile is not sent.
+#[tokio::test]
+async fn what_is_revoked_while_it_waits_is_not_sent() {
+    let call = Call {
+        plugin: PluginBudget::new(
+            PluginLimits {
+                connections: 1,
+                ..PLUGIN
+            },
+            DayUse::today(),
+        ),
+        ..Call::default()
+    };
+    let revoked = call.revoked.clone();
+    let (server, count) = numbered(|_, _| with_body("200 OK", "hello")).await;
+    let client = Gate::new(&NetworkSettings::default(), None)
+        .unwrap()
+        .client();
+    let call = call.policy();
+    let url = server.url("/");
+    // A connection is kept, and its only place is taken.
+    gathered(&client, get(url.clone()), &call, TIMEOUTS)
+        .await
+        .unwrap();
+    let place = call.budget().try_connection().unwrap();
+    let asking = {
+        let (client, call) = (client.clone(), call.clone());
+        tokio::spawn(async move { gathered(&client, get(url), &call, TIMEOUTS).await })
+    };
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    revoked.store(true, Ordering::SeqCst);
+    drop(place);
+    let error = asking.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), &GateErrorKind::Refused);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_revoke_ends_a_body_that_is_on_its_way() {
+    let call = Call::default();
+    let revoked = call.revoked.clone();
+    let (server, _) = numbered(|_, _| with_body("200 OK", &"x".repeat(8 << 20))).await;
+    let client = Gate::new(&NetworkSettings::default(), None)
+        .unwrap()
+        .client();
+    let response = client
+        .send(get(server.url("/")), &call.policy(), TIMEOUTS)
+        .await;
+    let mut body = response.unwrap().into_body();
+    body.frame().await.unwrap().unwrap();
+    revoked.store(true, Ordering::SeqCst);
+    let error = body.frame().await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), &GateErrorKind::Refused);
 }

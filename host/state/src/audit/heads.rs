@@ -85,8 +85,13 @@ impl Heads {
             .mode(0o600)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&self.path)?;
+        let is_new = file.metadata()?.len() == 0;
         file.write_all(&line)?;
-        file.sync_data()
+        file.sync_data()?;
+        if is_new {
+            sync_directory(dir)?;
+        }
+        Ok(())
     }
 
     /// Leaves the newer half when there are too many: written beside, then renamed.
@@ -107,8 +112,13 @@ impl Heads {
         }
         file.as_file().sync_all()?;
         file.persist(&self.path).map_err(|error| error.error)?;
-        Ok(())
+        sync_directory(dir)
     }
+}
+
+/// Has a file's name on disk: without it a crash could lose the file, whatever was synced of it.
+fn sync_directory(dir: &Path) -> std::io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

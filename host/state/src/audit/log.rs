@@ -254,16 +254,22 @@ impl AuditLog {
         if ended.durable >= seq {
             return Ok(seq);
         }
+        self.undone(seq, event);
+        Err(ended.why.unwrap_or(StateError::Closed).into())
+    }
+
+    /// Records that what a record announced was not done.
+    pub fn undone(&self, seq: i64, announced: AuditEvent) {
         let mut body = Map::new();
         body.insert("seq".to_owned(), seq.into());
         let undone = AuditEvent {
             kind: AuditKind::Undone,
             body,
-            ..event
+            ..announced
         };
-        // Where there is no room, the announcement was lost as well.
-        let _ = self.shared.push(&undone);
-        Err(ended.why.unwrap_or(StateError::Closed).into())
+        if let Err(error) = self.note(undone) {
+            tracing::error!(seq, %error, "it was not recorded that this record's act was not done");
+        }
     }
 
     /// Whether what is recorded now comes to the disk; if not, nothing new may begin.

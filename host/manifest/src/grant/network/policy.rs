@@ -70,6 +70,17 @@ impl NetworkPolicy {
         }
     }
 
+    /// Whether a granted rule that allows a request names its very host: `*` and `*.example.com`
+    /// name none.
+    pub fn names(&self, target: &Target) -> bool {
+        let exact = target.exact();
+        let named = |rule: &NetworkRule| {
+            matches!(rule.host, HostPattern::Name(_) | HostPattern::Address(_))
+        };
+        let mut rules = self.grants.rules.iter().map(|(rule, _)| rule);
+        rules.any(|rule| named(rule) && rule.covers(exact))
+    }
+
     /// Whether nothing may be sent at all, whatever is asked for.
     pub fn is_empty(&self) -> bool {
         self.grants.rules.is_empty()
