@@ -107,7 +107,7 @@ pub(super) fn tell(feature: Feature, what: &str) -> Told {
         Feature::SecretsInject => (
             format!("have the secret `{what}` put into its outbound requests, unseen"),
             Medium,
-            "it acts in the name of whoever the secret belongs to, but can't read it",
+            "it acts in the name of whoever the secret belongs to; a host that it sends the secret to can hand it back",
         ),
         Feature::SecretsReveal => (
             format!("read the secret `{what}` itself"),
@@ -430,7 +430,7 @@ mod tests {
             messages.publish [medium]: publish messages to `X`; whoever subscribes acts on what it says
             messages.subscribe [medium]: receive the messages of `X`; it reads whatever is published there
             messages.request [medium]: ask others over `X` and wait for the answer; whoever answers acts on what it asks
-            secrets.inject [medium]: have the secret `X` put into its outbound requests, unseen; it acts in the name of whoever the secret belongs to, but can't read it
+            secrets.inject [medium]: have the secret `X` put into its outbound requests, unseen; it acts in the name of whoever the secret belongs to; a host that it sends the secret to can hand it back
             secrets.reveal [high]: read the secret `X` itself; once read, it can be passed on wherever the plugin can write to
             invoke [medium]: call the tools `X` of other plugins; it can do through them what it may not do itself
             schedules [medium]: run by itself (X); it works when nobody looks
