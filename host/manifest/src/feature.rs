@@ -96,11 +96,11 @@ impl Feature {
             | Feature::Credentials
             | Feature::Sockets
             | Feature::Addresses
+            | Feature::StorageKv
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal => true,
             Feature::Directories
-            | Feature::StorageKv
             | Feature::UiNotify
             | Feature::UiAsk
             | Feature::UiPanels
