@@ -51,8 +51,13 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
         now_ms: i64,
     ) -> Result<Vec<KvInfo>, StateError>;
 
-    /// The names of a holder's buckets, in the order of their bytes, [`ROWS_MAX`] at most.
-    async fn kv_buckets(&self, holder: &Holder) -> Result<Vec<String>, StateError>;
+    /// The first of a holder's buckets whose name comes after this one, in the order of their
+    /// bytes.
+    async fn kv_bucket_after(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+    ) -> Result<Option<String>, StateError>;
 
     /// Makes these changes one after the other, all or none. Refused when one of them finds
     /// something else than it expects, or when the holder's storage would have more than its

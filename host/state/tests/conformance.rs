@@ -395,11 +395,12 @@ async fn keys_are_listed_in_pages(backend: &dyn Backend) {
     assert_eq!(list("a/", Some("b"), 2).await, [""; 0]);
     assert_eq!(list("a/", Some("a"), 1).await, ["a/1"]);
     assert_eq!(list("\u{10ffff}", None, 2).await, [""; 0]);
-    assert_eq!(store.kv_buckets(&holder).await.unwrap(), ["b", "c"]);
-    assert_eq!(
-        store.kv_buckets(&Holder::plugin("o")).await.unwrap(),
-        [""; 0]
-    );
+    for (after, bucket) in [("", Some("b")), ("b", Some("c")), ("c", None)] {
+        let found = store.kv_bucket_after(&holder, after).await.unwrap();
+        assert_eq!(found.as_deref(), bucket, "{after}");
+    }
+    let none = store.kv_bucket_after(&Holder::plugin("o"), "").await;
+    assert_eq!(none.unwrap(), None);
 }
 
 async fn storage_is_cleared(backend: &dyn Backend) {

@@ -127,21 +127,22 @@ fn beyond(prefix: &str) -> Option<String> {
     None
 }
 
-pub(super) async fn buckets(
+pub(super) async fn bucket_after(
     on: &SqlitePool,
     project: &str,
     holder: &Holder,
-    rows_max: u32,
-) -> Result<Vec<String>, Error> {
+    bucket: &str,
+) -> Result<Option<String>, Error> {
     sqlx::query_scalar(
-        "SELECT DISTINCT bucket FROM kv
-         WHERE project = $1 AND alias = $2 AND tenant = $3 ORDER BY bucket LIMIT $4",
+        "SELECT bucket FROM kv
+         WHERE project = $1 AND alias = $2 AND tenant = $3 AND bucket > $4
+         ORDER BY bucket LIMIT 1",
     )
     .bind(project)
     .bind(&*holder.alias)
     .bind(&*holder.tenant)
-    .bind(i64::from(rows_max))
-    .fetch_all(on)
+    .bind(bucket)
+    .fetch_optional(on)
     .await
 }
 

@@ -346,8 +346,12 @@ impl StateStore for SqliteStore {
             .map_err(self.failed())
     }
 
-    async fn kv_buckets(&self, holder: &Holder) -> Result<Vec<String>, StateError> {
-        kv::buckets(&self.readers, &self.project, holder, ROWS_MAX)
+    async fn kv_bucket_after(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+    ) -> Result<Option<String>, StateError> {
+        kv::bucket_after(&self.readers, &self.project, holder, bucket)
             .await
             .map_err(self.failed())
     }

@@ -63,8 +63,12 @@ impl StateStore for Faulty {
             .await
     }
 
-    async fn kv_buckets(&self, holder: &Holder) -> Result<Vec<String>, StateError> {
-        self.inner.kv_buckets(holder).await
+    async fn kv_bucket_after(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+    ) -> Result<Option<String>, StateError> {
+        self.inner.kv_bucket_after(holder, bucket).await
     }
 
     async fn kv_write(
