@@ -16,10 +16,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Guest, Recorder, guest, run};
 
-/// Keeps things in memory, by bucket and key: value, version.
+/// Values and their versions, by bucket and key.
+type Kept = BTreeMap<(String, String), (Vec<u8>, u64)>;
+
+/// Keeps things in memory.
 #[derive(Default)]
 struct Memory {
-    kept: Mutex<BTreeMap<(String, String), (Vec<u8>, u64)>>,
+    kept: Mutex<Kept>,
     version: Mutex<u64>,
     ttl: Mutex<Option<u64>>,
 }
