@@ -22,6 +22,7 @@ pub mod tools {
             "../wit/ui",
             "../wit/secrets",
             "../wit/network",
+            "../wit/storage",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

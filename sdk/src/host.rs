@@ -7,11 +7,12 @@ pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
     network::failures,
     secrets::{inject, reveal, store},
+    storage::kv,
     ui::progress,
 };
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, inject, no_host, progress, reveal, store};
+pub(crate) use native::{config, context, inject, kv, no_host, progress, reveal, store};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -98,6 +99,54 @@ mod native {
 
         pub(crate) fn value(secret: &Secret) -> Result<String, Failure> {
             match *secret {}
+        }
+    }
+
+    pub(crate) mod kv {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::storage::kv::{
+            Entry, Expected, Info, Page, Usage, Version,
+        };
+
+        fn none<T>() -> Result<T, Failure> {
+            Err(no_host("keep anything"))
+        }
+
+        pub(crate) fn get(_key: &str) -> Result<Option<Entry>, Failure> {
+            none()
+        }
+
+        pub(crate) fn stat(_key: &str) -> Result<Option<Info>, Failure> {
+            none()
+        }
+
+        pub(crate) fn set(
+            _key: &str,
+            _value: &[u8],
+            _ttl_ms: Option<u64>,
+            _expected: Expected,
+        ) -> Result<Version, Failure> {
+            none()
+        }
+
+        pub(crate) fn delete(_key: &str, _expected: Expected) -> Result<bool, Failure> {
+            none()
+        }
+
+        pub(crate) fn increment(_key: &str, _delta: i64) -> Result<i64, Failure> {
+            none()
+        }
+
+        pub(crate) fn list_keys(
+            _prefix: &str,
+            _cursor: Option<&str>,
+            _limit: u32,
+        ) -> Result<Page, Failure> {
+            none()
+        }
+
+        pub(crate) fn used() -> Result<Usage, Failure> {
+            none()
         }
     }
 

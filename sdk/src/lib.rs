@@ -18,6 +18,7 @@ mod error;
 mod guest;
 mod host;
 pub mod http;
+pub mod kv;
 pub mod progress;
 mod schema;
 pub mod secrets;

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 8] = [
+const PACKAGES: [&str; 9] = [
     "types",
     "tools",
     "host",
@@ -27,6 +27,7 @@ const PACKAGES: [&str; 8] = [
     "ui",
     "secrets",
     "network",
+    "storage",
     "plugin",
 ];
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    Arguments, CallContext, Config as PluginConfig, Failure, NoHttp, NoSecrets, NoSockets,
+    Arguments, CallContext, Config as PluginConfig, Failure, NoHttp, NoKv, NoSecrets, NoSockets,
     OutputSink, ProgressReport, ProgressSink, Runtime, Stream, Target, Template,
 };
 use portreeve_supply::Digest;
@@ -196,6 +196,7 @@ async fn through_runtime(
         progress: quiet.clone(),
         secrets: Arc::new(NoSecrets),
         http: Arc::new(NoHttp),
+        kv: Arc::new(NoKv),
         sockets: Arc::new(NoSockets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),

@@ -22,6 +22,7 @@ mod protocol;
 mod reload;
 mod secrets;
 mod state;
+mod storage;
 mod support;
 mod terminal;
 mod web;

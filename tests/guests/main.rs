@@ -21,5 +21,6 @@ mod network;
 mod plugins;
 mod refused;
 mod secrets;
+mod storage;
 mod support;
 mod tools;

@@ -9,9 +9,9 @@ use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
     Arguments, CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure,
-    Finished, HttpSource, LimitHit, NoHttp, NoSockets, Origin, Outcome, OutputSink, ProgressReport,
-    ProgressSink, Runtime, RuntimeConfig, SecretSource, SecretSummary, SocketSource, Stream,
-    Target, Template,
+    Finished, HttpSource, KvSource, LimitHit, NoHttp, NoKv, NoSockets, Origin, Outcome, OutputSink,
+    ProgressReport, ProgressSink, Runtime, RuntimeConfig, SecretSource, SecretSummary,
+    SocketSource, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -157,6 +157,8 @@ pub(crate) struct Recorder {
     pub(crate) http: Option<Arc<dyn HttpSource>>,
     /// Who decides about sockets; without it nothing is granted.
     pub(crate) sockets: Option<Arc<dyn SocketSource>>,
+    /// What keeps keys and values; without it nothing is granted.
+    pub(crate) kv: Option<Arc<dyn KvSource>>,
 }
 
 #[derive(Default)]
@@ -199,6 +201,7 @@ impl Recorder {
             secrets: self.shared.clone(),
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),
+            kv: self.kv.clone().unwrap_or_else(|| Arc::new(NoKv)),
             output: self.shared.clone(),
             cancel: self.cancel.clone(),
         }

@@ -8,6 +8,7 @@ use portreeve_manifest::feature::Feature;
 use portreeve_manifest::grant::{Granted, RequestItem, Standing};
 use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::{Origin, PluginManifest};
+use portreeve_manifest::size::ByteSize;
 use serde_json::{Map, Value};
 
 use crate::prompt::answered;
@@ -162,7 +163,11 @@ fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
         .default(first)
         .validate_with(|answer: &String| match Name::new(answer.as_str()) {
             Err(error) if secret => Err(error.to_string()),
-            _ => Ok(()),
+            _ if secret => Ok(()),
+            _ => match answer.parse::<ByteSize>() {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error.to_string()),
+            },
         });
     let answer: String = answered(|| question.interact_text())?;
     Ok(Some(if secret {

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::Edited;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
+use crate::data::{DataAct, DataDone};
 use crate::host::{Host, HostError};
 use crate::secrets::{SecretAct, SecretDone};
 use crate::status::Status;
@@ -46,6 +47,8 @@ pub enum ControlRequest {
     },
     /// Something with the vault.
     Secret(SecretAct),
+    /// Something with what a plugin keeps.
+    Data(DataAct),
     /// How the project does, from a moment on: milliseconds since 1970, UTC.
     Status {
         /// The moment.
@@ -65,6 +68,8 @@ pub enum ControlAnswer {
     Edited(Edited),
     /// What came of an act with the vault.
     Secret(SecretDone),
+    /// What came of an act with what a plugin keeps.
+    Data(DataDone),
     /// How the project does.
     Status(Box<Status>),
 }
@@ -188,6 +193,7 @@ impl Host {
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
+            ControlRequest::Data(act) => Ok(ControlAnswer::Data(self.data(act, &caller).await?)),
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))
             }

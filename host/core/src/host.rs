@@ -25,6 +25,7 @@ use tokio::sync::{Mutex, watch};
 use crate::admission::Admission;
 use crate::agreement::{self, Agreement};
 use crate::alarm::{Alarm, Mailing};
+use crate::data::Sweeper;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
@@ -100,6 +101,7 @@ pub struct Host {
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
     pub(crate) network: Arc<Network>,
+    _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
     heads: Arc<Mailing>,
@@ -165,6 +167,7 @@ impl Host {
             started_ms: wall_clock(),
             vault,
             network,
+            _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
             registry: ArcSwap::default(),

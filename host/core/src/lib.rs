@@ -16,8 +16,10 @@ mod alarm;
 mod call;
 mod call_network;
 mod call_secrets;
+mod call_storage;
 pub mod control;
 mod control_socket;
+mod data;
 mod grants;
 mod guests;
 mod hidden_lines;
@@ -41,6 +43,7 @@ mod workshop;
 
 pub use admin::Edited;
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
 pub use network::NetworkUse;

@@ -13,6 +13,7 @@ use crate::admission::Permit;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::call_network::{CallHttp, CallNetwork, CallSockets};
 use crate::call_secrets::CallSecrets;
+use crate::call_storage::CallKv;
 use crate::host::Host;
 use crate::log::CallOutput;
 use crate::plugin::Facts;
@@ -181,6 +182,11 @@ impl Host {
             secrets,
             sockets: Arc::new(CallSockets::new(network.clone(), uses_sockets)),
             http: Arc::new(CallHttp(network)),
+            kv: Arc::new(CallKv::new(
+                scope.clone(),
+                self.store.clone(),
+                facts.limits.keys,
+            )),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),

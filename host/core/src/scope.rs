@@ -41,6 +41,16 @@ pub(crate) struct CallScope {
     revealed: Mutex<BTreeMap<(Name, Name), u64>>,
     /// What it uses of the network.
     network: OnceLock<Arc<Budget>>,
+    /// What it did with what its plugin keeps.
+    storage: Mutex<StorageUse>,
+}
+
+/// What a call did with what its plugin keeps.
+#[derive(Clone, Copy, Default)]
+struct StorageUse {
+    reads: u64,
+    changes: u64,
+    written: u64,
 }
 
 impl CallScope {
@@ -58,6 +68,7 @@ impl CallScope {
             refused: Mutex::default(),
             revealed: Mutex::default(),
             network: OnceLock::new(),
+            storage: Mutex::default(),
         })
     }
 
@@ -83,16 +94,19 @@ impl CallScope {
     /// The same, where it is known whether the plugin's manifest asks for that use.
     pub(crate) fn refuse_as(&self, feature: Feature, item: &str, asked: bool) -> Failure {
         self.count_refusal(feature, item);
-        let alias = &self.plugin.alias;
-        let place = match self.facts() {
+        let told = refusal(feature, item, &self.plugin.alias, &self.place(), asked);
+        Failure::new(ErrorCode::PermissionDenied, "not-granted", told)
+    }
+
+    /// Where the plugin's entry is in the operator's file.
+    pub(crate) fn place(&self) -> String {
+        match self.facts() {
             Some(facts) => format!(
                 "{MANIFEST}:{}",
                 facts.next.line.max(facts.grants.load().line)
             ),
             None => MANIFEST.to_owned(),
-        };
-        let told = refusal(feature, item, alias, &place, asked);
-        Failure::new(ErrorCode::PermissionDenied, "not-granted", told)
+        }
     }
 
     /// Counts a refusal, and records the first of each thing in this call, as far as is
@@ -170,6 +184,26 @@ impl CallScope {
     pub(crate) fn network_used(&self) -> Option<Value> {
         let (requests, sent, received) = self.network.get()?.used();
         (requests > 0).then(|| json!({"requests": requests, "sent": sent, "received": received}))
+    }
+
+    /// Counts that something was read of what the plugin keeps.
+    pub(crate) fn reads_storage(&self) {
+        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        storage.reads = storage.reads.saturating_add(1);
+    }
+
+    /// Counts that so many keys were changed, with so many bytes of values.
+    pub(crate) fn changes_storage(&self, keys: u64, bytes: u64) {
+        let mut storage = self.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        storage.changes = storage.changes.saturating_add(keys);
+        storage.written = storage.written.saturating_add(bytes);
+    }
+
+    /// What it did with what its plugin keeps; none where it did nothing.
+    pub(crate) fn storage_used(&self) -> Option<Value> {
+        let used = *self.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        let some = used.reads > 0 || used.changes > 0;
+        some.then(|| json!({"reads": used.reads, "changes": used.changes, "written": used.written}))
     }
 
     /// How often each capability was refused; none where nothing was.

@@ -96,12 +96,12 @@ impl Feature {
             | Feature::Credentials
             | Feature::Sockets
             | Feature::Addresses
+            | Feature::StorageKv
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicySignatures => true,
             Feature::Directories
-            | Feature::StorageKv
             | Feature::UiNotify
             | Feature::UiAsk
             | Feature::UiPanels

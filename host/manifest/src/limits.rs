@@ -241,6 +241,10 @@ limits! {
     requests_a_day, "requests-a-day": u64 as u64 = 100_000, 0..=BUDGET_MAX;
     /// Bytes that the plugin sends and receives within a day, both together.
     traffic_a_day, "traffic-a-day": ByteSize as ByteSize = ByteSize::gib(10), 0..=1024 * TIB;
+    /// One value that the plugin keeps in its key-value store.
+    value, "value": ByteSize as ByteSize = ByteSize::mib(1), 0..=8 * MIB;
+    /// Keys that the plugin keeps in its key-value store.
+    keys, "keys": u64 as u64 = 100_000, 0..=100_000_000;
 }
 
 impl Limits {
@@ -354,6 +358,8 @@ mod tests {
             connections (count): 16 [0, 10,000]: Connections that the plugin has at a time.
             requests-a-day (count): 100,000 [0, 9,007,199,254,740,991]: Requests that the plugin sends within a day.
             traffic-a-day (size): 10 GiB [0 B, 1024 TiB]: Bytes that the plugin sends and receives within a day, both together.
+            value (size): 1 MiB [0 B, 8 MiB]: One value that the plugin keeps in its key-value store.
+            keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
         "#]].assert_eq(&table);
     }
 
@@ -405,6 +411,8 @@ mod tests {
             connections: Some(defaults.connections),
             requests_a_day: Some(defaults.requests_a_day),
             traffic_a_day: Some(defaults.traffic_a_day),
+            value: Some(defaults.value),
+            keys: Some(defaults.keys),
         };
         assert_eq!(defaults.with(&all), Ok(defaults));
     }

@@ -214,11 +214,6 @@ limits = { memory = "128 MiB", timeout = "20s" }
                |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
                = help: fetch the component and write its path
 
-            portreeve.toml:17:20: error: not enforced by this version of Portreeve yet: `grants.storage.kv`; remove it
-               |
-            17 | grants.storage = { kv = "5 MiB" }
-               |                    ^^
-
             portreeve.toml:18:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
                |
             18 | grants.messages = { publish = ["issues.opened"] }

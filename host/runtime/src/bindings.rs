@@ -13,6 +13,8 @@ wasmtime::component::bindgen!({
         "../../wit/ui",
         "../../wit/secrets",
         "../../wit/network",
+        "../../wit/storage",
+        "wit/keyvalue",
     ],
     inline: "
         package portreeve:host-side;
@@ -24,6 +26,10 @@ wasmtime::component::bindgen!({
             import portreeve:secrets/inject@0.1.0;
             import portreeve:secrets/reveal@0.1.0;
             import portreeve:network/failures@0.1.0;
+            import portreeve:storage/kv@0.1.0;
+            import wasi:keyvalue/store@0.2.0-draft;
+            import wasi:keyvalue/atomics@0.2.0-draft;
+            import wasi:keyvalue/batch@0.2.0-draft;
             export portreeve:tools/provider@0.1.0;
             export portreeve:lifecycle/lifecycle@0.1.0;
         }
@@ -33,9 +39,14 @@ wasmtime::component::bindgen!({
         "portreeve:secrets/store": async,
         "portreeve:secrets/inject": async,
         "portreeve:secrets/reveal": async,
+        "portreeve:storage/kv": async,
+        "wasi:keyvalue/store": async,
+        "wasi:keyvalue/atomics": async,
+        "wasi:keyvalue/batch": async,
     },
     exports: { default: async },
     with: {
         "portreeve:secrets/store.secret": crate::capability::secrets::SecretHandle,
+        "wasi:keyvalue/store.bucket": crate::capability::keyvalue::BucketHandle,
     },
 });

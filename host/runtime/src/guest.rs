@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::size::ByteSize;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -12,13 +13,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{host, secrets, ui};
+use crate::bindings::portreeve::{host, secrets, storage, ui};
+use crate::bindings::wasi::keyvalue;
 use crate::capability::config::Config;
 use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
 use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
 use crate::capability::network::{self, LastFailure};
 use crate::capability::progress::{NoProgress, ProgressSink};
 use crate::capability::secrets::{NoSecrets, SecretSource};
+use crate::capability::storage::{KvSource, NoKv};
 use crate::error::LimitHit;
 use crate::limiter::Limiter;
 use crate::output::{Output, OutputSink, Stream};
@@ -52,6 +55,8 @@ pub struct CallContext {
     pub http: Arc<dyn HttpSource>,
     /// Decides about the guest's sockets.
     pub sockets: Arc<dyn SocketSource>,
+    /// Keeps keys and values for the guest.
+    pub kv: Arc<dyn KvSource>,
     /// Takes what the guest writes to stdout and stderr.
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
@@ -69,6 +74,7 @@ impl CallContext {
             secrets: Arc::new(NoSecrets),
             http: Arc::new(NoHttp),
             sockets: Arc::new(NoSockets),
+            kv: Arc::new(NoKv),
             output,
             cancel: CancellationToken::new(),
         }
@@ -91,6 +97,8 @@ pub(crate) struct Guest {
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
+    /// Largest value that the guest may keep.
+    pub(crate) kv_value_max: ByteSize,
     /// Bytes of the call's arguments.
     pub(crate) bytes_in: u64,
     /// Bytes that the host may copy out of the guest in one host call, and as its result.
@@ -140,6 +148,10 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     secrets::inject::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     failures::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    keyvalue::batch::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     network::add_to_linker(&mut linker)?;
     Ok(linker)
 }
@@ -188,6 +200,7 @@ pub(crate) fn store(
             deadline,
             fuel_left: limits.fuel,
             progress_next: None,
+            kv_value_max: limits.value,
             bytes_in: 0,
             copy_max: limits.host_call.as_usize(),
             result_max: limits.result.as_usize(),

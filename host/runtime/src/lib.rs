@@ -7,8 +7,8 @@
 //!
 //! **Architecture invariant:** this crate knows nothing of MCP, servers or configuration
 //! files. What a guest reaches outside of it goes through one small trait per need
-//! ([`HttpSource`], [`SocketSource`], [`SecretSource`], [`ProgressSink`], [`OutputSink`]) that
-//! the caller fills in for each call.
+//! ([`HttpSource`], [`SocketSource`], [`KvSource`], [`SecretSource`], [`ProgressSink`],
+//! [`OutputSink`]) that the caller fills in for each call.
 #![deny(missing_docs)]
 
 mod answer;
@@ -38,6 +38,9 @@ pub use capability::network::http::{
 pub use capability::network::sockets::{NoSockets, SocketRoom, SocketSource, SocketUse};
 pub use capability::progress::{ProgressReport, ProgressSink};
 pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
+pub use capability::storage::{
+    KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,
+};
 pub use compile::{CompileLimits, compiler_process};
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;

@@ -47,6 +47,18 @@ pub enum StateError {
         /// What is granted.
         allowed: u64,
     },
+    /// A plugin's storage has too many keys.
+    #[error("{allowed} keys may be stored, and as many are")]
+    Keys {
+        /// How many may be.
+        allowed: u64,
+    },
+    /// What is there is not what was expected to be.
+    #[error("the value has changed since it was read")]
+    Conflict,
+    /// What is there is no number that can be added to.
+    #[error("{0}")]
+    NoNumber(&'static str),
     /// A row is not what it must be.
     #[error("the state is damaged: {0}")]
     Damaged(String),

@@ -26,13 +26,107 @@ impl Holder {
     }
 }
 
-/// What a plugin's key-value storage holds.
+/// What a plugin's key-value storage holds; what has ended counts until it is removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KvUsed {
     /// Keys.
     pub keys: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
+}
+
+/// A value of a plugin's storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvEntry {
+    /// The value.
+    pub value: Vec<u8>,
+    /// Its version: another with each write of the key, and never one that the holder had before.
+    pub version: u64,
+    /// When it ends.
+    pub expires_ms: Option<i64>,
+}
+
+/// What is known of an entry of a plugin's storage without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvInfo {
+    /// The key.
+    pub key: String,
+    /// Bytes of the value.
+    pub size: u64,
+    /// Its version.
+    pub version: u64,
+    /// When it ends.
+    pub expires_ms: Option<i64>,
+}
+
+/// What to change of a plugin's storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvWrite {
+    /// The bucket.
+    pub bucket: String,
+    /// The key.
+    pub key: String,
+    /// The change.
+    pub change: KvChange,
+}
+
+/// A change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KvChange {
+    /// Sets it.
+    Put {
+        /// The value.
+        value: Vec<u8>,
+        /// When it ends.
+        expires_ms: Option<i64>,
+        /// What must be there before.
+        expected: KvExpected,
+    },
+    /// Adds to the whole number that it holds, in decimal digits; one that is not there is 0.
+    /// When it ends stays as it is.
+    Add(i64),
+    /// Removes it.
+    Remove(KvExpected),
+}
+
+/// What must be there for a change to be made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvExpected {
+    /// Whatever is there.
+    #[default]
+    Anything,
+    /// Nothing.
+    Absent,
+    /// A value of this version.
+    Version(u64),
+}
+
+/// What came of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvDone {
+    /// The value has this version.
+    Set(u64),
+    /// The sum.
+    Sum(i64),
+    /// Whether there was something to remove.
+    Removed(bool),
+}
+
+/// What a holder's storage may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvQuota {
+    /// Bytes of keys and values, those of the buckets' names included.
+    pub bytes: u64,
+    /// Keys.
+    pub keys: u64,
+}
+
+impl KvQuota {
+    /// As much as there is room for.
+    pub const NONE: KvQuota = KvQuota {
+        bytes: u64::MAX,
+        keys: u64::MAX,
+    };
 }
 
 /// One record of the audit log.

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvChange, KvDone, KvEntry, KvExpected,
+    KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.
@@ -20,16 +21,75 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
     /// The project's id.
     fn project(&self) -> &str;
 
-    /// The value of a key of a plugin's storage.
+    /// An entry of a plugin's storage, unless it ended before `now_ms`.
+    async fn kv_entry(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+        now_ms: i64,
+    ) -> Result<Option<KvEntry>, StateError>;
+
+    /// The same, without its value.
+    async fn kv_info(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+        now_ms: i64,
+    ) -> Result<Option<KvInfo>, StateError>;
+
+    /// The entries of a bucket whose keys begin with `prefix` and come after `after`, in the order
+    /// of their bytes, [`ROWS_MAX`] at most.
+    async fn kv_list(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        rows_max: u32,
+        now_ms: i64,
+    ) -> Result<Vec<KvInfo>, StateError>;
+
+    /// The first of a holder's buckets whose name comes after this one, in the order of their
+    /// bytes.
+    async fn kv_bucket_after(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+    ) -> Result<Option<String>, StateError>;
+
+    /// Makes these changes one after the other, all or none. Refused when one of them finds
+    /// something else than it expects, or when the holder's storage would have more than its
+    /// quota, in which case what has ended is removed first.
+    async fn kv_write(
+        &self,
+        holder: &Holder,
+        writes: Vec<KvWrite>,
+        quota: KvQuota,
+        now_ms: i64,
+    ) -> Result<Vec<KvDone>, StateError>;
+
+    /// Removes what a holder's storage holds, `rows_max` entries at most; how many there were.
+    async fn kv_clear(&self, holder: &Holder, rows_max: u32) -> Result<u64, StateError>;
+
+    /// Removes what ended before `now_ms` of all holders, `rows_max` entries at most; how many
+    /// there were.
+    async fn kv_sweep(&self, now_ms: i64, rows_max: u32) -> Result<u64, StateError>;
+
+    /// The value of a key that never ends.
     async fn kv_get(
         &self,
         holder: &Holder,
         bucket: &str,
         key: &str,
-    ) -> Result<Option<Vec<u8>>, StateError>;
+    ) -> Result<Option<Vec<u8>>, StateError> {
+        let entry = self.kv_entry(holder, bucket, key, i64::MIN).await?;
+        Ok(entry.map(|entry| entry.value))
+    }
 
-    /// Sets a key. Refused when the holder's storage would then have more than `bytes_max`
-    /// bytes of keys and values.
+    /// Sets a key for good. Refused when the holder's storage would then have more than
+    /// `bytes_max` bytes of keys and values.
     async fn kv_put(
         &self,
         holder: &Holder,
@@ -37,11 +97,40 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
         key: &str,
         value: Vec<u8>,
         bytes_max: u64,
-    ) -> Result<(), StateError>;
+    ) -> Result<(), StateError> {
+        let change = KvChange::Put {
+            value,
+            expires_ms: None,
+            expected: KvExpected::Anything,
+        };
+        let write = KvWrite {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            change,
+        };
+        let quota = KvQuota {
+            bytes: bytes_max,
+            ..KvQuota::NONE
+        };
+        self.kv_write(holder, vec![write], quota, i64::MIN).await?;
+        Ok(())
+    }
 
     /// Removes a key; whether it was there.
-    async fn kv_delete(&self, holder: &Holder, bucket: &str, key: &str)
-    -> Result<bool, StateError>;
+    async fn kv_delete(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        key: &str,
+    ) -> Result<bool, StateError> {
+        let write = KvWrite {
+            bucket: bucket.to_owned(),
+            key: key.to_owned(),
+            change: KvChange::Remove(KvExpected::Anything),
+        };
+        let done = self.kv_write(holder, vec![write], KvQuota::NONE, i64::MIN);
+        Ok(done.await?.contains(&KvDone::Removed(true)))
+    }
 
     /// What a holder's storage holds.
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError>;

@@ -19,8 +19,9 @@ use portreeve_state::audit::{
     export, report, search, verify, verify_export, wall_clock,
 };
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, Key, KvUsed, SecretRow, SqliteStore,
-    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, Key, KvDone, KvEntry, KvInfo, KvQuota,
+    KvUsed, KvWrite, SecretRow, SqliteStore, StateError, StateStore, StoreConfig, UsageRow,
+    UsageSpan,
 };
 use serde_json::{Map, json};
 use sqlx::Connection as _;
@@ -668,35 +669,64 @@ impl StateStore for Faulty {
         Ok(())
     }
 
-    async fn kv_get(
+    async fn kv_entry(
         &self,
         holder: &Holder,
         bucket: &str,
         key: &str,
-    ) -> Result<Option<Vec<u8>>, StateError> {
-        self.inner.kv_get(holder, bucket, key).await
+        now_ms: i64,
+    ) -> Result<Option<KvEntry>, StateError> {
+        self.inner.kv_entry(holder, bucket, key, now_ms).await
     }
 
-    async fn kv_put(
+    async fn kv_info(
         &self,
         holder: &Holder,
         bucket: &str,
         key: &str,
-        value: Vec<u8>,
-        bytes_max: u64,
-    ) -> Result<(), StateError> {
+        now_ms: i64,
+    ) -> Result<Option<KvInfo>, StateError> {
+        self.inner.kv_info(holder, bucket, key, now_ms).await
+    }
+
+    async fn kv_list(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+        prefix: &str,
+        after: Option<&str>,
+        rows_max: u32,
+        now_ms: i64,
+    ) -> Result<Vec<KvInfo>, StateError> {
         self.inner
-            .kv_put(holder, bucket, key, value, bytes_max)
+            .kv_list(holder, bucket, prefix, after, rows_max, now_ms)
             .await
     }
 
-    async fn kv_delete(
+    async fn kv_bucket_after(
         &self,
         holder: &Holder,
         bucket: &str,
-        key: &str,
-    ) -> Result<bool, StateError> {
-        self.inner.kv_delete(holder, bucket, key).await
+    ) -> Result<Option<String>, StateError> {
+        self.inner.kv_bucket_after(holder, bucket).await
+    }
+
+    async fn kv_write(
+        &self,
+        holder: &Holder,
+        writes: Vec<KvWrite>,
+        quota: KvQuota,
+        now_ms: i64,
+    ) -> Result<Vec<KvDone>, StateError> {
+        self.inner.kv_write(holder, writes, quota, now_ms).await
+    }
+
+    async fn kv_clear(&self, holder: &Holder, rows_max: u32) -> Result<u64, StateError> {
+        self.inner.kv_clear(holder, rows_max).await
+    }
+
+    async fn kv_sweep(&self, now_ms: i64, rows_max: u32) -> Result<u64, StateError> {
+        self.inner.kv_sweep(now_ms, rows_max).await
     }
 
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError> {

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, ROWS_MAX, SecretRow,
-    SqliteStore, StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvChange, KvDone,
+    KvEntry, KvExpected, KvQuota, KvUsed, KvWrite, ROWS_MAX, SecretRow, SqliteStore, StateError,
+    StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 
 /// Opens and opens again the state of one project.
@@ -58,6 +59,14 @@ macro_rules! cases {
 cases! {
     storage_is_each_holders_own,
     storage_has_a_quota,
+    values_have_versions_that_never_come_back,
+    changes_are_made_all_or_none,
+    numbers_are_added_to,
+    what_has_ended_is_gone,
+    keys_are_counted,
+    keys_are_listed_in_pages,
+    storage_is_cleared,
+    one_of_many_that_swap_at_once_wins,
     writes_of_one_holder_keep_their_order,
     what_was_acknowledged_is_there_after_opening_again,
     the_audit_log_has_no_holes,
@@ -133,6 +142,318 @@ async fn storage_has_a_quota(backend: &dyn Backend) {
     assert_eq!((used.keys, used.bytes), (2, 100));
     // A text's length is that of its bytes.
     put("é", 0).await.unwrap_err();
+}
+
+fn put(key: &str, value: &[u8], expected: KvExpected) -> KvWrite {
+    ending(key, value, expected, None)
+}
+
+fn ending(key: &str, value: &[u8], expected: KvExpected, expires_ms: Option<i64>) -> KvWrite {
+    KvWrite {
+        bucket: "b".to_owned(),
+        key: key.to_owned(),
+        change: KvChange::Put {
+            value: value.to_vec(),
+            expires_ms,
+            expected,
+        },
+    }
+}
+
+fn change(key: &str, change: KvChange) -> KvWrite {
+    KvWrite {
+        bucket: "b".to_owned(),
+        key: key.to_owned(),
+        change,
+    }
+}
+
+/// One change at a time of the clock.
+async fn write(
+    store: &Arc<dyn StateStore>,
+    write: KvWrite,
+    now_ms: i64,
+) -> Result<KvDone, StateError> {
+    let holder = Holder::plugin("a");
+    let done = store.kv_write(&holder, vec![write], KvQuota::NONE, now_ms);
+    Ok(done.await?[0])
+}
+
+fn version(done: KvDone) -> KvExpected {
+    match done {
+        KvDone::Set(version) => KvExpected::Version(version),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn conflicts(done: Result<KvDone, StateError>) {
+    assert!(matches!(done, Err(StateError::Conflict)), "{done:?}");
+}
+
+async fn values_have_versions_that_never_come_back(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let first = write(&store, put("k", b"1", KvExpected::Absent), 0).await;
+    let first = version(first.unwrap());
+    conflicts(write(&store, put("k", b"2", KvExpected::Absent), 0).await);
+    let second = version(write(&store, put("k", b"2", first), 0).await.unwrap());
+    assert_ne!(first, second);
+    conflicts(write(&store, put("k", b"3", first), 0).await);
+    conflicts(write(&store, change("k", KvChange::Remove(first)), 0).await);
+    let entry = store.kv_entry(&Holder::plugin("a"), "b", "k", 0).await;
+    let entry = entry.unwrap().unwrap();
+    assert_eq!(entry.value, b"2");
+    assert_eq!(KvExpected::Version(entry.version), second);
+    let removed = write(&store, change("k", KvChange::Remove(second)), 0).await;
+    assert_eq!(removed.unwrap(), KvDone::Removed(true));
+    conflicts(write(&store, change("k", KvChange::Remove(second)), 0).await);
+    // Not even after everything was cleared and opened again.
+    store.kv_clear(&Holder::plugin("a"), 10).await.unwrap();
+    store.close().await;
+    let store = backend.open().await;
+    let again = write(&store, put("k", b"1", KvExpected::Absent), 0).await;
+    let KvExpected::Version(again) = version(again.unwrap()) else {
+        unreachable!()
+    };
+    let KvExpected::Version(second) = second else {
+        unreachable!()
+    };
+    assert!(again > second);
+    // Another key with the same history doesn't fit.
+    conflicts(write(&store, put("l", b"1", KvExpected::Version(again)), 0).await);
+}
+
+async fn changes_are_made_all_or_none(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    let all = |writes| store.kv_write(&holder, writes, KvQuota::NONE, 0);
+    let done = all(vec![
+        put("k", b"1", KvExpected::Absent),
+        put("l", b"1", KvExpected::Absent),
+        change("k", KvChange::Add(4)),
+    ]);
+    assert_eq!(done.await.unwrap()[2], KvDone::Sum(5));
+    let used = store.kv_used(&holder).await.unwrap();
+    let refused = all(vec![
+        put("k", b"other", KvExpected::Anything),
+        change("l", KvChange::Remove(KvExpected::Anything)),
+        put("l", b"1", KvExpected::Version(99)),
+    ]);
+    assert!(matches!(refused.await, Err(StateError::Conflict)));
+    assert_eq!(
+        store.kv_get(&holder, "b", "k").await.unwrap().unwrap(),
+        b"5"
+    );
+    assert_eq!(
+        store.kv_get(&holder, "b", "l").await.unwrap().unwrap(),
+        b"1"
+    );
+    assert_eq!(store.kv_used(&holder).await.unwrap(), used);
+}
+
+async fn numbers_are_added_to(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let add = |delta| write(&store, change("n", KvChange::Add(delta)), 0);
+    assert_eq!(add(5).await.unwrap(), KvDone::Sum(5));
+    assert_eq!(add(-7).await.unwrap(), KvDone::Sum(-2));
+    for (value, delta) in [
+        (&b"9223372036854775807"[..], 1),
+        (b"-9223372036854775808", -1),
+        (b"text", 1),
+        (b"", 1),
+        (b"1.5", 1),
+        (b"\xff\xfe", 1),
+    ] {
+        write(&store, put("n", value, KvExpected::Anything), 0)
+            .await
+            .unwrap();
+        let refused = add(delta).await.unwrap_err();
+        assert!(matches!(refused, StateError::NoNumber(_)), "{refused}");
+        let left = store.kv_get(&Holder::plugin("a"), "b", "n").await.unwrap();
+        assert_eq!(left.unwrap(), value);
+    }
+    // When it ends stays as it is; one that has ended is none.
+    let ends = ending("n", b"3", KvExpected::Anything, Some(100));
+    write(&store, ends, 0).await.unwrap();
+    let add = |now_ms| write(&store, change("n", KvChange::Add(1)), now_ms);
+    assert_eq!(add(99).await.unwrap(), KvDone::Sum(4));
+    assert_eq!(add(100).await.unwrap(), KvDone::Sum(1));
+    let entry = store.kv_entry(&Holder::plugin("a"), "b", "n", 1_000).await;
+    assert_eq!(entry.unwrap().unwrap().expires_ms, None);
+}
+
+async fn what_has_ended_is_gone(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    for key in ["k", "l", "m"] {
+        let put = ending(key, b"value", KvExpected::Absent, Some(100));
+        write(&store, put, 0).await.unwrap();
+    }
+    write(&store, put("stays", b"value", KvExpected::Absent), 0)
+        .await
+        .unwrap();
+    let entry = store.kv_entry(&holder, "b", "k", 99).await.unwrap();
+    assert_eq!(entry.unwrap().expires_ms, Some(100));
+    let info = store.kv_info(&holder, "b", "k", 99).await.unwrap();
+    assert_eq!(info.unwrap().size, 5);
+    assert_eq!(store.kv_entry(&holder, "b", "k", 100).await.unwrap(), None);
+    assert_eq!(store.kv_info(&holder, "b", "k", 100).await.unwrap(), None);
+    let listed = store.kv_list(&holder, "b", "", None, 10, 100).await;
+    assert_eq!(listed.unwrap().len(), 1);
+    // To whoever writes it is absent as well, and nothing that could be removed.
+    let removed = change("l", KvChange::Remove(KvExpected::Anything));
+    let removed = write(&store, removed, 100).await.unwrap();
+    assert_eq!(removed, KvDone::Removed(false));
+    write(&store, put("k", b"new", KvExpected::Absent), 100)
+        .await
+        .unwrap();
+    // What is left of it counts until it is swept, or until its room is wanted.
+    assert_eq!(store.kv_used(&holder).await.unwrap().keys, 3);
+    assert_eq!(store.kv_sweep(99, 10).await.unwrap(), 0);
+    assert_eq!(store.kv_sweep(100, 10).await.unwrap(), 1);
+    let used = KvUsed {
+        keys: 2,
+        bytes: (1 + 1 + 3) + (1 + 5 + 5),
+    };
+    assert_eq!(store.kv_used(&holder).await.unwrap(), used);
+    let other = Holder::plugin("other");
+    for (whose, key) in [(&holder, "x"), (&other, "y")] {
+        let put = ending(key, &[0; 50], KvExpected::Anything, Some(200));
+        let put = store.kv_write(whose, vec![put], KvQuota::NONE, 100);
+        put.await.unwrap();
+    }
+    let quota = KvQuota {
+        bytes: 80,
+        ..KvQuota::NONE
+    };
+    let put = put("z", &[0; 50], KvExpected::Absent);
+    let full = store.kv_write(&holder, vec![put.clone()], quota, 199);
+    assert!(matches!(full.await, Err(StateError::Quota { .. })));
+    let fits = store.kv_write(&holder, vec![put], quota, 200);
+    fits.await.unwrap();
+    assert_eq!(store.kv_used(&holder).await.unwrap().keys, 3);
+    assert_eq!(store.kv_used(&other).await.unwrap().keys, 1);
+}
+
+async fn keys_are_counted(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    let quota = KvQuota {
+        keys: 2,
+        ..KvQuota::NONE
+    };
+    let set = |key: &str| {
+        let put = put(key, b"", KvExpected::Anything);
+        store.kv_write(&holder, vec![put], quota, 0)
+    };
+    set("k").await.unwrap();
+    set("l").await.unwrap();
+    set("l").await.unwrap();
+    let over = set("m").await.unwrap_err();
+    assert!(matches!(over, StateError::Keys { allowed: 2 }), "{over}");
+    assert!(store.kv_delete(&holder, "b", "k").await.unwrap());
+    set("m").await.unwrap();
+}
+
+async fn keys_are_listed_in_pages(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let holder = Holder::plugin("a");
+    let keys = [
+        "",
+        "a",
+        "a\0",
+        "a\0b",
+        "a/1",
+        "a/2",
+        "a/3",
+        "a\u{10ffff}",
+        "a\u{10ffff}x",
+        "b",
+        "é",
+    ];
+    for key in keys {
+        store
+            .kv_put(&holder, "b", key, vec![1], 1_000)
+            .await
+            .unwrap();
+        store
+            .kv_put(&holder, "c", key, vec![1], 1_000)
+            .await
+            .unwrap();
+    }
+    let list = async |prefix: &str, after: Option<&str>, rows_max| {
+        let listed = store
+            .kv_list(&holder, "b", prefix, after, rows_max, 0)
+            .await;
+        let keys = listed.unwrap().into_iter().map(|info| info.key);
+        keys.collect::<Vec<_>>()
+    };
+    assert_eq!(list("", None, 100).await, keys[1..]);
+    assert_eq!(list("a/", None, 2).await, ["a/1", "a/2"]);
+    assert_eq!(list("a/", Some("a/2"), 2).await, ["a/3"]);
+    assert_eq!(list("a\u{10ffff}", None, 9).await, keys[7..9]);
+    assert_eq!(list("a\0", None, 9).await, keys[2..4]);
+    assert_eq!(list("a/", Some("b"), 2).await, [""; 0]);
+    assert_eq!(list("a/", Some("a"), 1).await, ["a/1"]);
+    assert_eq!(list("\u{10ffff}", None, 2).await, [""; 0]);
+    for (after, bucket) in [("", Some("b")), ("b", Some("c")), ("c", None)] {
+        let found = store.kv_bucket_after(&holder, after).await.unwrap();
+        assert_eq!(found.as_deref(), bucket, "{after}");
+    }
+    let none = store.kv_bucket_after(&Holder::plugin("o"), "").await;
+    assert_eq!(none.unwrap(), None);
+}
+
+async fn storage_is_cleared(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let (holder, other) = (Holder::plugin("a"), Holder::plugin("b"));
+    for number in 0..5 {
+        let key = number.to_string();
+        store
+            .kv_put(&holder, "b", &key, vec![1], 100)
+            .await
+            .unwrap();
+        store.kv_put(&other, "b", &key, vec![1], 100).await.unwrap();
+    }
+    assert_eq!(store.kv_clear(&holder, 3).await.unwrap(), 3);
+    assert_eq!(store.kv_used(&holder).await.unwrap().keys, 2);
+    assert_eq!(store.kv_clear(&holder, 3).await.unwrap(), 2);
+    assert_eq!(store.kv_clear(&holder, 3).await.unwrap(), 0);
+    assert_eq!(store.kv_used(&holder).await.unwrap(), KvUsed::default());
+    assert_eq!(store.kv_used(&other).await.unwrap().keys, 5);
+}
+
+async fn one_of_many_that_swap_at_once_wins(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let tasks = (0..8).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let holder = Holder::plugin("a");
+            for _ in 0..20 {
+                loop {
+                    let entry = store.kv_entry(&holder, "b", "n", 0).await.unwrap();
+                    let (number, expected) = match entry {
+                        None => (0, KvExpected::Absent),
+                        Some(KvEntry { value, version, .. }) => {
+                            let number = String::from_utf8(value).unwrap();
+                            (number.parse().unwrap(), KvExpected::Version(version))
+                        }
+                    };
+                    let next: u32 = number + 1;
+                    let put = put("n", next.to_string().as_bytes(), expected);
+                    match write(&store, put, 0).await {
+                        Ok(_) => break,
+                        Err(StateError::Conflict) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        })
+    });
+    for task in futures::future::join_all(tasks).await {
+        task.unwrap();
+    }
+    let sum = store.kv_get(&Holder::plugin("a"), "b", "n").await.unwrap();
+    assert_eq!(sum.unwrap(), b"160");
 }
 
 async fn writes_of_one_holder_keep_their_order(backend: &dyn Backend) {

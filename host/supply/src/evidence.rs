@@ -79,8 +79,13 @@ fn trace(feature: Feature) -> Trace {
         Feature::UiProgress => Trace::Own(&["portreeve:ui/progress"]),
         Feature::SecretsInject => Trace::Own(&["portreeve:secrets/inject"]),
         Feature::SecretsReveal => Trace::Own(&["portreeve:secrets/reveal"]),
-        Feature::StorageKv
-        | Feature::UiNotify
+        Feature::StorageKv => Trace::Own(&[
+            "portreeve:storage/kv",
+            "wasi:keyvalue/store",
+            "wasi:keyvalue/atomics",
+            "wasi:keyvalue/batch",
+        ]),
+        Feature::UiNotify
         | Feature::UiAsk
         | Feature::UiPanels
         | Feature::MessagesPublish

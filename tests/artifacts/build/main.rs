@@ -49,7 +49,12 @@ fn main() -> Result<()> {
     for path in ["Cargo.toml", "src", "examples", "wit", "wat"] {
         println!("cargo::rerun-if-changed={}", programs.join(path).display());
     }
-    for path in ["wit", "Cargo.lock", "tests/artifacts/build"] {
+    for path in [
+        "wit",
+        "host/runtime/wit",
+        "Cargo.lock",
+        "tests/artifacts/build",
+    ] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
 

@@ -20,6 +20,7 @@ pub mod provider {
             "../../wit/ui",
             "../../wit/secrets",
             "../../wit/network",
+            "../../wit/storage",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

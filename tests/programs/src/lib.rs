@@ -4,7 +4,7 @@
 //! Each program is a file in `examples/`, built as a `cdylib`: one component with one
 //! subject. They use the contract itself rather than the SDK, so that a mistake in the
 //! SDK can't hide one in the host, and so that they can misbehave as no SDK would let
-//! them. `sdk_http` is the exception: its subject is the SDK's client.
+//! them. `sdk_http` and `sdk_kv` are the exceptions: their subject is the SDK.
 //!
 //! ```
 //! use portreeve_test_programs::{Answer, Guest, text, tools};
@@ -37,6 +37,7 @@ pub use provider::exports::portreeve::tools::provider::{Guest, Outcome};
 pub use provider::portreeve::host::{config, context};
 pub use provider::portreeve::network::failures;
 pub use provider::portreeve::secrets::{inject, reveal, store};
+pub use provider::portreeve::storage::kv;
 pub use provider::portreeve::types::types::{Blob, Content, ErrorCode, Failure, Link};
 pub use provider::portreeve::ui::progress;
 pub use tools::{argument, no_such_tool, tool_document};

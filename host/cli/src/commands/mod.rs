@@ -5,6 +5,7 @@ mod audit;
 mod build;
 mod call;
 mod check;
+mod data;
 mod doctor;
 mod grant;
 mod init;
@@ -38,6 +39,7 @@ pub(crate) enum Command {
     Revoke(revoke::Revoke),
     Remove(remove::Remove),
     Secrets(secrets::Secrets),
+    Data(data::Data),
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
@@ -61,6 +63,7 @@ impl Command {
             Command::Revoke(command) => command.run(context),
             Command::Remove(command) => command.run(context),
             Command::Secrets(command) => command.run(context),
+            Command::Data(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),

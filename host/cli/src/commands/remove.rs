@@ -11,7 +11,8 @@ use crate::context::{Context, manifest_name};
 /// Take a plugin out of the project.
 ///
 /// Takes its table out of portreeve.toml and what was agreed to out of portreeve.lock. Its
-/// component stays where it lies, and what was recorded of it stays on record.
+/// component stays where it lies, what was recorded of it stays on record, and what it keeps
+/// stays until `portreeve data clear` removes it.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:

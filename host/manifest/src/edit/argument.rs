@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::feature::Feature;
 use crate::grant::{AddressRange, NetworkRule, RequestItem, RuleError, SocketRule};
 use crate::id::Name;
+use crate::size::ByteSize;
 use crate::text::quoted;
 
 /// Why an argument grants nothing.
@@ -97,6 +98,13 @@ pub(super) fn normal_rule(feature: Feature, text: &str) -> Option<Result<String,
         Feature::Network => Some(read::<NetworkRule>(text)),
         Feature::Sockets => Some(read::<SocketRule>(text)),
         Feature::Addresses => Some(read::<AddressRange>(text)),
+        Feature::StorageKv => {
+            let size = text.parse::<ByteSize>();
+            Some(
+                size.map(|size| size.to_string())
+                    .map_err(|error| error.to_string()),
+            )
+        }
         _ => None,
     }
 }
@@ -217,6 +225,7 @@ mod tests {
             r#"
             ui = { progress = "x", notify = "y" }
             secrets = { inject = ["a", "b"], reveal = ["c"] }
+            storage = { kv = "10 MiB" }
             [[network]]
             allow = "GET,POST https://api.example.com/repos/**"
             credential = "api"
@@ -242,6 +251,9 @@ mod tests {
             ("secrets.reveal", false),
             ("ui.notify", true),
             ("storage.kv", true),
+            ("storage.kv=5MiB", true),
+            ("storage.kv=lots", true),
+            ("storage.kv", false),
             ("nonsense", true),
             ("policy.scan", true),
             ("network", true),
@@ -276,9 +288,12 @@ mod tests {
             secrets.reveal=C d: `C d` is no valid name: it has other characters; use a-z, 0-9 and single hyphens between them, at most 64 characters, as in "github-issues"; write `secrets.reveal=NAME:SECRET`, the plugin's own name and that in the vault
             secrets.reveal: say which secret: `secrets.reveal=NAME:SECRET`, the plugin's own name and that in the vault
             ui.notify: `ui.notify` can't be granted by this version of Portreeve: it does not enforce it yet
-            storage.kv: `storage.kv` can't be granted by this version of Portreeve: it does not enforce it yet
-            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, ui.progress, secrets.inject, secrets.reveal
-            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, ui.progress, secrets.inject, secrets.reveal
+            storage.kv: {"storage":{"kv":"10 MiB"}}
+            storage.kv=5MiB: {"storage":{"kv":"5 MiB"}}
+            storage.kv=lots: `lots` is no size; write a whole number and a unit, such as "64 MiB"
+            storage.kv: say how much: `storage.kv=SIZE`, such as "5 MiB"
+            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, storage.kv, ui.progress, secrets.inject, secrets.reveal
+            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, storage.kv, ui.progress, secrets.inject, secrets.reveal
             network: {"network":["GET,POST https://api.example.com/repos/**","GET https://api.example.com/gists/**"]}
             network=get https://api.example.com/: `get https://api.example.com/` is no rule: `get` is no HTTP method; write capitals, as in GET, or * for all
             network=GET  https://API.example.com/repos/acme/**: {"network":["GET https://api.example.com/repos/acme/**"]}

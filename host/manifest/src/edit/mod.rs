@@ -376,13 +376,13 @@ source   =   "a.wasm"
         check(
             TEXT,
             "b",
-            &plugin(json!({ "storage": { "kv": "1 MiB" } })),
+            &plugin(json!({ "messages": { "publish": ["a.b"] } })),
             expect![[r#"
-            the edit is refused, since the file would not be valid:
-            portreeve.toml:10:20: error: not enforced by this version of Portreeve yet: `grants.storage.kv`; remove it
-               |
-            10 | grants.storage = { kv = "1 MiB" }
-               |                    ^^"#]],
+                the edit is refused, since the file would not be valid:
+                portreeve.toml:10:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
+                   |
+                10 | grants.messages = { publish = ["a.b"] }
+                   |                     ^^^^^^^"#]],
         );
         check(
             TEXT,

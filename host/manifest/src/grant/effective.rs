@@ -8,6 +8,7 @@ use super::{Grants, Requests, SecretRef};
 use crate::feature::Feature;
 use crate::id::Name;
 use crate::plugin::{Origin, PluginManifest};
+use crate::size::ByteSize;
 
 /// What a plugin may do in the end. Nothing, unless it says so here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Effective {
     pub addresses: Arc<[AddressRange]>,
     /// The secrets that the host adds to its requests, by the plugin's own names.
     pub credentials: BTreeMap<Name, SecretRef>,
+    /// How many bytes it may keep in its key-value store; none where it may keep nothing.
+    pub kv: Option<ByteSize>,
     /// It may report how far a call has come.
     pub progress: bool,
     /// The secrets that the host puts into its requests, by the plugin's own names.
@@ -81,10 +84,20 @@ impl Grants {
             sockets: Arc::new(SocketPolicy::new(sockets, self.sockets.clone())),
             addresses: addresses.into(),
             credentials: self.credentials.clone(),
+            kv: self.kv(asked),
             progress: self.ui.progress,
             inject: self.secrets.inject.clone(),
             reveal: self.secrets.reveal.clone(),
         })
+    }
+
+    /// What may be kept: what is asked for or what is granted, whichever is less.
+    fn kv(&self, asked: Option<&Requests>) -> Option<ByteSize> {
+        let granted = self.storage.as_ref()?.kv;
+        match asked {
+            None => Some(granted),
+            Some(asked) => Some(granted.min(asked.storage.as_ref()?.kv)),
+        }
     }
 
     /// What is granted here but not asked for at all.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::network::{AddressRange, NetworkRule, SocketRule};
 use super::{Grants, RequestItem};
 use crate::feature::Feature;
+use crate::size::ByteSize;
 
 /// How far a request is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,16 @@ impl Granted {
                 let all = ranges.clone().any(|range| range.covers(&asked));
                 stands(ranges.any(|range| range.common(&asked).is_some()), all)
             }
+            Feature::StorageKv => {
+                let granted = self.rules.storage.as_ref().map(|grant| grant.kv);
+                let Ok(asked) = item.what.parse::<ByteSize>() else {
+                    return Standing::NotGranted;
+                };
+                stands(
+                    granted.is_some(),
+                    granted.is_some_and(|granted| granted >= asked),
+                )
+            }
             _ => {
                 let named = self.names(item);
                 stands(named, named)
@@ -111,7 +122,7 @@ mod tests {
             format!("[[network]]\nallow = '{rule}'\ncredential = 'api'\nreason = 'r'\n")
         });
         let requests: Requests = toml::from_str(&format!(
-            "ui = {{ progress = 'x' }}\n{}[[sockets]]\nallow = 'tcp a.example:1-9'\nreason = 'r'\n[[addresses]]\nallow = '10.1.0.0/16'\nreason = 'r'\n",
+            "ui = {{ progress = 'x' }}\nstorage = {{ kv = '10 MiB' }}\n{}[[sockets]]\nallow = 'tcp a.example:1-9'\nreason = 'r'\n[[addresses]]\nallow = '10.1.0.0/16'\nreason = 'r'\n",
             network.concat()
         ))
         .unwrap();
@@ -121,6 +132,7 @@ mod tests {
             credentials = { api = "vault:x" }
             sockets = ["tcp a.example:2"]
             addresses = ["10.0.0.0/8"]
+            storage = { kv = "5 MiB" }
             "#,
         )
         .unwrap();
@@ -146,6 +158,7 @@ mod tests {
             credentials api for GET https://all.example.org/a: Granted
             sockets tcp a.example:1-9: Partly
             addresses 10.1.0.0/16: Granted
+            storage.kv 10 MiB: Partly
             ui.progress : NotGranted
         "#]]
         .assert_eq(&shown);

@@ -388,6 +388,10 @@ pub fn refusal(feature: Feature, item: &str, alias: &str, place: &str, asked: bo
             format!("grants.{feature} = {{ {item} = \"vault:NAME\" }}"),
             format!("{feature}={item}:NAME"),
         ),
+        Feature::StorageKv => (
+            format!("grants.{feature} = \"{item}\""),
+            format!("'{feature}={item}'"),
+        ),
         _ => (
             format!("grants.{feature} = [\"{item}\"]"),
             format!("'{feature}={item}'"),
@@ -518,6 +522,7 @@ mod tests {
             (Feature::SecretsReveal, "signing-key", true),
             (Feature::Network, "GET https://example.com/", true),
             (Feature::SecretsReveal, "signing-key", false),
+            (Feature::StorageKv, "10 MiB", true),
         ]
         .into_iter()
         .map(|(feature, item, asked)| {
@@ -529,6 +534,7 @@ mod tests {
             `demo` may not read the secret `signing-key` itself: it is not granted; `grants.secrets.reveal = { signing-key = "vault:NAME" }` under [plugins.demo] (portreeve.toml:12) allows it, and `portreeve grant demo secrets.reveal=signing-key:NAME` writes that
             `demo` may not send GET to https://example.com/: it is not granted; `grants.network = ["GET https://example.com/"]` under [plugins.demo] (portreeve.toml:12) allows it, and `portreeve grant demo 'network=GET https://example.com/'` writes that
             `demo` may not read the secret `signing-key` itself: its plugin.toml does not ask for `secrets.reveal`, so that it can't be granted; its author has to ask for it
+            `demo` may not keep up to 10 MiB of its own between calls: it is not granted; `grants.storage.kv = "10 MiB"` under [plugins.demo] (portreeve.toml:12) allows it, and `portreeve grant demo 'storage.kv=10 MiB'` writes that
         "#]].assert_eq(&shown);
     }
 

@@ -5,9 +5,11 @@
 
 pub(crate) mod config;
 pub(crate) mod context;
+pub(crate) mod keyvalue;
 pub(crate) mod network;
 pub(crate) mod progress;
 pub(crate) mod secrets;
+pub(crate) mod storage;
 
 use crate::bindings::portreeve::types::types as wit;
 use crate::error::{ErrorCode, Failure};

@@ -70,6 +70,12 @@ kinds! {
     SecretReveal => "secret-reveal",
     /// The vault got another key.
     VaultRotate => "vault-rotate",
+    /// What a plugin keeps was taken out.
+    DataExport => "data-export",
+    /// Something was put among what a plugin keeps.
+    DataImport => "data-import",
+    /// What a plugin keeps was removed.
+    DataClear => "data-clear",
     /// A call ended.
     Call => "call",
     /// A use of a capability was refused.

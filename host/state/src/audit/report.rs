@@ -126,7 +126,8 @@ impl Report {
             }
             "gap" | "clock" => keep(&mut self.gaps, line),
             "add" | "update" | "remove" | "grant" | "revoke" | "edit" | "undone" | "secret-set"
-            | "secret-rotate" | "secret-remove" | "vault-rotate" | "alert" => {
+            | "secret-rotate" | "secret-remove" | "vault-rotate" | "data-export"
+            | "data-import" | "data-clear" | "alert" => {
                 keep(&mut self.acts, line);
             }
             _ => {}

@@ -14,6 +14,7 @@
 //! - Two that write at once, which the project's lock rules out, take turns; nothing is lost.
 
 mod checkpoint;
+mod kv;
 mod queue;
 mod reads;
 mod schema;
@@ -30,7 +31,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvDone, KvEntry, KvInfo, KvQuota, KvUsed,
+    KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -300,51 +302,93 @@ impl StateStore for SqliteStore {
         &self.project
     }
 
-    async fn kv_get(
+    async fn kv_entry(
         &self,
         holder: &Holder,
         bucket: &str,
         key: &str,
-    ) -> Result<Option<Vec<u8>>, StateError> {
-        reads::kv_get(&self.readers, &self.project, holder, bucket, key)
+        now_ms: i64,
+    ) -> Result<Option<KvEntry>, StateError> {
+        kv::entry(&self.readers, &self.project, holder, (bucket, key), now_ms)
             .await
             .map_err(self.failed())
     }
 
-    async fn kv_put(
+    async fn kv_info(
         &self,
         holder: &Holder,
         bucket: &str,
         key: &str,
-        value: Vec<u8>,
-        bytes_max: u64,
-    ) -> Result<(), StateError> {
-        let write = Write::KvPut {
-            holder: holder.clone(),
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-            value,
-            bytes_max,
-        };
-        self.write(holder, write).await.map(|_| ())
+        now_ms: i64,
+    ) -> Result<Option<KvInfo>, StateError> {
+        kv::info(&self.readers, &self.project, holder, (bucket, key), now_ms)
+            .await
+            .map_err(self.failed())
     }
 
-    async fn kv_delete(
+    async fn kv_list(
         &self,
         holder: &Holder,
         bucket: &str,
-        key: &str,
-    ) -> Result<bool, StateError> {
-        let write = Write::KvDelete {
-            holder: holder.clone(),
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
+        prefix: &str,
+        after: Option<&str>,
+        rows_max: u32,
+        now_ms: i64,
+    ) -> Result<Vec<KvInfo>, StateError> {
+        let listing = kv::Listing {
+            bucket,
+            prefix,
+            after,
+            rows_max: rows_max.min(ROWS_MAX),
         };
-        self.write(holder, write).await.map(was)
+        kv::list(&self.readers, &self.project, holder, &listing, now_ms)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn kv_bucket_after(
+        &self,
+        holder: &Holder,
+        bucket: &str,
+    ) -> Result<Option<String>, StateError> {
+        kv::bucket_after(&self.readers, &self.project, holder, bucket)
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn kv_write(
+        &self,
+        holder: &Holder,
+        writes: Vec<KvWrite>,
+        quota: KvQuota,
+        now_ms: i64,
+    ) -> Result<Vec<KvDone>, StateError> {
+        let write = Write::Kv(kv::Changes {
+            holder: holder.clone(),
+            writes,
+            quota,
+            now_ms,
+        });
+        self.write(holder, write).await.map(|done| match done {
+            Done::Kv(done) => done,
+            Done::Nothing | Done::Was(_) | Done::Count(_) => Vec::new(),
+        })
+    }
+
+    async fn kv_clear(&self, holder: &Holder, rows_max: u32) -> Result<u64, StateError> {
+        let write = Write::KvClear(holder.clone(), rows_max.min(ROWS_MAX));
+        self.write(holder, write).await.map(count)
+    }
+
+    async fn kv_sweep(&self, now_ms: i64, rows_max: u32) -> Result<u64, StateError> {
+        let rows_max = rows_max.min(ROWS_MAX);
+        self.write(&Holder::host(), Write::KvSweep { now_ms, rows_max })
+            .await
+            .map(count)
     }
 
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError> {
-        reads::kv_used(&self.readers, &self.project, holder)
+        kv::used(&self.readers, &self.project, holder)
             .await
             .map_err(self.failed())
     }
@@ -464,12 +508,7 @@ impl StateStore for SqliteStore {
         to_ms: i64,
     ) -> Result<u64, StateError> {
         let write = Write::UsagePrune(span, from_ms, to_ms);
-        self.write(&Holder::host(), write)
-            .await
-            .map(|done| match done {
-                Done::Count(count) => count,
-                Done::Nothing | Done::Was(_) => 0,
-            })
+        self.write(&Holder::host(), write).await.map(count)
     }
 
     async fn bytes(&self) -> Result<u64, StateError> {
@@ -487,4 +526,11 @@ impl StateStore for SqliteStore {
 
 fn was(done: Done) -> bool {
     matches!(done, Done::Was(true))
+}
+
+fn count(done: Done) -> u64 {
+    match done {
+        Done::Count(count) => count,
+        Done::Nothing | Done::Was(_) | Done::Kv(_) => 0,
+    }
 }

@@ -178,16 +178,27 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rows::{KvChange, KvExpected, KvQuota, KvWrite};
+    use crate::sqlite::kv::Changes;
 
     const LANE_SHARE: usize = 4;
 
+    fn change(alias: &str, change: KvChange) -> Write {
+        Write::Kv(Changes {
+            holder: Holder::plugin(alias),
+            writes: vec![KvWrite {
+                bucket: String::new(),
+                key: String::new(),
+                change,
+            }],
+            quota: KvQuota::NONE,
+            now_ms: 0,
+        })
+    }
+
     fn put(queue: &mut Queue, alias: &str) -> Result<(), StateError> {
         let (done, _) = oneshot::channel();
-        let write = Write::KvDelete {
-            holder: Holder::plugin(alias),
-            bucket: String::new(),
-            key: String::new(),
-        };
+        let write = change(alias, KvChange::Remove(KvExpected::Anything));
         queue.push(&Holder::plugin(alias), Job { write, done })
     }
 
@@ -195,7 +206,7 @@ mod tests {
         batch
             .iter()
             .map(|job| match &job.write {
-                Write::KvDelete { holder, .. } => holder.alias.to_string(),
+                Write::Kv(changes) => changes.holder.alias.to_string(),
                 _ => "audit".to_owned(),
             })
             .collect()
@@ -228,15 +239,15 @@ mod tests {
         let sizes = [30 << 10, 30 << 10, 30 << 10, 200 << 10, 1, 1, 1, 1, 1];
         for bytes in sizes {
             let (done, _) = oneshot::channel();
-            let holder = Holder::plugin("large");
-            let write = Write::KvPut {
-                holder: holder.clone(),
-                bucket: String::new(),
-                key: String::new(),
+            let put = KvChange::Put {
                 value: vec![0; bytes],
-                bytes_max: 0,
+                expires_ms: None,
+                expected: KvExpected::Anything,
             };
-            queue.push(&holder, Job { write, done }).unwrap();
+            let write = change("large", put);
+            queue
+                .push(&Holder::plugin("large"), Job { write, done })
+                .unwrap();
         }
         let turns: Vec<usize> = (0..5).map(|_| queue.batch(LANE_SHARE).len()).collect();
         assert_eq!(turns, [2, 1, 1, 4, 1]);

@@ -7,50 +7,8 @@ use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvUsed, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
 };
-
-pub(super) async fn kv_get(
-    on: &SqlitePool,
-    project: &str,
-    holder: &Holder,
-    bucket: &str,
-    key: &str,
-) -> Result<Option<Vec<u8>>, Error> {
-    sqlx::query_scalar(
-        "SELECT value FROM kv
-         WHERE project = $1 AND alias = $2 AND tenant = $3 AND bucket = $4 AND key = $5",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .bind(bucket)
-    .bind(key)
-    .fetch_optional(on)
-    .await
-}
-
-pub(super) async fn kv_used(
-    on: &SqlitePool,
-    project: &str,
-    holder: &Holder,
-) -> Result<KvUsed, Error> {
-    let row = sqlx::query(
-        "SELECT keys, bytes FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .fetch_optional(on)
-    .await?;
-    let Some(row) = row else {
-        return Ok(KvUsed::default());
-    };
-    Ok(KvUsed {
-        keys: unsigned(row.try_get("keys")?),
-        bytes: unsigned(row.try_get("bytes")?),
-    })
-}
 
 /// Text of records that one read gives, in bytes, and one group more.
 const AUDIT_BYTES_MAX: u64 = 2 << 20;

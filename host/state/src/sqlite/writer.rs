@@ -263,13 +263,19 @@ impl Thread {
 fn pages(write: &Write) -> usize {
     const AROUND: usize = 4;
     let own = write.bytes().div_ceil(PAGE_BYTES as usize);
-    own.saturating_add(AROUND)
+    let writes = match write {
+        Write::Kv(changes) => changes.adding().max(1),
+        _ => 1,
+    };
+    own.saturating_add(AROUND.saturating_mul(writes))
 }
 
 /// Pages that a write may take of what plugins have; 0 for a write that isn't theirs.
 fn plugin_pages(write: &Write) -> i64 {
     match write {
-        Write::KvPut { .. } => i64::try_from(pages(write)).unwrap_or(i64::MAX),
+        Write::Kv(changes) if changes.adding() > 0 => {
+            i64::try_from(pages(write)).unwrap_or(i64::MAX)
+        }
         _ => 0,
     }
 }

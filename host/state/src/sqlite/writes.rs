@@ -1,11 +1,12 @@
 //! What the writer does, statement by statement, within the batch's transaction.
 
-use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::reads;
+use super::{kv, reads};
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvDone, SecretRow, UsageRow,
+    UsageSpan,
 };
 
 /// Rows of one statement: SQLite takes 32,766 values in one.
@@ -13,17 +14,11 @@ const ROWS_AT_ONCE: usize = 1_000;
 
 /// What is asked of the writer.
 pub(super) enum Write {
-    KvPut {
-        holder: Holder,
-        bucket: String,
-        key: String,
-        value: Vec<u8>,
-        bytes_max: u64,
-    },
-    KvDelete {
-        holder: Holder,
-        bucket: String,
-        key: String,
+    Kv(kv::Changes),
+    KvClear(Holder, u32),
+    KvSweep {
+        now_ms: i64,
+        rows_max: u32,
     },
     AuditAppend(Vec<AuditGroup>),
     AuditPrune(Checkpoint),
@@ -50,10 +45,12 @@ pub(super) enum Done {
     Was(bool),
     /// How many there were.
     Count(u64),
+    /// What came of each change of a plugin's storage.
+    Kv(Vec<KvDone>),
 }
 
 /// A write's own result; the outer error fails the whole batch.
-type Applied = Result<Result<Done, StateError>, sqlx::Error>;
+pub(super) type Applied = Result<Result<Done, StateError>, sqlx::Error>;
 
 /// Pages that plugins may still fill, or more where it is clear that they want no more than
 /// that: the last tenth is the audit log's.
@@ -89,7 +86,7 @@ impl Write {
     /// Bytes that it holds while it waits, roughly.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Write::KvPut { key, value, .. } => key.len().saturating_add(value.len()),
+            Write::Kv(changes) => changes.bytes(),
             Write::AuditAppend(groups) => {
                 let bytes = groups.iter().map(AuditGroup::bytes).sum::<u64>();
                 usize::try_from(bytes).unwrap_or(usize::MAX)
@@ -102,18 +99,9 @@ impl Write {
 
     pub(super) async fn apply(&self, on: &mut SqliteConnection, project: &str) -> Applied {
         match self {
-            Write::KvPut {
-                holder,
-                bucket,
-                key,
-                value,
-                bytes_max,
-            } => kv_put(on, project, holder, bucket, key, value, *bytes_max).await,
-            Write::KvDelete {
-                holder,
-                bucket,
-                key,
-            } => kv_delete(on, project, holder, bucket, key).await,
+            Write::Kv(changes) => changes.apply(on, project).await,
+            Write::KvClear(holder, rows_max) => kv::clear(on, project, holder, *rows_max).await,
+            Write::KvSweep { now_ms, rows_max } => kv::sweep(on, project, *now_ms, *rows_max).await,
             Write::AuditAppend(groups) => audit_append(on, project, groups).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => {
@@ -172,128 +160,6 @@ impl Write {
             }
         }
     }
-}
-
-/// Bytes and keys that a holder has, and those of one of its entries.
-async fn kv_sizes(
-    on: &mut SqliteConnection,
-    project: &str,
-    holder: &Holder,
-    bucket: &str,
-    key: &str,
-) -> Result<((i64, i64), Option<i64>), sqlx::Error> {
-    let row = sqlx::query(
-        "SELECT
-             (SELECT keys FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
-             (SELECT bytes FROM kv_used WHERE project = $1 AND alias = $2 AND tenant = $3),
-             (SELECT length(value) FROM kv WHERE project = $1 AND alias = $2 AND tenant = $3
-                  AND bucket = $4 AND key = $5)",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .bind(bucket)
-    .bind(key)
-    .fetch_one(on)
-    .await?;
-    let keys: Option<i64> = row.try_get(0)?;
-    let bytes: Option<i64> = row.try_get(1)?;
-    let entry: Option<i64> = row.try_get(2)?;
-    let names = size(bucket.len().saturating_add(key.len()));
-    Ok((
-        (keys.unwrap_or(0), bytes.unwrap_or(0)),
-        entry.map(|value| value.saturating_add(names)),
-    ))
-}
-
-async fn kv_put(
-    on: &mut SqliteConnection,
-    project: &str,
-    holder: &Holder,
-    bucket: &str,
-    key: &str,
-    value: &[u8],
-    bytes_max: u64,
-) -> Applied {
-    let ((keys, bytes), before) = kv_sizes(on, project, holder, bucket, key).await?;
-    let entry = [bucket.len(), key.len(), value.len()]
-        .into_iter()
-        .fold(0_usize, usize::saturating_add);
-    let bytes = bytes
-        .saturating_sub(before.unwrap_or(0))
-        .saturating_add(size(entry));
-    let used = u64::try_from(bytes).unwrap_or(0);
-    if used > bytes_max {
-        return Ok(Err(StateError::Quota {
-            used,
-            allowed: bytes_max,
-        }));
-    }
-    sqlx::query(
-        "INSERT INTO kv (project, alias, tenant, bucket, key, value)
-         VALUES ($1, $2, $3, $4, $5, $6)
-         ON CONFLICT (project, alias, tenant, bucket, key) DO UPDATE SET value = excluded.value",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .bind(bucket)
-    .bind(key)
-    .bind(value)
-    .execute(&mut *on)
-    .await?;
-    let keys = keys.saturating_add(i64::from(before.is_none()));
-    kv_set_used(on, project, holder, keys, bytes).await?;
-    Ok(Ok(Done::Nothing))
-}
-
-async fn kv_delete(
-    on: &mut SqliteConnection,
-    project: &str,
-    holder: &Holder,
-    bucket: &str,
-    key: &str,
-) -> Applied {
-    let ((keys, bytes), before) = kv_sizes(on, project, holder, bucket, key).await?;
-    let Some(before) = before else {
-        return Ok(Ok(Done::Was(false)));
-    };
-    sqlx::query(
-        "DELETE FROM kv
-         WHERE project = $1 AND alias = $2 AND tenant = $3 AND bucket = $4 AND key = $5",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .bind(bucket)
-    .bind(key)
-    .execute(&mut *on)
-    .await?;
-    let (keys, bytes) = (keys.saturating_sub(1), bytes.saturating_sub(before));
-    kv_set_used(on, project, holder, keys, bytes).await?;
-    Ok(Ok(Done::Was(true)))
-}
-
-async fn kv_set_used(
-    on: &mut SqliteConnection,
-    project: &str,
-    holder: &Holder,
-    keys: i64,
-    bytes: i64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO kv_used (project, alias, tenant, keys, bytes) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (project, alias, tenant)
-         DO UPDATE SET keys = excluded.keys, bytes = excluded.bytes",
-    )
-    .bind(project)
-    .bind(&*holder.alias)
-    .bind(&*holder.tenant)
-    .bind(keys)
-    .bind(bytes)
-    .execute(on)
-    .await
-    .map(|_| ())
 }
 
 async fn audit_append(on: &mut SqliteConnection, project: &str, groups: &[AuditGroup]) -> Applied {
@@ -512,8 +378,4 @@ async fn usage_put(on: &mut SqliteConnection, project: &str, rows: &[UsageRow]) 
         insert.build().execute(&mut *on).await?;
     }
     Ok(Ok(Done::Nothing))
-}
-
-fn size(bytes: usize) -> i64 {
-    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -14,6 +14,7 @@ wit_bindgen::generate!({
         "../../../wit/ui",
         "../../../wit/secrets",
         "../../../wit/network",
+        "../../../wit/storage",
         "../../../wit/plugin",
     ],
     world: "portreeve:plugin/lifecycle-plugin",

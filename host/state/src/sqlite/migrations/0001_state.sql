@@ -5,22 +5,27 @@ CREATE TABLE projects (
     created_ms BIGINT NOT NULL
 );
 
--- Storage of plugins, and what each has of it.
+-- Storage of plugins, and what each has of it: keys, bytes, and the last version that was given
+-- to a value, which never goes back. Values come last: what is before them is read without them.
 CREATE TABLE kv (
     project TEXT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
     bucket TEXT NOT NULL,
     key TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    expires_ms BIGINT,
     value BLOB NOT NULL,
     PRIMARY KEY (project, alias, tenant, bucket, key)
 );
+CREATE INDEX kv_expiring ON kv (project, expires_ms, alias, tenant) WHERE expires_ms IS NOT NULL;
 CREATE TABLE kv_used (
     project TEXT NOT NULL,
     alias TEXT NOT NULL,
     tenant TEXT NOT NULL,
     keys BIGINT NOT NULL,
     bytes BIGINT NOT NULL,
+    version BIGINT NOT NULL,
     PRIMARY KEY (project, alias, tenant)
 );
 
