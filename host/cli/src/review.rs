@@ -62,13 +62,15 @@ pub(crate) fn describe_all(
     let granted = granted.map(Granted::read);
     let mut shown = "it asks to\n".to_owned();
     for item in &items {
-        let state = match granted.as_ref().map(|granted| granted.standing(item)) {
-            Some(Standing::Granted) => "granted",
-            Some(Standing::Partly) => "granted in part",
-            Some(Standing::NotGranted) if item.grantable => "not granted",
-            _ => "",
-        };
-        shown.push_str(&describe(item, state));
+        let state = granted
+            .as_ref()
+            .map(|granted| match granted.standing(item) {
+                Standing::Granted => "granted".to_owned(),
+                Standing::Partly => format!("granted in part: {}", granted.rules(item).join("; ")),
+                Standing::NotGranted if item.grantable => "not granted".to_owned(),
+                Standing::NotGranted => String::new(),
+            });
+        shown.push_str(&describe(item, &state.unwrap_or_default()));
     }
     shown
 }
@@ -102,7 +104,11 @@ pub(crate) fn choose(
         let already = Granted::read(already);
         let mut left: Vec<_> = items
             .iter()
-            .filter(|item| item.grantable && already.standing(item) == Standing::NotGranted)
+            .filter(|item| {
+                item.grantable
+                    && already.standing(item) == Standing::NotGranted
+                    && !already.names(item)
+            })
             .collect();
         left.sort_by_key(|item| std::cmp::Reverse(item.weight));
         // A credential that is asked for with several rules is granted once.

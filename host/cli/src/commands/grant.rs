@@ -50,7 +50,7 @@ impl Grant {
                 self.alias
             );
         };
-        let (_, package) = read_package(&project.dir().join(entry.source.to_string()))?;
+        let (_, package) = read_package(&project.path_of(&entry.source.to_string()))?;
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
         if !more.is_empty() {
