@@ -19,6 +19,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) named: &'a [String],
     /// Whether everything is granted that is asked for and can be.
     pub(crate) all: bool,
+    /// Whether somebody at a terminal is asked, where nothing is named.
+    pub(crate) ask: bool,
 }
 
 /// A request for people: what it means, why, and what could go wrong.
@@ -100,7 +102,7 @@ pub(crate) fn choose(
         for item in items.iter().filter(|item| item.grantable) {
             add(&all_of(item))?;
         }
-    } else if choice.named.is_empty() && is_interactive() {
+    } else if choice.ask && choice.named.is_empty() && is_interactive() {
         let already = Granted::read(already);
         let mut left: Vec<_> = items
             .iter()

@@ -450,6 +450,25 @@ mod tests {
     }
 
     #[test]
+    fn paths_of_the_manifest_are_shown_clean() {
+        for (source, expected) in [
+            ("a.wasm", "/w/p/a.wasm"),
+            ("./a", "/w/p/a"),
+            ("../../plugins/a", "/plugins/a"),
+            (".././b/../a", "/w/b/../a"),
+            ("../../../a", "/a"),
+            ("/opt/a.wasm", "/opt/a.wasm"),
+            (".", "/w/p"),
+        ] {
+            assert_eq!(
+                path_of(Path::new("/w/p"), source),
+                Path::new(expected),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
     fn one_owner_at_a_time() {
         let (_dir, project) = project();
         let Ownership::Mine(lock) = project.own(Role::Serve).unwrap() else {

@@ -1,11 +1,14 @@
 //! How requests stand with what is granted.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::network::{AddressRange, CredentialAsked, NetworkRule, SocketRule};
-use super::{Grants, RequestItem};
+use super::{Grants, RequestItem, SecretRef};
 use crate::feature::Feature;
+use crate::id::Name;
 
 /// How far a request is granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +110,18 @@ impl Granted {
             _ => None,
         }
         .unwrap_or_default()
+    }
+
+    /// The secrets of the vault that are granted, under the vault's names.
+    pub fn secrets(&self) -> BTreeSet<Name> {
+        let Grants {
+            credentials,
+            secrets,
+            ..
+        } = &self.rules;
+        let granted = [credentials, &secrets.inject, &secrets.reveal];
+        let named = granted.into_iter().flat_map(|names| names.values());
+        named.map(|SecretRef { vault }| vault.clone()).collect()
     }
 
     /// Whether the grants name a request in its own words: a credential by its name alone.
