@@ -37,7 +37,14 @@ impl Crate {
             .manifest_path(&file)
             .no_deps()
             .exec()
-            .map_err(|error| anyhow::anyhow!("cargo can't read {}: {error}", file.display()))?;
+            .map_err(|error| {
+                let said = error.to_string();
+                anyhow::anyhow!(
+                    "cargo can't read {}: {}",
+                    file.display(),
+                    said_by_tool(&said)
+                )
+            })?;
         let wanted = file.canonicalize().unwrap_or_else(|_| file.clone());
         let package = metadata
             .packages
@@ -183,6 +190,16 @@ fn cargo(dir: &Path) -> Command {
     command
 }
 
+/// What a tool of Rust's said, without the trace of its own code that some versions add.
+pub(crate) fn said_by_tool(said: &str) -> String {
+    let lines = said.lines().take_while(|line| {
+        let line = line.trim().to_ascii_lowercase();
+        line != "location:" && !line.ends_with("backtrace:")
+    });
+    let lines: Vec<_> = lines.map(str::trim_end).collect();
+    lines.join("\n").trim().to_owned()
+}
+
 /// Whether the standard library for components is installed; an error where there is no
 /// Rust at all.
 pub(crate) fn has_target(dir: &Path) -> anyhow::Result<bool> {
@@ -225,6 +242,24 @@ fn ensure_target(dir: &Path, progress: &Progress) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_tools_say_has_no_trace() {
+        for (said, expected) in [
+            (
+                "error: no toolchain\n\nStack backtrace:\n   0: main\n",
+                "error: no toolchain",
+            ),
+            (
+                "error: a\n\nCaused by:\n  b\n",
+                "error: a\n\nCaused by:\n  b",
+            ),
+            ("error: a\n\nLocation:\n    src/x.rs:1\n", "error: a"),
+            ("", ""),
+        ] {
+            assert_eq!(said_by_tool(said), expected, "{said}");
+        }
+    }
 
     #[test]
     fn versions_are_found() {

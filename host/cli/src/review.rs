@@ -20,6 +20,8 @@ pub(crate) struct Choice<'a> {
     pub(crate) named: &'a [String],
     /// Whether everything is granted that is asked for and can be.
     pub(crate) all: bool,
+    /// Whether somebody at a terminal is asked, where nothing is named.
+    pub(crate) ask: bool,
 }
 
 /// A request for people: what it means, why, and what could go wrong.
@@ -63,13 +65,15 @@ pub(crate) fn describe_all(
     let granted = granted.map(Granted::read);
     let mut shown = "it asks to\n".to_owned();
     for item in &items {
-        let state = match granted.as_ref().map(|granted| granted.standing(item)) {
-            Some(Standing::Granted) => "granted",
-            Some(Standing::Partly) => "granted in part",
-            Some(Standing::NotGranted) if item.grantable => "not granted",
-            _ => "",
-        };
-        shown.push_str(&describe(item, state));
+        let state = granted
+            .as_ref()
+            .map(|granted| match granted.standing(item) {
+                Standing::Granted => "granted".to_owned(),
+                Standing::Partly => format!("granted in part: {}", granted.rules(item).join("; ")),
+                Standing::NotGranted if item.grantable => "not granted".to_owned(),
+                Standing::NotGranted => String::new(),
+            });
+        shown.push_str(&describe(item, &state.unwrap_or_default()));
     }
     shown
 }
@@ -99,11 +103,15 @@ pub(crate) fn choose(
         for item in items.iter().filter(|item| item.grantable) {
             add(&all_of(item))?;
         }
-    } else if choice.named.is_empty() && is_interactive() {
+    } else if choice.ask && choice.named.is_empty() && is_interactive() {
         let already = Granted::read(already);
         let mut left: Vec<_> = items
             .iter()
-            .filter(|item| item.grantable && already.standing(item) == Standing::NotGranted)
+            .filter(|item| {
+                item.grantable
+                    && already.standing(item) == Standing::NotGranted
+                    && !already.names(item)
+            })
             .collect();
         left.sort_by_key(|item| std::cmp::Reverse(item.weight));
         // A credential that is asked for with several rules is granted once.

@@ -24,6 +24,7 @@ use crate::grants::{GrantCell, InForce};
 use crate::network::Network;
 use crate::papers::{Agreed, Desk};
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
+use crate::project::path_of;
 use crate::registry::{Offered, Registry};
 use crate::workshop::Workshop;
 
@@ -67,7 +68,7 @@ impl Installer<'_> {
     }
 
     async fn plugin(&self, alias: &str, entry: &PluginEntry) -> (Arc<Plugin>, Vec<Offered>) {
-        let path = self.dir.join(entry.source.to_string());
+        let path = path_of(self.dir, &entry.source.to_string());
         let tried = match &entry.source {
             PluginSource::Local(_) => match self.read(alias, entry, &path).await {
                 Ok(read) => self.tools(read).await,

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The operator's file.
 pub const MANIFEST: &str = "portreeve.toml";
@@ -66,6 +66,20 @@ pub enum ProjectError {
     },
 }
 
+/// [`Project::path_of`] for the directory of a project.
+pub(crate) fn path_of(dir: &Path, source: &str) -> PathBuf {
+    let mut path = dir.to_owned();
+    let mut rest = Path::new(source).components().peekable();
+    while let Some(step @ (Component::CurDir | Component::ParentDir)) = rest.peek() {
+        if *step == Component::ParentDir {
+            path.pop();
+        }
+        rest.next();
+    }
+    path.extend(rest);
+    path
+}
+
 /// The directory of a `portreeve.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Project {
@@ -111,6 +125,12 @@ impl Project {
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What a path in its manifest stands for, as people write it: without `..` where that is
+    /// known to be the same, since the project's own directory has no links.
+    pub fn path_of(&self, source: &str) -> PathBuf {
+        path_of(&self.dir, source)
     }
 
     /// Its `portreeve.toml`.
@@ -427,6 +447,25 @@ mod tests {
                 .contains("link")
         );
         assert!(crate::log::open_rotating(&project.logs_dir(), "host.log").is_err());
+    }
+
+    #[test]
+    fn paths_of_the_manifest_are_shown_clean() {
+        for (source, expected) in [
+            ("a.wasm", "/w/p/a.wasm"),
+            ("./a", "/w/p/a"),
+            ("../../plugins/a", "/plugins/a"),
+            (".././b/../a", "/w/b/../a"),
+            ("../../../a", "/a"),
+            ("/opt/a.wasm", "/opt/a.wasm"),
+            (".", "/w/p"),
+        ] {
+            assert_eq!(
+                path_of(Path::new("/w/p"), source),
+                Path::new(expected),
+                "{source}"
+            );
+        }
     }
 
     #[test]

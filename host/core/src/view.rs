@@ -69,8 +69,10 @@ pub struct RequestView {
     pub risk: String,
     /// Whether this version of the host can grant it.
     pub grantable: bool,
-    /// Whether it is granted.
-    pub granted: bool,
+    /// Whether it is granted, or some of it.
+    pub standing: Standing,
+    /// The rules, as they are granted, by which it is: they may be narrower or wider.
+    pub rules: Vec<String>,
 }
 
 /// A change of what a plugin is granted.
@@ -148,7 +150,8 @@ impl PluginView {
         let requests = requests
             .into_iter()
             .map(|item| RequestView {
-                granted: granted.standing(&item) != Standing::NotGranted,
+                standing: granted.standing(&item),
+                rules: granted.rules(&item),
                 capability: item.feature.name().to_owned(),
                 what: item.what,
                 words: item.words,

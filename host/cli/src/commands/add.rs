@@ -13,6 +13,7 @@ use portreeve_manifest::project::ProjectManifest;
 use serde_json::{Map, json};
 
 use super::papers::read_package;
+use super::secrets;
 use crate::context::{Context, manifest_name};
 use crate::review::{self, Choice};
 use crate::{error, output};
@@ -70,12 +71,14 @@ impl Add {
         let choice = Choice {
             named: &self.grants,
             all: self.yes,
+            ask: true,
         };
         let new = NewPlugin {
             source: source.clone(),
             grants: review::choose(plugin, &choice, &Map::new())?,
             ..NewPlugin::default()
         };
+        secrets::tell_missing(context, &new.grants)?;
         let edit = Edit::Add(alias.clone(), new.clone());
         let text = edit.apply(&name, &project.read_manifest()?)?;
         let missing = check(&name, &text, &alias, plugin)?;

@@ -131,7 +131,7 @@ fn toolchain() -> Vec<Finding> {
         }
         Ok(found) => Finding::warning(
             "cargo",
-            String::from_utf8_lossy(&found.stderr).trim(),
+            cargo::said_by_tool(&String::from_utf8_lossy(&found.stderr)),
             install,
         ),
         Err(error) => Finding::warning("cargo", error.to_string(), install),

@@ -11,6 +11,7 @@ use portreeve_supply::Package;
 use serde_json::{Map, Value, json};
 
 use super::papers::read_package;
+use super::secrets;
 use crate::context::{Context, manifest_name};
 use crate::review::{self, Choice};
 use crate::{error, output};
@@ -20,13 +21,16 @@ use crate::{error, output};
 /// Writes the grant into portreeve.toml, whose comments and layout stay, and puts it in force
 /// at once. On a terminal, and without naming anything, it asks about each request that is
 /// not granted yet, and agrees to a component that was replaced by one that asks for more.
+/// Elsewhere --agree does that, and grants only what is named.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   portreeve grant github                                     be asked about each request
   portreeve grant github ui.progress
   portreeve grant github secrets.reveal=signing-key:acme-signing
-  portreeve grant github --yes                               everything that it asks for")]
+  portreeve grant github --yes                               everything that it asks for
+  portreeve grant github --agree                             let its new component run, with
+                                                             what is granted already")]
 pub(crate) struct Grant {
     /// The plugin, by its name in this project.
     alias: Alias,
@@ -36,11 +40,24 @@ pub(crate) struct Grant {
     /// Grant everything that the plugin asks for and that can be granted.
     #[arg(long, conflicts_with = "what")]
     yes: bool,
+    /// Agree to what its component asks for now, and grant only what is named: nothing more,
+    /// where nothing is.
+    #[arg(long, conflicts_with = "yes")]
+    agree: bool,
+    /// There for those who know it from `revoke`.
+    #[arg(long, hide = true)]
+    all: bool,
 }
 
 impl Grant {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         context.log()?;
+        if self.all {
+            return Err(error::usage(format!(
+                "`grant` has no --all: name what to grant, as in `portreeve grant {} CAPABILITY`, or say --yes for everything that it asks for",
+                self.alias
+            )));
+        }
         let project = context.project()?;
         let manifest = context.manifest(&project)?;
         let name = manifest_name(&project);
@@ -50,7 +67,7 @@ impl Grant {
                 self.alias
             );
         };
-        let (_, package) = read_package(&project.dir().join(entry.source.to_string()))?;
+        let (_, package) = read_package(&project.path_of(&entry.source.to_string()))?;
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
         if !more.is_empty() {
@@ -59,14 +76,14 @@ impl Grant {
                 self.alias,
                 more.join("\n")
             ));
-            let agreed = self.yes || review::is_interactive() && review::agree()?;
-            if !agreed {
+            let said = self.yes || self.agree;
+            if !said && !(review::is_interactive() && review::agree()?) {
                 bail!(
-                    "nothing was changed: --yes agrees to that and grants all of it; or put the former component back"
+                    "nothing was changed: say --agree to agree to that and grant only what you name; --yes agrees and grants all of it; or put the former component back"
                 );
             }
         }
-        if self.what.is_empty() && !self.yes && !review::is_interactive() {
+        if self.what.is_empty() && !self.yes && !self.agree && !review::is_interactive() {
             return Err(error::usage(format!(
                 "say what to grant: `portreeve grant {} CAPABILITY`, or --yes for everything that it asks for; `portreeve inspect {0}` shows what that is",
                 self.alias
@@ -75,8 +92,10 @@ impl Grant {
         let choice = Choice {
             named: &self.what,
             all: self.yes,
+            ask: !self.agree,
         };
         let grants = review::choose(&package.manifest, &choice, &before)?;
+        secrets::tell_missing(context, &grants)?;
         let edit = Edit::Grant(self.alias.clone(), grants);
         let request = ControlRequest::Edit {
             edit,

@@ -8,7 +8,7 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::Origin;
 use portreeve_manifest::tool::Tool;
 use portreeve_supply::{Package, Tools};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::papers::{bytes, count, read_package};
 use crate::context::Context;
@@ -32,23 +32,30 @@ pub(crate) struct Inspect {
 
 impl Inspect {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let path = self.path(context)?;
+        let (path, grants) = self.path(context)?;
         let (file, package) = read_package(&path)?;
-        context
-            .output
-            .result(&describe(&file, &package), || show(&file, &package))
+        let mut result = describe(&file, &package);
+        if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
+            result.insert("grants".to_owned(), json!(grants));
+        }
+        let show = || show(&file, &package, grants.as_ref());
+        context.output.result(&result, show)
     }
 
-    /// The path itself where there is one, else that of the plugin with this alias.
-    fn path(&self, context: &Context) -> anyhow::Result<PathBuf> {
+    /// The path itself where there is one, else that of the plugin with this alias, and what
+    /// is granted to that.
+    fn path(&self, context: &Context) -> anyhow::Result<(PathBuf, Option<Map<String, Value>>)> {
         // What is no alias can only be a path, and so can anything outside of projects.
         let alias = self.what.to_str().and_then(|what| Alias::new(what).ok());
         let (false, Some(alias), Ok(project)) = (self.what.exists(), alias, context.project())
         else {
-            return Ok(self.what.clone());
+            return Ok((self.what.clone(), None));
         };
         match context.manifest(&project)?.plugins.get(&alias) {
-            Some(entry) => Ok(project.dir().join(entry.source.to_string())),
+            Some(entry) => Ok((
+                project.path_of(&entry.source.to_string()),
+                Some(entry.grants.to_json()),
+            )),
             None => anyhow::bail!(
                 "there is no file `{alias}` here, and no plugin of that name in {}: check the path, or see `portreeve list`",
                 project.manifest_path().display()
@@ -109,8 +116,8 @@ pub(crate) fn describe(file: &Path, package: &Package) -> Value {
     })
 }
 
-/// The same for people.
-pub(crate) fn show(file: &Path, package: &Package) -> String {
+/// The same for people; with `granted`, also what is granted of what it asks for.
+pub(crate) fn show(file: &Path, package: &Package, granted: Option<&Map<String, Value>>) -> String {
     let manifest = &package.manifest;
     let mut shown = format!("{} {}\n", manifest.id, manifest.version);
     // Writing to a string can't fail.
@@ -140,7 +147,7 @@ pub(crate) fn show(file: &Path, package: &Package) -> String {
     show_tools(&mut shown, package);
     let requests = manifest.requests.items().len();
     let _ = write!(shown, "\n{}: ", count(requests, "request"));
-    shown.push_str(&review::describe_all(manifest, None));
+    shown.push_str(&review::describe_all(manifest, granted));
     list(&mut shown, "import", &package.surface.imports);
     list(&mut shown, "export", &package.surface.exports);
     let skipped: Vec<_> = package

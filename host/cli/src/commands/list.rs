@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Args;
 use portreeve_core::ProjectView;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_manifest::grant::Standing;
 
 use crate::context::Context;
 use crate::text;
@@ -65,14 +66,20 @@ fn show_grants(view: &ProjectView) -> String {
             );
         }
         shown.push('\n');
-        if plugin.requests.is_empty() {
-            shown.push_str("  asks for nothing\n");
+        match &plugin.reason {
+            Some(why) => {
+                let why = text::lines(why).to_string().replace('\n', "\n    ");
+                let _ = writeln!(shown, "  stopped\n    {why}");
+            }
+            None if plugin.requests.is_empty() => shown.push_str("  asks for nothing\n"),
+            None => {}
         }
         for request in &plugin.requests {
-            let state = match (request.granted, request.grantable) {
-                (true, _) => "granted",
-                (false, true) => "not granted",
-                (false, false) => "can't be granted by this version",
+            let state = match (request.standing, request.grantable) {
+                (Standing::Granted, _) => "granted",
+                (Standing::Partly, _) => "in part",
+                (Standing::NotGranted, true) => "not granted",
+                (Standing::NotGranted, false) => "can't be granted by this version",
             };
             let _ = writeln!(
                 shown,
@@ -81,6 +88,10 @@ fn show_grants(view: &ProjectView) -> String {
                 request.capability,
                 text::line(&request.words)
             );
+            if request.standing == Standing::Partly {
+                let rules = request.rules.join("; ");
+                let _ = writeln!(shown, "  {:<11}  granted of it: {}", "", text::line(&rules));
+            }
         }
         if !plugin.grants.is_empty() {
             let grants = serde_json::Value::Object(plugin.grants.clone()).to_string();

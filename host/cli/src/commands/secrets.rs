@@ -9,14 +9,16 @@ use dialoguer::{Input, Password};
 use jiff::Timestamp;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_core::{SecretAct, SecretDone, SecretText};
+use portreeve_manifest::grant::Granted;
 use portreeve_manifest::id::Name;
 use portreeve_state::vault::{SecretInfo, SecretKind, SecretValue};
 use portreeve_state::{SqliteStore, StateError, StateStore};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::prompt::answered;
-use crate::{error, review, text};
+use crate::{error, output, review, text};
 
 /// Longest input that is read, in bytes: more than the largest value, quoted.
 const INPUT_BYTES_MAX: u64 = 512 << 10;
@@ -57,6 +59,9 @@ enum What {
         /// When it ends: a day, a moment, or in how long: `90d`.
         #[arg(long, value_name = "WHEN", value_parser = later)]
         expires: Option<i64>,
+        /// There for those who expect it.
+        #[arg(long, hide = true, num_args = 0..=1)]
+        value: Option<Option<String>>,
     },
     /// List the secrets: names, kinds and times, never values.
     List,
@@ -111,10 +116,14 @@ impl Secrets {
                 name,
                 kind,
                 expires,
+                value: given,
             } => SecretAct::Set {
                 name: name.clone(),
                 kind: kind.as_str().to_owned(),
-                value: value(*kind)?,
+                value: match given {
+                    None => value(*kind)?,
+                    Some(_) => return Err(on_the_command_line(name)),
+                },
                 expires: *expires,
             },
             What::Rotate { name, expires } => {
@@ -142,18 +151,57 @@ impl Secrets {
         };
         context.output.result(&done, || match &done {
             SecretDone::Secret(info) => {
-                let expires = info.expires.map_or_else(String::new, |end| {
-                    format!(", until {}", time(end))
-                });
+                let expires = info
+                    .expires
+                    .map_or_else(String::new, |end| format!(", until {}", time(end)));
                 format!(
-                    "the vault has `{}` ({}, version {}{expires}); a grant such as `portreeve grant PLUGIN secrets.reveal=NAME:{}` lets a plugin use it",
-                    info.name, info.kind, info.version, info.name
+                    "the vault has `{}` ({}, version {}{expires}); {}",
+                    info.name,
+                    info.kind,
+                    info.version,
+                    advice(info)
                 )
             }
             SecretDone::Removed => "removed".to_owned(),
             SecretDone::Sealed(count) => format!("{count} sealed with the new key"),
         })
     }
+}
+
+/// How a plugin comes to use a secret of this kind.
+fn advice(info: &SecretInfo) -> String {
+    let name = &info.name;
+    if info.kind == SecretKind::SshKey.as_str() {
+        format!("`portreeve grant PLUGIN secrets.reveal=NAME:{name}` lets a plugin read it")
+    } else {
+        format!(
+            "`portreeve grant PLUGIN credentials=NAME:{name}` has it added to a plugin's requests, unseen"
+        )
+    }
+}
+
+/// A value on a command line is in the shell's history and in the list of processes.
+fn on_the_command_line(name: &Name) -> anyhow::Error {
+    error::usage(format!(
+        "a value on the command line is seen by others and kept in the shell's history: leave --value out to be asked for it, or pass it on standard input, as in `portreeve secrets set {name} < FILE`; if this was the real one, have another one made"
+    ))
+}
+
+/// Tells which of the secrets that grants name are not in the vault yet.
+pub(super) fn tell_missing(context: &Context, grants: &Map<String, Value>) -> anyhow::Result<()> {
+    let named = Granted::read(grants).secrets();
+    if named.is_empty() {
+        return Ok(());
+    }
+    let there = read(context)?;
+    for name in named {
+        if !there.iter().any(|info| info.name == name.as_str()) {
+            output::note(format!(
+                "note: there is no secret `{name}` in the vault yet; `portreeve secrets set {name}` puts it there"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The value of a secret: asked for on a terminal, else from standard input.

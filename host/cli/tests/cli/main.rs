@@ -9,6 +9,7 @@
 mod build;
 mod call;
 mod check;
+mod grants;
 mod operate;
 mod project;
 mod signatures;

@@ -99,6 +99,9 @@ pub(super) fn revoke(
                 take(&mut grants, &path, Some(&as_shown(name, item)))
             }
         };
+        if !removed && *selector == Selector::All {
+            return Err(EditError::NothingGranted(alias.clone()));
+        }
         if !removed {
             return Err(EditError::NotGranted {
                 alias: alias.clone(),

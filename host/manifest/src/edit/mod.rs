@@ -43,6 +43,9 @@ pub enum EditError {
         /// What is granted, in a sentence.
         granted: String,
     },
+    /// Everything is to be revoked, and nothing is granted.
+    #[error("nothing is granted to `{0}`")]
+    NothingGranted(Alias),
     /// The file puts its plugins where a table cannot be added.
     #[error("`plugins` is an inline table; write it as [plugins.NAME] tables first")]
     Inline,

@@ -1,14 +1,19 @@
 //! How requests stand with what is granted.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::network::{AddressRange, NetworkRule, SocketRule};
-use super::{Grants, RequestItem};
+use super::network::{AddressRange, CredentialAsked, NetworkRule, SocketRule};
+use super::{Grants, RequestItem, SecretRef};
 use crate::feature::Feature;
+use crate::id::Name;
 use crate::size::ByteSize;
 
 /// How far a request is granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Everything of it is.
     Granted,
@@ -34,20 +39,19 @@ impl Granted {
         }
     }
 
-    /// How a request stands. Of directories, topics and the like only the same words count.
+    /// How a request stands. Of directories, topics and the like only the same words count. A
+    /// credential stands as its rule does: where nothing may be sent, it is not added either.
     pub fn standing(&self, item: &RequestItem) -> Standing {
         match item.feature {
-            Feature::Network => {
-                let Ok(asked) = item.what.parse::<NetworkRule>() else {
-                    return Standing::NotGranted;
-                };
-                let near = self
-                    .rules
-                    .network
-                    .iter()
-                    .filter(|rule| rule.overlaps(&asked));
-                let near: Vec<NetworkRule> = near.cloned().collect();
-                stands(!near.is_empty(), asked.is_covered_by(&near))
+            Feature::Network => match item.what.parse() {
+                Ok(asked) => self.network(&asked),
+                Err(_) => Standing::NotGranted,
+            },
+            Feature::Credentials if self.names(item) => {
+                match item.what.parse::<CredentialAsked>() {
+                    Ok(asked) => self.network(&asked.rule),
+                    Err(_) => Standing::NotGranted,
+                }
             }
             Feature::Sockets => {
                 let Ok(asked) = item.what.parse::<SocketRule>() else {
@@ -82,8 +86,57 @@ impl Granted {
         }
     }
 
-    /// Whether the grants name a request in its own words.
-    fn names(&self, item: &RequestItem) -> bool {
+    fn network(&self, asked: &NetworkRule) -> Standing {
+        let near = self.rules.network.iter();
+        let near: Vec<NetworkRule> = near.filter(|rule| rule.overlaps(asked)).cloned().collect();
+        stands(!near.is_empty(), asked.is_covered_by(&near))
+    }
+
+    /// The rules, as they are granted, by which something of a request is.
+    pub fn rules(&self, item: &RequestItem) -> Vec<String> {
+        fn told<R: ToString>(rules: &[R], is_near: impl Fn(&R) -> bool) -> Vec<String> {
+            let near = rules.iter().filter(|rule| is_near(rule));
+            near.map(ToString::to_string).collect()
+        }
+        let network = |asked: &NetworkRule| told(&self.rules.network, |rule| rule.overlaps(asked));
+        let what = item.what.as_str();
+        match item.feature {
+            Feature::Network => what.parse().map(|asked| network(&asked)).ok(),
+            Feature::Credentials if self.names(item) => {
+                let asked = what.parse::<CredentialAsked>();
+                asked.map(|asked| network(&asked.rule)).ok()
+            }
+            Feature::Sockets => what
+                .parse()
+                .map(|asked| told(&self.rules.sockets, |rule| rule.overlaps(&asked)))
+                .ok(),
+            Feature::Addresses => what
+                .parse()
+                .map(|asked| {
+                    told(&self.rules.addresses, |range| {
+                        range.common(&asked).is_some()
+                    })
+                })
+                .ok(),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// The secrets of the vault that are granted, under the vault's names.
+    pub fn secrets(&self) -> BTreeSet<Name> {
+        let Grants {
+            credentials,
+            secrets,
+            ..
+        } = &self.rules;
+        let granted = [credentials, &secrets.inject, &secrets.reveal];
+        let named = granted.into_iter().flat_map(|names| names.values());
+        named.map(|SecretRef { vault }| vault.clone()).collect()
+    }
+
+    /// Whether the grants name a request in its own words: a credential by its name alone.
+    pub fn names(&self, item: &RequestItem) -> bool {
         let mut path = item.feature.name().split('.');
         let first = path.next().and_then(|key| self.written.get(key));
         match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
@@ -140,26 +193,29 @@ mod tests {
         let shown: String = requests
             .items()
             .iter()
-            .filter(|item| item.feature != Feature::Credentials || item.what.contains("org"))
             .map(|item| {
                 format!(
-                    "{} {}: {:?}\n",
+                    "{} {}: {:?} {:?}\n",
                     item.feature,
                     item.what,
-                    granted.standing(item)
+                    granted.standing(item),
+                    granted.rules(item)
                 )
             })
             .collect();
         expect![[r#"
-            network GET,POST https://api.example.com/**: Partly
-            network GET https://all.example.org/a: Granted
-            network POST https://api.example.com/gists: Granted
-            network DELETE https://api.example.com/**: NotGranted
-            credentials api for GET https://all.example.org/a: Granted
-            sockets tcp a.example:1-9: Partly
-            addresses 10.1.0.0/16: Granted
-            storage.kv 10 MiB: Partly
-            ui.progress : NotGranted
+            network GET,POST https://api.example.com/**: Partly ["GET https://*.example.com/**", "POST https://api.example.com/*"]
+            network GET https://all.example.org/a: Granted ["* https://*.example.org/**"]
+            network POST https://api.example.com/gists: Granted ["POST https://api.example.com/*"]
+            network DELETE https://api.example.com/**: NotGranted []
+            credentials api for GET,POST https://api.example.com/**: Partly ["GET https://*.example.com/**", "POST https://api.example.com/*"]
+            credentials api for GET https://all.example.org/a: Granted ["* https://*.example.org/**"]
+            credentials api for POST https://api.example.com/gists: Granted ["POST https://api.example.com/*"]
+            credentials api for DELETE https://api.example.com/**: NotGranted []
+            sockets tcp a.example:1-9: Partly ["tcp a.example:2"]
+            addresses 10.1.0.0/16: Granted ["10.0.0.0/8"]
+            storage.kv 10 MiB: Partly []
+            ui.progress : NotGranted []
         "#]]
         .assert_eq(&shown);
     }

@@ -55,6 +55,9 @@ impl FromStr for AddressRange {
                     range.trunc()
                 ),
             )),
+            None if text.trim().eq_ignore_ascii_case("localhost") => {
+                Err(RuleError::new(text, "it is a name; write 127.0.0.1 or ::1"))
+            }
             None => Err(RuleError::new(
                 text,
                 "write a range of addresses such as \"10.1.0.0/16\" or \"fd00::/8\"",
