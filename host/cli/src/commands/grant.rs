@@ -77,7 +77,7 @@ impl Grant {
                 more.join("\n")
             ));
             let said = self.yes || self.agree;
-            if !said && !(review::is_interactive() && review::agree()?) {
+            if !(said || review::is_interactive() && review::agree()?) {
                 bail!(
                     "nothing was changed: say --agree to agree to that and grant only what you name; --yes agrees and grants all of it; or put the former component back"
                 );
