@@ -19,6 +19,7 @@ pub mod edit;
 pub mod feature;
 pub mod grant;
 pub mod id;
+pub mod integrity;
 pub mod json;
 pub mod licence;
 pub mod limits;
@@ -30,6 +31,7 @@ pub mod schema;
 pub mod schema_cost;
 pub mod settings;
 pub mod size;
+pub mod source;
 pub mod tool;
 pub mod wit_type;
 

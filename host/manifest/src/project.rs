@@ -1,7 +1,6 @@
 //! `portreeve.toml`: which plugins an operator runs, and what they may do.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
 use semver::VersionReq;
@@ -19,10 +18,8 @@ use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
     AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawState, RawVault, Settings,
 };
+pub use crate::source::PluginSource;
 use crate::text::quoted;
-
-/// The longest source, in bytes.
-const SOURCE_BYTES_MAX: usize = 4_096;
 
 /// A valid `portreeve.toml`.
 #[derive(Clone, Debug)]
@@ -55,49 +52,6 @@ pub struct PluginEntry {
     pub grants: Grants,
     /// How much it may use.
     pub limits: Limits,
-}
-
-/// Where a plugin comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PluginSource {
-    /// A file, or a directory that holds one; relative to the project's directory.
-    Local(String),
-    /// An artifact in an OCI registry: `oci://…`.
-    Oci(String),
-    /// A file on a web server: `https://…`.
-    Https(String),
-}
-
-impl PluginSource {
-    /// Reads what stands behind `source`.
-    ///
-    /// # Errors
-    /// A sentence: it is empty, too long, or of an unknown scheme.
-    pub fn parse(text: &str) -> Result<PluginSource, String> {
-        if text.trim().is_empty() {
-            return Err("the source is empty; write the path of a component".into());
-        }
-        if text.len() > SOURCE_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err("the source is too long or has control characters".into());
-        }
-        match text.split_once("://") {
-            None => Ok(PluginSource::Local(text.to_owned())),
-            Some(("oci", _)) => Ok(PluginSource::Oci(text.to_owned())),
-            Some(("https", _)) => Ok(PluginSource::Https(text.to_owned())),
-            Some((scheme, _)) => Err(format!(
-                "{} is no kind of source; write the path of a component",
-                quoted(&format!("{scheme}://"))
-            )),
-        }
-    }
-}
-
-impl fmt::Display for PluginSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (PluginSource::Local(text) | PluginSource::Oci(text) | PluginSource::Https(text)) =
-            self;
-        f.pad(text)
-    }
 }
 
 /// The grammar of `portreeve.toml`.

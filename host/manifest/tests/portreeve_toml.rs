@@ -403,10 +403,10 @@ fn values_are_checked_all_at_once() {
     check(
         "[plugins.a]\nsource = 'git://x'\n",
         expect![[r#"
-        portreeve.toml:3:10: error: `git://` is no kind of source; write the path of a component
-          |
-        3 | source = 'git://x'
-          |          ^^^^^^^^^"#]],
+            portreeve.toml:3:10: error: `git://` is no kind of source; write the path of a component, https://… or oci://…
+              |
+            3 | source = 'git://x'
+              |          ^^^^^^^^^"#]],
     );
     check(
         "[plugins.a]\nsource = 'a'\nconfig = { when = 2026-01-01 }\n",
