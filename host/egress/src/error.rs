@@ -62,6 +62,8 @@ pub enum GateErrorKind {
     Incomplete,
     /// The other side doesn't speak HTTP as it should.
     Protocol,
+    /// A server sends the host to where it does not go.
+    Redirect,
     /// A credential can't be had or can't be used.
     Credential,
     /// The gate itself can't be set up as it is configured.

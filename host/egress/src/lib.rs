@@ -7,6 +7,10 @@
 //! or refused, given what the host adds, and sent over a connection to an address that was
 //! looked up and checked here. Bodies are counted and timed as they pass, never gathered.
 //!
+//! **The host's client** fetches what the operator has named: components, and what is said
+//! about them. A [`HostClient`] follows redirects, tries again, goes on where a download broke
+//! off, and takes no more than it was told to.
+//!
 //! **The outlet** is the host's own: alerts, and heads of the audit log. An [`Outlet`] takes
 //! JSON values and sends each to a webhook, to a program, or to both. It never keeps its
 //! caller waiting: what can't be sent in time waits in a bounded queue, is tried again with
@@ -26,6 +30,7 @@ mod connect;
 pub mod credential;
 mod error;
 mod gate;
+mod host;
 pub mod oauth;
 mod outlet;
 mod pool;
@@ -44,6 +49,7 @@ pub use client::Client;
 pub use command::Command;
 pub use error::{GateError, GateErrorKind, Phase};
 pub use gate::{CallPolicy, Gate, InForce, Timeouts};
+pub use host::{Answer, HostClient, HostLimits, HostRequest, Take};
 pub use outlet::{Outlet, OutletCounts};
 pub use socket::{SocketGate, SocketUse};
 pub use tls::ClientIdentity;

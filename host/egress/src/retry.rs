@@ -28,18 +28,25 @@ impl Default for Pauses {
     }
 }
 
-/// Does something until it is done, can't be, or was tried often enough. Pauses grow two
-/// times each, and by up to as much again at random.
+impl Pauses {
+    /// The pauses one after the other: they grow two times each, and by up to as much again at
+    /// random.
+    pub(crate) fn begin(self) -> impl Iterator<Item = Duration> + Send {
+        ExponentialBuilder::new()
+            .with_min_delay(self.first)
+            .with_max_delay(self.longest)
+            .with_max_times(self.count)
+            .with_jitter()
+            .build()
+    }
+}
+
+/// Does something until it is done, can't be, or was tried often enough.
 pub(crate) async fn retry<F>(pauses: Pauses, mut work: impl FnMut() -> F) -> Result<(), EgressError>
 where
     F: Future<Output = Result<(), EgressError>>,
 {
-    let mut pauses = ExponentialBuilder::new()
-        .with_min_delay(pauses.first)
-        .with_max_delay(pauses.longest)
-        .with_max_times(pauses.count)
-        .with_jitter()
-        .build();
+    let mut pauses = pauses.begin();
     loop {
         let error = match work().await {
             Err(error) if error.is_worth_another_try() => error,

@@ -5,17 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
-use portreeve_manifest::grant::{AddressRange, CredentialUse, Target};
-use portreeve_manifest::id::Name;
-use zeroize::Zeroizing;
+use portreeve_manifest::grant::{CredentialUse, Target};
 
 use crate::body::Body;
-use crate::budget::{Budget, CallLimits, DayUse, PluginBudget, PluginLimits};
 use crate::care::Exchange;
 use crate::client::{Client, Clock};
 use crate::credential::{Applied, Credential};
 use crate::error::{GateError, GateErrorKind};
 use crate::gate::{CallPolicy, Gate, Timeouts};
+use crate::host::HostPolicy;
 use crate::request::fill;
 use crate::standing::Standing;
 
@@ -116,20 +114,9 @@ pub(crate) struct TokenExchange {
 
 impl TokenExchange {
     pub(crate) fn new(gate: Gate) -> TokenExchange {
-        let plugin = PluginLimits {
-            connections: TOKEN_CONNECTIONS,
-            requests_a_day: u64::MAX,
-            traffic_a_day: u64::MAX,
-        };
-        let call = CallLimits {
-            requests: u64::MAX,
-            sent: u64::MAX,
-            received: u64::MAX,
-        };
-        let budget = Budget::new(call, PluginBudget::new(plugin, DayUse::today()));
         TokenExchange {
             client: Client::of_host(gate),
-            policy: Arc::new(TokenPolicy(budget)),
+            policy: Arc::new(HostPolicy::new(TOKEN_CONNECTIONS)),
         }
     }
 }
@@ -154,35 +141,5 @@ impl Exchange for TokenExchange {
         self.client
             .attempt(standing, request, None, None, &clock)
             .await
-    }
-}
-
-/// Bounds what goes to servers of tokens; they are asked for nothing else.
-struct TokenPolicy(Budget);
-
-#[async_trait]
-impl CallPolicy for TokenPolicy {
-    fn permit(&self, _: &Target) -> Result<Option<CredentialUse>, GateError> {
-        Ok(None)
-    }
-
-    fn addresses(&self) -> Arc<[AddressRange]> {
-        Arc::default()
-    }
-
-    async fn credential(&self, _: &Name, _: &Target) -> Result<Arc<Credential>, GateError> {
-        Err(GateError::setup("a server of tokens gets no credential"))
-    }
-
-    async fn placeholder(
-        &self,
-        _: &str,
-        _: &Target,
-    ) -> Result<Option<Zeroizing<String>>, GateError> {
-        Ok(None)
-    }
-
-    fn budget(&self) -> &Budget {
-        &self.0
     }
 }

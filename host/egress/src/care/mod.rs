@@ -37,6 +37,7 @@ use portreeve_manifest::settings::OriginCare;
 use rate::RateLimit;
 pub use replay::REPLAY_BYTES_MAX;
 use replay::Replay;
+pub(crate) use retry::{is_idempotent, is_passing, retry_after};
 
 /// One way out. The gate fills it for a call.
 #[async_trait]

@@ -20,7 +20,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Whether a request means the same however often it is sent: RFC 9110, section 9.2.2.
-pub(super) fn is_idempotent(method: &Method) -> bool {
+pub(crate) fn is_idempotent(method: &Method) -> bool {
     [
         Method::GET,
         Method::HEAD,
@@ -54,7 +54,7 @@ pub(super) fn pause<B>(outcome: &Result<Response<B>, GateError>, attempt: u32) -
 }
 
 /// Whether a status is of a trouble that passes.
-fn is_passing(status: StatusCode) -> bool {
+pub(crate) fn is_passing(status: StatusCode) -> bool {
     [
         StatusCode::TOO_MANY_REQUESTS,
         StatusCode::BAD_GATEWAY,
@@ -79,7 +79,7 @@ fn full_jitter(attempt: u32) -> Duration {
 }
 
 /// What `Retry-After` asks for, in seconds or as a date: RFC 9110, section 10.2.3.
-pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than fit are a very long time all the same.
