@@ -262,12 +262,15 @@ impl Thread {
 /// are the values' and their sums'.
 fn pages(write: &Write) -> usize {
     const AROUND: usize = 4;
+    /// Of each further change of the same write: its leaves.
+    const FURTHER: usize = 2;
     let own = write.bytes().div_ceil(PAGE_BYTES as usize);
-    let writes = match write {
-        Write::Kv(changes) => changes.adding().max(1),
-        _ => 1,
+    let further = match write {
+        Write::Kv(changes) => changes.adding().saturating_sub(1),
+        _ => 0,
     };
-    own.saturating_add(AROUND.saturating_mul(writes))
+    own.saturating_add(AROUND)
+        .saturating_add(FURTHER.saturating_mul(further))
 }
 
 /// Pages that a write may take of what plugins have; 0 for a write that isn't theirs.
