@@ -10,7 +10,7 @@ const FLOORS: [(&str, &[&str]); 8] = [
     ("manifest", &[]),
     ("state", &["manifest"]),
     ("egress", &["manifest", "state"]),
-    ("supply", &["manifest"]),
+    ("supply", &["manifest", "egress"]),
     ("runtime", &["manifest"]),
     (
         "core",

@@ -30,6 +30,7 @@ mod package;
 mod sections;
 pub mod signature;
 pub mod source;
+pub mod store;
 mod surface;
 mod types;
 
@@ -39,4 +40,5 @@ pub use limits::IntakeLimits;
 pub use linkage::Linkage;
 pub use pack::{PackParts, pack};
 pub use package::{Package, Tools};
+pub use store::{ArtifactStore, StoreError};
 pub use surface::Surface;
