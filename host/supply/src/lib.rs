@@ -17,14 +17,17 @@
 
 mod bare;
 pub mod change;
+pub mod credentials;
 mod digest;
 mod docs;
 mod error;
 pub mod evidence;
+pub mod fetch;
 mod intake;
 mod limits;
 mod linkage;
 mod nesting;
+mod oci;
 mod pack;
 mod package;
 mod sections;
@@ -36,6 +39,7 @@ mod types;
 
 pub use digest::{Digest, ParseDigestError};
 pub use error::Error;
+pub use fetch::{FetchError, Fetched, Fetcher, Reference, SignatureFile, SignatureKind};
 pub use limits::IntakeLimits;
 pub use linkage::Linkage;
 pub use pack::{PackParts, pack};

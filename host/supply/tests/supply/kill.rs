@@ -43,9 +43,10 @@ fn killed(dir: &Path, lines: usize, more: Duration) -> Vec<u32> {
         .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut done = Vec::new();
-    let mut note = |line: String| match line.strip_prefix("done ") {
-        Some(number) => done.push(number.parse().unwrap()),
-        None => {}
+    let mut note = |line: String| {
+        if let Some(number) = line.strip_prefix("done ") {
+            done.push(number.parse().unwrap());
+        }
     };
     let mut seen = 0;
     while seen < lines {

@@ -13,6 +13,7 @@ mod evidence;
 mod hostile;
 #[cfg(test)]
 mod intake;
+#[cfg(test)]
 mod kill;
 #[cfg(test)]
 mod minisign_tool;
