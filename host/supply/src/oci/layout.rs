@@ -79,11 +79,14 @@ pub(super) fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Document,
             "its manifest is sent as {sent_as}, and says that it is {written}"
         ));
     }
+    let may_be = |kind: MediaType| written.is_none_or(|written| written == kind.as_ref());
     match (shape.layers, shape.manifests) {
-        (Some(_), None) => serde_json::from_slice(bytes)
+        (Some(_), None) if may_be(MediaType::ImageManifest) => serde_json::from_slice(bytes)
             .map(Box::new)
             .map(Document::Manifest),
-        (None, Some(_)) => serde_json::from_slice(bytes).map(Document::Index),
+        (None, Some(_)) if may_be(MediaType::ImageIndex) => {
+            serde_json::from_slice(bytes).map(Document::Index)
+        }
         _ => return Err("its manifest is neither of one thing nor of many".to_owned()),
     }
     .map_err(wrong)
