@@ -1,7 +1,9 @@
 //! The papers of what comes in: a component file is read, measured, digested and
 //! described before anything else in Portreeve touches it.
 //!
-//! - [`source`] finds the file and reads it, within a bound;
+//! - [`fetch`] gets it from where it is, a file, a web server or a registry, held against its
+//!   digest, and publishes it; [`source`] finds the file on this machine;
+//! - [`store`] keeps it by digest, for all projects of a user;
 //! - [`Package::read`] checks that it is a component which this host can run, and says who
 //!   it is ([`manifest`](Package::manifest)), what it offers ([`Tools`]) and what it asks
 //!   of and gives to its host ([`Surface`]);

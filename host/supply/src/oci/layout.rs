@@ -43,7 +43,7 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 /// What is behind a reference.
 pub(super) enum Document {
     Manifest(Box<ImageManifest>),
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// Reads a manifest or an index. One that is both is neither: two readers would take it for
@@ -84,9 +84,9 @@ pub(super) fn read(bytes: &[u8], content_type: Option<&str>) -> Result<Document,
         (Some(_), None) if may_be(MediaType::ImageManifest) => serde_json::from_slice(bytes)
             .map(Box::new)
             .map(Document::Manifest),
-        (None, Some(_)) if may_be(MediaType::ImageIndex) => {
-            serde_json::from_slice(bytes).map(Document::Index)
-        }
+        (None, Some(_)) if may_be(MediaType::ImageIndex) => serde_json::from_slice(bytes)
+            .map(Box::new)
+            .map(Document::Index),
         _ => return Err("its manifest is neither of one thing nor of many".to_owned()),
     }
     .map_err(wrong)

@@ -28,8 +28,9 @@ const START: Duration = Duration::from_secs(30);
 fn program() -> Option<&'static Path> {
     static FOUND: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
-        let installed = Path::new("/usr/bin/docker-registry");
-        if installed.exists() {
+        let installed = Path::new("docker-registry");
+        let version = Command::new(installed).arg("--version").output();
+        if version.is_ok_and(|output| output.status.success()) {
             return Some(installed.to_owned());
         }
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker-registry");
