@@ -277,7 +277,11 @@ impl CallPolicy for HostPolicy {
         Arc::default()
     }
 
-    async fn credential(&self, _: &Name) -> Result<Arc<crate::credential::Credential>, GateError> {
+    async fn credential(
+        &self,
+        _: &Name,
+        _: &Target,
+    ) -> Result<Arc<crate::credential::Credential>, GateError> {
         Err(GateError::setup(
             "the host's own requests get no credential",
         ))

@@ -1,5 +1,7 @@
 //! Redirects of the host's own requests.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures::stream;
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, LOCATION, PROXY_AUTHORIZATION};
@@ -15,6 +17,7 @@ use crate::body::Body;
 use crate::client::{Client, Clock};
 use crate::connect::Reach;
 use crate::error::{GateError, GateErrorKind};
+use crate::standing::Standing;
 
 /// Bytes of one part of a body that is sent: what is sent is what shows that it goes on.
 const PART_BYTES: usize = 64 << 10;
@@ -135,9 +138,14 @@ impl HostClient {
         })?;
         *sent.headers_mut() = headers.clone();
         let length = has_length.then_some(length);
-        client
-            .attempt(at, sent, length, None, &self.0.policy, clock)
-            .await
+        let standing = Arc::new(Standing {
+            call: self.0.policy.clone(),
+            target: Arc::new(at.clone()),
+            credential: None,
+            placeholders: false,
+            is_hosts: true,
+        });
+        client.attempt(standing, sent, length, None, clock).await
     }
 }
 
