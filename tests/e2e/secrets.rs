@@ -213,6 +213,33 @@ fn edits_by_hand_are_on_record() {
 }
 
 #[test]
+fn an_edit_by_hand_is_on_record_before_a_command_puts_it_in_force() {
+    let both = |neighbour: &str| {
+        format!(
+            "{}{neighbour}\n{}",
+            plugin("neighbour", programs::SECRETS),
+            plugin("demo", programs::SECRETS)
+        )
+    };
+    let project = Project::with(&both(""));
+    let mut server = project.serve();
+    assert!(server.tools().contains(&"demo__read".to_owned()));
+    project.write(&both("grants.secrets.inject = { token = \"vault:bot\" }"));
+    // Sooner than the watcher reads the file again.
+    done(&project.run(&["grant", "demo", "secrets.inject=token:bot"]));
+    let order: Vec<_> = records(&project, &["edit", "grant"])
+        .iter()
+        .map(|record| (record["kind"].clone(), record["plugin"].clone()))
+        .collect();
+    let [(edit, neighbour), (grant, demo)] = order.as_slice() else {
+        panic!("{order:?}");
+    };
+    assert_eq!((edit, neighbour), (&json!("edit"), &json!("neighbour")));
+    assert_eq!((grant, demo), (&json!("grant"), &json!("demo")));
+    assert!(server.close());
+}
+
+#[test]
 fn a_key_is_moved_under_a_running_owner() {
     let plugins = format!(
         "{}grants.secrets.reveal.token = \"vault:bot\"\n",

@@ -47,10 +47,16 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         let path = self.project.manifest_path();
         let file = path.display().to_string();
+        let found = FileStamp::of(&path);
         let text = self.project.read_manifest()?;
         let edited = edit.apply(&file, &text)?;
         let before = ProjectManifest::parse(&file, &text)?;
         let manifest = ProjectManifest::parse(&file, &edited)?;
+        if *stamp != found {
+            // Somebody's edit by hand that the watcher has not come to: on record as theirs.
+            self.adopt(&before, None).await?;
+            *stamp = found;
+        }
         let alias = edit.alias();
         let grants = |manifest: &ProjectManifest| {
             let entry = manifest.plugins.get(alias);
