@@ -57,6 +57,17 @@ struct Used {
     kept: DayUse,
 }
 
+impl Used {
+    /// The budget, with the limits of the newest call: they hold for those that run, too.
+    fn under(&mut self, limits: PluginLimits) -> Arc<PluginBudget> {
+        if self.limits != limits {
+            self.limits = limits;
+            self.budget.set_limits(limits);
+        }
+        self.budget.clone()
+    }
+}
+
 /// What is kept of a plugin's day.
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -184,26 +195,17 @@ impl Network {
             requests_a_day: limits.requests_a_day,
             traffic_a_day: limits.traffic_a_day.0,
         };
-        let known = |used: &Used| (used.limits == limits).then(|| used.budget.clone());
-        if let Some(budget) = lock(&self.budgets).get(alias).and_then(known) {
-            return Ok(budget);
+        if let Some(used) = lock(&self.budgets).get_mut(alias) {
+            return Ok(used.under(limits));
         }
         let kept = self.read(alias).await?;
         let mut budgets = lock(&self.budgets);
-        let used = match budgets.get(alias) {
-            Some(used) if used.limits == limits => return Ok(used.budget.clone()),
-            // Other limits hold for what it has used already.
-            Some(used) => used.budget.day(),
-            None => kept,
-        };
-        let budget = PluginBudget::new(limits, used);
-        let used = Used {
+        let used = budgets.entry(alias.to_owned()).or_insert_with(|| Used {
             limits,
-            budget: budget.clone(),
+            budget: PluginBudget::new(limits, kept),
             kept,
-        };
-        budgets.insert(alias.to_owned(), used);
-        Ok(budget)
+        });
+        Ok(used.under(limits))
     }
 
     async fn read(&self, alias: &str) -> Result<DayUse, StateError> {

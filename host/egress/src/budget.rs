@@ -62,11 +62,16 @@ impl DayUse {
     }
 }
 
+#[derive(Debug)]
+struct Day {
+    limits: PluginLimits,
+    used: DayUse,
+}
+
 /// What one plugin uses: shared by all its calls.
 #[derive(Debug)]
 pub struct PluginBudget {
-    limits: PluginLimits,
-    day: Mutex<DayUse>,
+    day: Mutex<Day>,
     connections: AtomicU64,
     freed: Notify,
 }
@@ -76,18 +81,23 @@ impl PluginBudget {
     /// that was today.
     pub fn new(limits: PluginLimits, used: DayUse) -> Arc<PluginBudget> {
         Arc::new(PluginBudget {
-            limits,
-            day: Mutex::new(used),
+            day: Mutex::new(Day { limits, used }),
             connections: AtomicU64::new(0),
             freed: Notify::new(),
         })
     }
 
+    /// Other limits, for calls that run as well: what was used stays used.
+    pub fn set_limits(&self, limits: PluginLimits) {
+        self.lock().limits = limits;
+        self.freed.notify_waiters();
+    }
+
     /// What it has used today.
     pub fn day(&self) -> DayUse {
-        let mut used = self.used();
-        used.begin(DayUse::today());
-        *used
+        let mut day = self.lock();
+        day.used.begin(DayUse::today());
+        day.used
     }
 
     /// Exchanges and sockets at this moment.
@@ -95,7 +105,7 @@ impl PluginBudget {
         self.connections.load(Ordering::Relaxed)
     }
 
-    fn used(&self) -> MutexGuard<'_, DayUse> {
+    fn lock(&self) -> MutexGuard<'_, Day> {
         self.day.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -103,24 +113,26 @@ impl PluginBudget {
     /// before until then.
     fn request(&self) -> Result<(), GateError> {
         let today = DayUse::today();
-        let mut used = self.used();
+        let Day { limits, used } = &mut *self.lock();
         used.begin(today);
         used.requests = used.requests.saturating_add(1);
-        within("requests-a-day", self.limits.requests_a_day, used.requests)
+        within("requests-a-day", limits.requests_a_day, used.requests)
     }
 
     fn traffic(&self, bytes: u64) -> Result<(), GateError> {
-        let mut used = self.used();
+        let Day { limits, used } = &mut *self.lock();
         used.bytes = used.bytes.saturating_add(bytes);
-        within("traffic-a-day", self.limits.traffic_a_day, used.bytes)
+        within("traffic-a-day", limits.traffic_a_day, used.bytes)
     }
 
-    /// Takes a place if one is free, else says how many are taken.
-    fn try_connection(self: &Arc<Self>) -> Result<Connection, u64> {
-        let more = |taken| (taken < self.limits.connections).then_some(taken + 1);
+    /// Takes a place if one is free, else says how many there are and how many are taken.
+    fn try_connection(self: &Arc<Self>) -> Result<Connection, (u64, u64)> {
+        let places = self.lock().limits.connections;
+        let more = |taken| (taken < places).then_some(taken + 1);
         self.connections
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
             .map(|_| Connection(self.clone()))
+            .map_err(|taken| (places, taken))
     }
 }
 
@@ -221,13 +233,9 @@ impl Budget {
     /// # Errors
     /// When none is free.
     pub fn try_connection(&self) -> Result<Connection, GateError> {
-        self.plugin.try_connection().map_err(|taken| {
-            over(
-                "connections",
-                self.plugin.limits.connections,
-                taken.saturating_add(1),
-            )
-        })
+        self.plugin
+            .try_connection()
+            .map_err(|(places, taken)| over("connections", places, taken.saturating_add(1)))
     }
 }
 

@@ -147,6 +147,28 @@ async fn requests_of_a_day_have_a_bound_over_all_calls() {
 }
 
 #[tokio::test]
+async fn other_limits_hold_for_calls_that_run_and_what_was_used_stays_used() {
+    let limits = |requests_a_day| PluginLimits {
+        requests_a_day,
+        ..PLUGIN
+    };
+    let plugin = PluginBudget::new(limits(2), DayUse::today());
+    let call = Call {
+        plugin: plugin.clone(),
+        ..Call::default()
+    };
+    let running = call.policy();
+    let (server, client) = (server().await, client());
+    let asked = async || gathered(&client, get(server.url("/")), &running, TIMEOUTS).await;
+    asked().await.unwrap();
+    plugin.set_limits(limits(1));
+    is_over(&asked().await.unwrap_err(), "requests-a-day");
+    plugin.set_limits(limits(3));
+    asked().await.unwrap();
+    is_over(&asked().await.unwrap_err(), "requests-a-day");
+}
+
+#[tokio::test]
 async fn traffic_of_a_day_has_a_bound_both_ways() {
     let plugin = PluginLimits {
         traffic_a_day: 10_000,
