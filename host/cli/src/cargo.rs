@@ -45,11 +45,11 @@ impl Crate {
                     said_by_tool(&said)
                 )
             })?;
-        let wanted = file.canonicalize().unwrap_or_else(|_| file.clone());
+        let wanted = real(&file);
         let package = metadata
             .packages
             .iter()
-            .find(|package| package.manifest_path.as_std_path() == wanted)
+            .find(|package| real(package.manifest_path.as_std_path()) == wanted)
             .cloned();
         let Some(package) = package else {
             bail!(
@@ -184,6 +184,11 @@ fn version_span(text: &str) -> Option<std::ops::Range<usize>> {
 }
 
 /// Cargo in the plugin's directory, so that its toolchain file counts.
+/// The same for every path to a file: cargo keeps the one that it was given.
+fn real(file: &Path) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned())
+}
+
 fn cargo(dir: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(dir);
@@ -258,6 +263,22 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(said_by_tool(said), expected, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_crate_is_found_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().join("real");
+        std::fs::create_dir_all(real.join("src")).unwrap();
+        std::fs::write(real.join("src/lib.rs"), "").unwrap();
+        let text = "[package]\nname = \"linked\"\nversion = \"0.1.0\"\n";
+        std::fs::write(real.join("Cargo.toml"), text).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        for dir in [real, link] {
+            let found = Crate::read(&dir).unwrap().unwrap();
+            assert_eq!(found.package.name.as_str(), "linked");
         }
     }
 
