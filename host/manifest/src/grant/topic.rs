@@ -170,7 +170,18 @@ mod tests {
             assert!(wild.parse::<TopicPattern>().is_ok(), "{wild}");
         }
         for bad in [
-            "", ".", "a.", ".a", "a..b", "A", "a b", "a.>.b", "a*", "**", "a.b>", "\u{e9}",
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A",
+            "a b",
+            "a.>.b",
+            "a*",
+            "**",
+            "a.b>",
+            "\u{e9}",
             &"a".repeat(257),
         ] {
             assert!(bad.parse::<Topic>().is_err(), "{bad}");
