@@ -36,12 +36,14 @@ mod registry;
 mod scope;
 mod secrets;
 pub mod socket;
+mod sources;
 mod status;
 mod view;
 mod watch;
 mod workshop;
 
 pub use admin::Edited;
+pub use agreement::{Arrival, Pin};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
@@ -52,9 +54,11 @@ pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
 };
+pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use registry::{RegisteredTool, Registry};
 pub use secrets::{SecretAct, SecretDone, SecretText};
+pub use sources::{Brought, SourceError, Sources, newest};
 pub use status::Status;
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -10,16 +10,20 @@ mod doctor;
 mod grant;
 mod init;
 mod inspect;
+mod install;
 mod keys;
 mod list;
 mod logs;
-mod papers;
+mod outdated;
+pub(crate) mod papers;
+mod publish;
 mod remove;
 mod revoke;
 mod secrets;
 mod serve;
 mod sign;
 mod status;
+mod update;
 
 use clap::Subcommand;
 
@@ -31,10 +35,14 @@ pub(crate) enum Command {
     Build(build::Build),
     Check(check::Check),
     Sign(sign::Sign),
+    Publish(publish::Publish),
     Keys(keys::Keys),
     Inspect(inspect::Inspect),
     Init(init::Init),
     Add(add::Add),
+    Install(install::Install),
+    Outdated(outdated::Outdated),
+    Update(update::Update),
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
     Remove(remove::Remove),
@@ -55,10 +63,14 @@ impl Command {
             Command::Build(command) => command.run(context),
             Command::Check(command) => command.run(context),
             Command::Sign(command) => command.run(context),
+            Command::Publish(command) => command.run(context),
             Command::Keys(command) => command.run(context),
             Command::Inspect(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
+            Command::Install(command) => command.run(context),
+            Command::Outdated(command) => command.run(context),
+            Command::Update(command) => command.run(context),
             Command::Grant(command) => command.run(context),
             Command::Revoke(command) => command.run(context),
             Command::Remove(command) => command.run(context),
