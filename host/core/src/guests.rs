@@ -1,9 +1,11 @@
 //! The threads that guests run on, apart from those of the protocol: a guest that spins
 //! holds up other guests of its thread for a tick, and nobody else.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use futures::FutureExt as _;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::AbortOnDropHandle;
@@ -43,6 +45,17 @@ impl GuestThreads {
         })
     }
 
+    /// Takes the first step of `work` on the thread that asks: what it starts and waits for
+    /// belongs to a guests' thread already. None where it isn't done with that, and is to be
+    /// spawned; an error is its panic.
+    pub(crate) fn begin<T>(
+        &self,
+        work: &mut (impl Future<Output = T> + Unpin),
+    ) -> Option<std::thread::Result<T>> {
+        let _context = self.plain.idlest().handle.enter();
+        AssertUnwindSafe(work).catch_unwind().now_or_never()
+    }
+
     /// Runs `work` on one of the threads; on one that waits for sockets, where it uses any.
     /// Dropping the result stops it.
     ///
@@ -75,18 +88,23 @@ impl Threads {
         })
     }
 
-    fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> AbortOnDropHandle<T> {
+    /// The thread with the fewest calls.
+    fn idlest(&self) -> &GuestThread {
         let load = |thread: &GuestThread| thread.calls.load(Ordering::Relaxed);
-        let thread = self.others.iter().fold(&self.first, |idlest, other| {
+        self.others.iter().fold(&self.first, |idlest, other| {
             if load(other) < load(idlest) {
                 other
             } else {
                 idlest
             }
-        });
+        })
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> AbortOnDropHandle<T> {
+        let thread = self.idlest();
         let counted = Counted::new(&thread.calls);
         AbortOnDropHandle::new(thread.handle.spawn(async move {
             let _counted = counted;

@@ -27,6 +27,7 @@ mod host;
 mod install;
 pub mod log;
 mod network;
+mod pace;
 mod papers;
 mod pipeline;
 mod plugin;

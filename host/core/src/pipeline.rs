@@ -115,7 +115,8 @@ impl Host {
         let context = self.context(facts, scope, request, uses_sockets).await?;
         // Boxed once rather than moved from hand to hand: it is large.
         let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
-        let mut finished = self.workshop.run(work, uses_sockets).await;
+        let pace = &facts.component.pace;
+        let mut finished = self.workshop.call(work, pace, uses_sockets).await;
         if let Err(error) = &mut finished.result
             && error.limit.is_some()
         {

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::agreement::Pin;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
+use crate::pace::Pace;
 use crate::workshop::Workshop;
 
 /// A plugin of the project, under the name that the operator gave it.
@@ -109,6 +110,8 @@ pub(crate) struct Component {
     template: OnceCell<Template>,
     /// Why it can never be made ready: not tried again.
     failed: OnceLock<CallError>,
+    /// Where its calls begin.
+    pub(crate) pace: Pace,
 }
 
 impl std::fmt::Debug for Component {
@@ -127,6 +130,7 @@ impl Component {
             recorded,
             template: OnceCell::new(),
             failed: OnceLock::new(),
+            pace: Pace::new(),
         }
     }
 

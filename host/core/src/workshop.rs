@@ -8,6 +8,7 @@ use portreeve_runtime::{CallError, Finished, Runtime, Template};
 
 use crate::guests::GuestThreads;
 use crate::log::{CallOutput, GuestLog};
+use crate::pace::Pace;
 
 /// Makes components ready and runs guests.
 pub(crate) struct Workshop {
@@ -17,6 +18,25 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
+    /// Runs a call: begins it here where its plugin's calls are over soon, and goes on with it
+    /// on the guests' threads where it is not. Dropping the future stops it.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        mut work: impl Future<Output = Finished<T>> + Send + Unpin + 'static,
+        pace: &Pace,
+        uses_sockets: bool,
+    ) -> Finished<T> {
+        if !uses_sockets
+            && pace.is_quick()
+            && let Some(begun) = pace.turn(|| self.guests.begin(&mut work))
+        {
+            return begun.unwrap_or_else(|_| {
+                Finished::refused(CallError::internal("the task of a guest panicked"))
+            });
+        }
+        self.run(work, uses_sockets).await
+    }
+
     /// Runs a guest's work on the guests' threads, which are others for one that may use
     /// sockets. Dropping the future stops it.
     pub(crate) async fn run<T: Send + 'static>(

@@ -1,0 +1,78 @@
+//! Where a plugin's calls begin: on their caller's thread, unless they keep it for long.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Most CPU time that a call may take of its caller's thread: ten times what a guest computes
+/// for before it gives way. The rest is for making the instance and for what is copied.
+const TURN_MAX: Duration = Duration::from_millis(1);
+
+/// How long the calls of a plugin begin elsewhere after one that took more. The most that one
+/// can take is a tick of the clock and one call into the host.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether the calls of a component may begin on their caller's thread.
+pub(crate) struct Pace {
+    since: Instant,
+    /// Milliseconds from then until they may again; 0 if they may.
+    not_before: AtomicU64,
+}
+
+impl Pace {
+    pub(crate) fn new() -> Pace {
+        Pace {
+            since: Instant::now(),
+            not_before: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether a call may begin on its caller's thread.
+    pub(crate) fn is_quick(&self) -> bool {
+        let not_before = self.not_before.load(Ordering::Relaxed);
+        not_before == 0 || self.since.elapsed() >= Duration::from_millis(not_before)
+    }
+
+    /// Takes a call's turn on its caller's thread, and notes whether it took long.
+    pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
+        let begun = thread_cpu();
+        let done = turn();
+        if thread_cpu().saturating_sub(begun) > TURN_MAX {
+            let until = self.since.elapsed().saturating_add(PAUSE).as_millis();
+            let until = u64::try_from(until).unwrap_or(u64::MAX);
+            self.not_before.store(until, Ordering::Relaxed);
+        }
+        done
+    }
+}
+
+/// CPU time of this thread: time in which others had the core is nobody's fault.
+fn thread_cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_turn_is_the_last_for_a_while() {
+        let pace = Pace::new();
+        assert!(pace.is_quick());
+        assert_eq!(pace.turn(|| 1), 1);
+        assert!(pace.is_quick());
+        // Waiting is nobody's fault.
+        pace.turn(|| std::thread::sleep(TURN_MAX * 2));
+        assert!(pace.is_quick());
+        pace.turn(|| {
+            let begun = thread_cpu();
+            while thread_cpu() - begun <= TURN_MAX {}
+        });
+        assert!(!pace.is_quick());
+        // The pause is over.
+        pace.not_before.store(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(pace.is_quick());
+    }
+}
