@@ -59,8 +59,8 @@ impl Host {
         }
     }
 
-    /// Finds the tool, waits for a place, makes the plugin ready, and runs the call on the
-    /// guests' threads.
+    /// Finds the tool, waits for a place, makes the plugin ready, and runs the call: its first
+    /// turn here, where that is short, and the rest on the guests' threads.
     async fn prepared(
         self: &Arc<Self>,
         call_id: &str,
@@ -198,7 +198,7 @@ impl Host {
     }
 }
 
-/// The call itself, on a guests' thread: schemas are the plugin's, too.
+/// The call itself, in its guest's time: schemas are the plugin's, too.
 async fn run(
     tool: Arc<RegisteredTool>,
     template: Template,

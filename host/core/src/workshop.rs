@@ -18,8 +18,8 @@ pub(crate) struct Workshop {
 }
 
 impl Workshop {
-    /// Runs a call: begins it here where its plugin's calls are over soon, and goes on with it
-    /// on the guests' threads where it is not. Dropping the future stops it.
+    /// Runs a call: takes its first turn here, where its plugin's turns are short, and goes on
+    /// with it on the guests' threads where it is not over then. Dropping the future stops it.
     pub(crate) async fn call<T: Send + 'static>(
         &self,
         mut work: impl Future<Output = Finished<T>> + Send + Unpin + 'static,
