@@ -22,7 +22,7 @@ use portreeve_state::audit::{
 use portreeve_state::{Holder, Key, SqliteStore, StateStore, StoreConfig};
 use serde_json::Map;
 
-use support::{median, report};
+use support::{cpu, median, report};
 
 const RECORDS: usize = 200_000;
 const BATCH: usize = 5_000;
@@ -129,13 +129,18 @@ async fn run() {
         begun.elapsed().as_secs_f64()
     };
     let (mut each, mut all, mut speed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut each_cpu = Vec::new();
     for _ in 0..ROUNDS {
+        let before = cpu();
         let hashed = hash_each();
+        let between = cpu();
         let begun = Instant::now();
         let verified = verify(store.clone(), &key, &heads)
             .await
             .expect("a verdict");
         let took = begun.elapsed().as_secs_f64();
+        let verify_cpu = (cpu() - between).as_secs_f64();
+        each_cpu.push(verify_cpu / (between - before).as_secs_f64());
         let at_once = hash_all();
         assert!(verified.is_whole(), "{verified:?}");
         assert_eq!(verified.records, ends.len() as u64);
@@ -154,6 +159,10 @@ async fn run() {
         median(each),
         2.0,
         "×",
+    );
+    println!(
+        "the same in CPU time, of all threads that share the work (for orientation): {:.2}×",
+        median(each_cpu)
     );
     println!(
         "verify against hashing the same bytes in one piece, which no chain can do: {:.2}×",

@@ -138,8 +138,9 @@ impl Raw {
     }
 }
 
-/// A thread that raw calls run on, so that they don't share the caller's: as they must in the
-/// host. What this costs by itself depends on the machine more than all else here.
+/// A thread that raw calls run on, so that they don't share the caller's: as calls of the host
+/// do that are not over with their first turn. What this costs by itself depends on the machine
+/// more than all else here.
 struct Apart {
     handle: tokio::runtime::Handle,
     end: CancellationToken,

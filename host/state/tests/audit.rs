@@ -259,6 +259,45 @@ async fn every_change_shows() {
     }
 }
 
+/// Parts of it are read and hashed side by side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_log_is_verified_to_its_end() {
+    const RECORDS: usize = 40_000;
+    let fixture = Fixture::new();
+    for _ in 0..4 {
+        fixture.written(RECORDS / 4).await;
+    }
+    let whole = fixture.verify(&key()).await;
+    assert!(whole.is_whole(), "{whole:?}");
+    assert!(whole.records > RECORDS as u64, "{whole:?}");
+    assert_eq!(i64::try_from(whole.records), Ok(whole.last));
+    // One record changed in every group of the second half, and a few groups gone.
+    fixture
+        .sql("UPDATE audit SET records = CAST(replace(CAST(records AS TEXT), '0\"', '1\"') AS BLOB) WHERE first > 20000")
+        .await;
+    let changed = fixture.verify(&key()).await;
+    let first = changed.findings.first().unwrap();
+    assert!(first.kind == "changed" && first.seq > 20_000, "{first:?}");
+    assert_eq!((changed.records, changed.last), (whole.records, whole.last));
+    fixture
+        .sql("DELETE FROM audit WHERE first > 1000 AND first < 39000")
+        .await;
+    let cut = fixture.verify(&key()).await;
+    let missing = cut.findings.first().unwrap();
+    assert_eq!(missing.kind, "missing");
+    assert_eq!(
+        i64::try_from(cut.records),
+        Ok(whole.last - (missing.last - missing.seq + 1))
+    );
+    // Places that nothing has are not looked through.
+    fixture
+        .sql("UPDATE audit SET last = last + 1000000000000000, first = first + 1000000000000000 WHERE first > 39000")
+        .await;
+    let far = fixture.verify(&key()).await;
+    assert_eq!(far.findings.first().unwrap().kind, "missing");
+    assert_eq!(far.records, cut.records);
+}
+
 #[tokio::test]
 async fn another_key_is_none() {
     let fixture = Fixture::new();

@@ -16,10 +16,14 @@ use crate::rows::{AuditGroup, Checkpoint, MAC_LEN};
 use crate::store::StateStore;
 
 /// Records that are read at once. Memory stays small, whatever the log has.
-const ROWS_AT_ONCE: u32 = 1_000;
+const ROWS_AT_ONCE: u32 = 8_000;
 
-/// Reads that wait to be hashed.
-const PAGES_AHEAD: usize = 3;
+/// Records of a part: parts are read and hashed side by side.
+const PART_ROWS: i64 = 8_000;
+
+/// Parts that wait to be judged, besides the one that is and the next: together as many as a
+/// store has readers. Each holds at most two reads, of 2 MiB.
+const PARTS_AHEAD: usize = 2;
 
 /// Findings that are told; a log that was changed in more places is changed enough.
 const FINDINGS_MAX: usize = 50;
@@ -84,43 +88,130 @@ pub async fn verify(
     })?;
     let checkpoint = store.audit_checkpoint().await?;
     let mut verifier = Verifier::new(key, store.project(), heads, checkpoint.as_ref());
-    // Read by one task while another thread hashes what it has read.
-    let (pages, mut read) = mpsc::channel(PAGES_AHEAD);
-    let from = verifier.seq;
-    let reader = store.clone();
-    let reading = tokio::spawn(async move {
-        let mut after = from;
-        loop {
-            let page = reader.audit_groups(after, ROWS_AT_ONCE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = last.last;
-            if pages.send(page).await.is_err() {
-                return Ok(());
-            }
-        }
-    });
+    // Parts are read and hashed side by side, while another thread judges them in order.
+    let (parts, mut read) = mpsc::channel(PARTS_AHEAD);
+    let (from, chain) = (verifier.seq, verifier.chain.clone());
+    let reading = tokio::spawn(read_parts(store.clone(), chain, from, parts));
     let runtime = Handle::current();
-    let hashing = tokio::task::spawn_blocking(move || {
-        while let Some(page) = read.blocking_recv() {
-            let first = page.first().map_or(0, |group| group.first);
-            if first > verifier.seq.saturating_add(1)
-                && let Some(checkpoint) = runtime.block_on(store.audit_checkpoint())?
-            {
-                // The host may have pruned them since we looked.
-                verifier.pruned_meanwhile(&checkpoint);
-            }
-            for group in &page {
-                verifier.group(group);
+    let judging = tokio::task::spawn_blocking(move || {
+        while let Some(mut part) = read.blocking_recv() {
+            while let Some(page) = part.blocking_recv() {
+                let page: Vec<Hashed> = page?;
+                let first = page.first().map_or(0, |hashed| hashed.group.first);
+                if first > verifier.seq.saturating_add(1)
+                    && let Some(checkpoint) = runtime.block_on(store.audit_checkpoint())?
+                {
+                    // The host may have pruned them since we looked.
+                    verifier.pruned_meanwhile(&checkpoint);
+                }
+                for hashed in &page {
+                    verifier.lines(&hashed.group, &hashed.lines);
+                }
             }
         }
         Ok(verifier.finish())
     });
-    let failed = |error: JoinError| StateError::Database(error.to_string());
-    let (read, verified) = tokio::join!(reading, hashing);
+    let (read, judged) = tokio::join!(reading, judging);
     read.map_err(failed)??;
-    verified.map_err(failed)?
+    judged.map_err(failed)?
+}
+
+fn failed(error: JoinError) -> StateError {
+    StateError::Database(error.to_string())
+}
+
+/// What was read of a part, in order.
+type Part = mpsc::Receiver<Result<Vec<Hashed>, StateError>>;
+
+/// Reads a log part by part, from where it goes on each time: a log with places that nothing
+/// has is not looked through for them.
+async fn read_parts(
+    store: Arc<dyn StateStore>,
+    chain: Chain,
+    from: i64,
+    parts: mpsc::Sender<Part>,
+) -> Result<(), StateError> {
+    let mut after = from;
+    loop {
+        let begin = store.audit_groups(after, 1).await?;
+        let Some(last) = begin.last().map(|group| group.last) else {
+            return Ok(());
+        };
+        let end = last.saturating_add(PART_ROWS);
+        let (pages, part) = mpsc::channel(1);
+        let (store, chain) = (store.clone(), chain.clone());
+        tokio::spawn(async move {
+            // Whoever would hear of an error has gone where sending one fails.
+            if let Err(error) = read_part(store, chain, begin, end, &pages).await {
+                let _ = pages.send(Err(error)).await;
+            }
+        });
+        if parts.send(part).await.is_err() {
+            return Ok(());
+        }
+        after = end;
+    }
+}
+
+/// Reads a part that begins with these groups, and hashes it.
+async fn read_part(
+    store: Arc<dyn StateStore>,
+    chain: Chain,
+    begin: Vec<AuditGroup>,
+    end: i64,
+    pages: &mpsc::Sender<Result<Vec<Hashed>, StateError>>,
+) -> Result<(), StateError> {
+    let mut page = begin;
+    while let Some(after) = page.last().map(|group| group.last) {
+        let chain = chain.clone();
+        let hash = move |group| Hashed::new(&chain, group);
+        let hashing = tokio::task::spawn_blocking(move || page.into_iter().map(hash).collect());
+        let hashed = hashing.await.map_err(failed)?;
+        if pages.send(Ok(hashed)).await.is_err() || after >= end {
+            return Ok(());
+        }
+        page = store.audit_groups(after, ROWS_AT_ONCE).await?;
+        // Those are the next part's.
+        page.retain(|group| group.last <= end);
+    }
+    Ok(())
+}
+
+/// A group whose records are told apart and hashed.
+struct Hashed {
+    group: AuditGroup,
+    lines: Vec<Line>,
+}
+
+impl Hashed {
+    fn new(chain: &Chain, group: AuditGroup) -> Hashed {
+        let lines = lines(chain, &group);
+        Hashed { group, lines }
+    }
+}
+
+/// A record of a group.
+struct Line {
+    /// Where its text ends in the group's.
+    end: usize,
+    /// The code that it should have on the one that is stored before it; none where that is no
+    /// code, and for the first, which builds on the group before.
+    code: Option<Mac>,
+}
+
+fn lines(chain: &Chain, group: &AuditGroup) -> Vec<Line> {
+    let text = &group.records;
+    let mut macs = group.macs.chunks(MAC_LEN).map(Mac::from_bytes);
+    let (mut start, mut before) = (0, None);
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let line = |end: usize| {
+        let record = text.get(start..end).unwrap_or_default();
+        start = end.saturating_add(1);
+        let code = before.map(|before| chain.mac(before, record));
+        before = macs.next().flatten();
+        Line { end, code }
+    };
+    ends.map(line).collect()
 }
 
 /// Checks a log group by group.
@@ -196,6 +287,10 @@ impl Verifier {
 
     /// Takes the records that come next.
     pub(crate) fn group(&mut self, group: &AuditGroup) {
+        self.lines(group, &lines(&self.chain, group));
+    }
+
+    fn lines(&mut self, group: &AuditGroup, lines: &[Line]) {
         let places = group.last.saturating_sub(group.first).saturating_add(1);
         if group.first <= self.seq {
             let (first, after) = (group.first, self.seq);
@@ -207,12 +302,12 @@ impl Verifier {
         }
         self.seq = group.first.saturating_sub(1);
         let mut macs = group.macs.chunks(MAC_LEN);
-        let mut lines = 0_u64;
         // Where some were taken out, or put in, the others say themselves where they stand.
-        let whole = i64::try_from(memchr::memchr_iter(b'\n', group.records.as_bytes()).count())
-            .is_ok_and(|feeds| feeds.saturating_add(1) == places);
-        for record in group.records.split('\n') {
-            lines = lines.saturating_add(1);
+        let whole = i64::try_from(lines.len()) == Ok(places);
+        let mut start = 0;
+        for line in lines {
+            let record = group.records.get(start..line.end).unwrap_or_default();
+            start = line.end.saturating_add(1);
             let seq = self.seq.saturating_add(1);
             if !whole
                 && let Some(own) = own_place(record).filter(|own| (seq..=group.last).contains(own))
@@ -222,9 +317,10 @@ impl Verifier {
                 }
                 self.seq = own.saturating_sub(1);
             }
-            self.record(record, macs.next().and_then(Mac::from_bytes));
+            let stored = macs.next().and_then(Mac::from_bytes);
+            self.record(record, line.code, stored);
         }
-        self.verified.records = self.verified.records.saturating_add(lines);
+        self.verified.records = self.verified.records.saturating_add(lines.len() as u64);
         self.verified.bytes = self
             .verified
             .bytes
@@ -241,9 +337,12 @@ impl Verifier {
         self.verified.last = group.last;
     }
 
-    fn record(&mut self, record: &str, stored: Option<Mac>) {
+    /// Takes a record; `code` is its own on the one before it in its group.
+    fn record(&mut self, record: &str, code: Option<Mac>, stored: Option<Mac>) {
         let seq = self.seq.saturating_add(1);
-        let code = self.before.map(|before| self.chain.mac(before, record));
+        let code = self
+            .before
+            .map(|before| code.unwrap_or_else(|| self.chain.mac(before, record)));
         if code.is_some() {
             if code == stored {
                 // From here on the key fits, and nowhere before: it was another one. A run
