@@ -15,8 +15,12 @@ mod audit;
 mod author;
 mod calls;
 mod commands;
+<<<<<<< HEAD
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+=======
+mod directories;
+>>>>>>> db9992f (Search, list and read files in granted directories; directories end to end)
 mod grants;
 mod network;
 mod owner;

@@ -66,8 +66,8 @@ impl Directories {
                 kept("portreeve.toml", &project.manifest_path(), false),
                 kept("portreeve.lock", &project.lock_path(), false),
                 kept("the project's state", &project.state_dir(), true),
-                kept("the host's keys and state", user_state, true),
-                kept("the store of components", cache, true),
+                kept("the host's keys and store", user_state, true),
+                kept("the compiled components", cache, true),
             ],
         }
     }
@@ -96,11 +96,11 @@ impl Directories {
         let above = above(dir)?;
         for kept in &self.kept {
             if parents(&kept.path).contains(&this) {
-                return Ok(Some(format!("{} lies in it", kept.what)));
+                return Ok(Some(format!("it contains {}", kept.what)));
             }
             let itself = kept.path.metadata().ok().map(|found| id(&found));
             if kept.within && itself.is_some_and(|itself| above.contains(&itself)) {
-                return Ok(Some(format!("it lies where {} are", kept.what)));
+                return Ok(Some(format!("it lies within {}", kept.what)));
             }
         }
         Ok(None)
@@ -208,7 +208,6 @@ mod tests {
             "../cache/store",
             "../other/up",
             "/",
-            "/tmp",
             "none",
             "portreeve.toml",
         ]
@@ -221,6 +220,26 @@ mod tests {
             format!("{from}: {told}\n")
         })
         .collect();
-        expect![[""]].assert_eq(&shown);
+        expect![[r#"
+            notes: may be granted
+            others: may be granted
+            ../other: may be granted
+            ..: it contains portreeve.toml
+            ../project: it contains portreeve.toml
+            ../project/notes: may be granted
+            .: it contains portreeve.toml
+            .portreeve: it contains the project's state
+            .portreeve/logs: it lies within the project's state
+            notes/logs: it lies within the project's state
+            ../user: it contains the host's keys and store
+            ../user/keys: it lies within the host's keys and store
+            ../cache: it contains the compiled components
+            ../cache/store: it contains the compiled components
+            ../other/up: it contains portreeve.toml
+            /: it contains portreeve.toml
+            none: No such file or directory (os error 2)
+            portreeve.toml: Not a directory (os error 20)
+        "#]]
+        .assert_eq(&shown);
     }
 }

@@ -219,6 +219,12 @@ impl Kept {
                 let now = NewTimestamp::Now;
                 nothing(handle.set_times_at(follow(text(3)), text(2), now, now))
             }
+            "repeat" => {
+                for _ in 0..number(1) {
+                    self.step(&step[2])?;
+                }
+                Ok(json!(null))
+            }
             "why" => Ok(json!(
                 directory_failures::take_last().map(|failure| failure.message)
             )),
