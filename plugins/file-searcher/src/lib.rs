@@ -4,16 +4,16 @@
 //! answer says where it stopped, and how to go on.
 #![deny(missing_docs)]
 
-mod list;
-mod read;
-mod search;
+mod listing;
+mod matches;
+mod part;
 mod tree;
 
 use portreeve_sdk::{Error, Json, plugin, tool};
 
-use list::Listed;
-use read::Part;
-use search::{Found, Search};
+use listing::Listed;
+use matches::{Found, Search};
+use part::Part;
 
 /// How many matches a search returns by default, and at most.
 const MATCHES_DEFAULT: u16 = 50;
@@ -81,7 +81,7 @@ fn list(
 ) -> Result<Json<Listed>, Error> {
     let limit = limit.unwrap_or(ENTRIES_DEFAULT).clamp(1, ENTRIES_MAX);
     let path = tree::path(path.as_deref())?;
-    list::entries(&path, recursive.unwrap_or(false), usize::from(limit)).map(Json)
+    listing::entries(&path, recursive.unwrap_or(false), usize::from(limit)).map(Json)
 }
 
 /// Reads lines of a text file.
@@ -103,7 +103,7 @@ fn read(
     lines: Option<u32>,
 ) -> Result<Json<Part>, Error> {
     let lines = lines.unwrap_or(LINES_DEFAULT).clamp(1, LINES_MAX);
-    read::lines(&tree::path(Some(&path))?, from.unwrap_or(1).max(1), lines).map(Json)
+    part::lines(&tree::path(Some(&path))?, from.unwrap_or(1).max(1), lines).map(Json)
 }
 
 plugin!(search, list, read);
