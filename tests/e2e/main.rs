@@ -15,12 +15,9 @@ mod audit;
 mod author;
 mod calls;
 mod commands;
-<<<<<<< HEAD
+mod directories;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
-=======
-mod directories;
->>>>>>> db9992f (Search, list and read files in granted directories; directories end to end)
 mod grants;
 mod network;
 mod owner;
