@@ -11,8 +11,18 @@ pub(crate) use crate::bindings::tools::portreeve::{
     ui::progress,
 };
 
+#[cfg(target_family = "wasm")]
+pub(crate) mod files {
+    pub(crate) use crate::bindings::tools::portreeve::directories::failures::take_last;
+
+    pub(crate) fn mounted() -> Vec<String> {
+        let mounted = wasip2::filesystem::preopens::get_directories().into_iter();
+        mounted.map(|(_, path)| path).collect()
+    }
+}
+
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, inject, kv, no_host, progress, reveal, store};
+pub(crate) use native::{config, context, files, inject, kv, no_host, progress, reveal, store};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -57,6 +67,18 @@ mod native {
             message: format!("there is no host to {what}: this is a native build"),
             retry_after_ms: None,
             detail: None,
+        }
+    }
+
+    pub(crate) mod files {
+        use super::Failure;
+
+        pub(crate) fn take_last() -> Option<Failure> {
+            None
+        }
+
+        pub(crate) fn mounted() -> Vec<String> {
+            Vec::new()
         }
     }
 

@@ -15,6 +15,7 @@ pub mod bindings;
 pub mod config;
 pub mod context;
 mod error;
+pub mod files;
 mod guest;
 mod host;
 pub mod http;

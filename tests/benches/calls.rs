@@ -19,8 +19,9 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    Arguments, CallContext, Config as PluginConfig, Failure, NoHttp, NoKv, NoSecrets, NoSockets,
-    OutputSink, ProgressReport, ProgressSink, Runtime, Stream, Target, Template,
+    Arguments, CallContext, Config as PluginConfig, Failure, NoDirectories, NoHttp, NoKv,
+    NoSecrets, NoSockets, OutputSink, ProgressReport, ProgressSink, Runtime, Stream, Target,
+    Template,
 };
 use portreeve_supply::Digest;
 use serde_json::{Map, Value, json};
@@ -198,6 +199,7 @@ async fn through_runtime(
         secrets: Arc::new(NoSecrets),
         http: Arc::new(NoHttp),
         kv: Arc::new(NoKv),
+        directories: Arc::new(NoDirectories),
         sockets: Arc::new(NoSockets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),

@@ -8,10 +8,10 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
-    Arguments, CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure,
-    Finished, HttpSource, KvSource, LimitHit, NoHttp, NoKv, NoSockets, Origin, Outcome, OutputSink,
-    ProgressReport, ProgressSink, Runtime, RuntimeConfig, SecretSource, SecretSummary,
-    SocketSource, Stream, Target, Template,
+    Arguments, CallContext, CallError, CompileLimits, Config, Content, DirectorySource, ErrorCode,
+    Failure, Finished, HttpSource, KvSource, LimitHit, NoDirectories, NoHttp, NoKv, NoSockets,
+    Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig,
+    SecretSource, SecretSummary, SocketSource, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -159,6 +159,8 @@ pub(crate) struct Recorder {
     pub(crate) sockets: Option<Arc<dyn SocketSource>>,
     /// What keeps keys and values; without it nothing is granted.
     pub(crate) kv: Option<Arc<dyn KvSource>>,
+    /// Who decides about directories; without it nothing is granted.
+    pub(crate) directories: Option<Arc<dyn DirectorySource>>,
 }
 
 #[derive(Default)]
@@ -202,6 +204,10 @@ impl Recorder {
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),
             kv: self.kv.clone().unwrap_or_else(|| Arc::new(NoKv)),
+            directories: self
+                .directories
+                .clone()
+                .unwrap_or_else(|| Arc::new(NoDirectories)),
             output: self.shared.clone(),
             cancel: self.cancel.clone(),
         }

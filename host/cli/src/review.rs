@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use dialoguer::{Confirm, Input};
 use portreeve_manifest::edit::{ArgumentError, granted_by, merge};
 use portreeve_manifest::feature::Feature;
-use portreeve_manifest::grant::{Granted, RequestItem, Standing};
+use portreeve_manifest::grant::{DirectoryRule, Granted, HostPath, RequestItem, Standing};
 use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::{Origin, PluginManifest};
 use portreeve_manifest::size::ByteSize;
@@ -171,24 +171,28 @@ fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
             item.key().to_owned(),
         ),
         Feature::StorageKv => ("How much may it keep?", item.what.clone()),
+        Feature::Directories => (
+            "Which directory stands behind it?",
+            item.key().trim_start_matches('/').to_owned(),
+        ),
         _ => return Ok(Some(all_of(item))),
     };
-    let secret = item.feature != Feature::StorageKv;
     let question = Input::new()
         .with_prompt(prompt)
         .default(first)
-        .validate_with(|answer: &String| match Name::new(answer.as_str()) {
-            Err(error) if secret => Err(error.to_string()),
-            _ if secret => Ok(()),
-            _ => match answer.parse::<ByteSize>() {
-                Ok(_) => Ok(()),
-                Err(error) => Err(error.to_string()),
-            },
+        .validate_with(|answer: &String| {
+            let wrong = match item.feature {
+                Feature::StorageKv => answer.parse::<ByteSize>().err().map(|it| it.to_string()),
+                Feature::Directories => answer.parse::<HostPath>().err().map(|it| it.to_string()),
+                _ => Name::new(answer.as_str()).err().map(|it| it.to_string()),
+            };
+            wrong.map_or(Ok(()), Err)
         });
     let answer: String = answered(|| question.interact_text())?;
-    Ok(Some(if secret {
-        format!("{}={}:{answer}", item.feature, item.key())
-    } else {
-        format!("{}={answer}", item.feature)
+    let feature = item.feature;
+    Ok(Some(match item.what.parse::<DirectoryRule>() {
+        _ if feature == Feature::StorageKv => format!("{feature}={answer}"),
+        Ok(rule) if feature == Feature::Directories => rule.argument(&answer),
+        _ => format!("{feature}={}:{answer}", item.key()),
     }))
 }

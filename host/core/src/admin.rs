@@ -84,6 +84,9 @@ impl Host {
                 record: None,
             });
         }
+        if let Some(entry) = manifest.plugins.get(alias) {
+            self.directories.check(&manifest, entry)?;
+        }
         if let (Some(entry), Some(facts), false) = (manifest.plugins.get(alias), facts, replaced) {
             manifest.effective(entry, &facts.manifest)?;
         }
@@ -179,6 +182,7 @@ impl Host {
                 continue;
             }
             let effective = manifest.effective(entry, &facts.manifest)?;
+            self.directories.check(manifest, entry)?;
             let next = InForce::new(effective, entry, Some(&now), &self.network);
             facts.grants.swap(Arc::new(next));
         }

@@ -29,6 +29,7 @@ use crate::agreement::{self, Agreement, Arrival};
 use crate::alarm::{Alarm, Mailing};
 use crate::call::Caller;
 use crate::data::Sweeper;
+use crate::directories::Directories;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
@@ -110,6 +111,7 @@ pub struct Host {
     pub(crate) usage: Arc<UsageMeter>,
     pub(crate) network: Arc<Network>,
     artifacts: ArtifactStore,
+    pub(crate) directories: Arc<Directories>,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
@@ -162,6 +164,8 @@ impl Host {
             store.clone(),
             keeper,
         );
+        let cache = &config.runtime.cache_dir;
+        let directories = Directories::new(&config.project, &config.user_state, cache);
         let host = Host {
             workshop: Workshop {
                 runtime: Runtime::new(config.runtime)?,
@@ -177,6 +181,7 @@ impl Host {
             vault,
             network,
             artifacts: config.artifacts,
+            directories: Arc::new(directories),
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -448,6 +453,7 @@ impl Host {
             artifacts: &self.artifacts,
             workshop: &self.workshop,
             network: &self.network,
+            directories: &self.directories,
             before,
         }
     }

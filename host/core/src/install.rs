@@ -20,6 +20,7 @@ use portreeve_supply::signature::{SignatureFile, read_beside};
 use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
 
 use crate::agreement::{Agreement, Pin};
+use crate::directories::Directories;
 use crate::grants::{GrantCell, InForce};
 use crate::network::Network;
 use crate::papers::{Agreed, Cargo, Desk};
@@ -37,6 +38,7 @@ pub(crate) struct Installer<'a> {
     pub(crate) manifest: &'a ProjectManifest,
     pub(crate) workshop: &'a Workshop,
     pub(crate) network: &'a Network,
+    pub(crate) directories: &'a Directories,
     pub(crate) desk: &'a Arc<Desk>,
     /// Where components are that came over a network.
     pub(crate) artifacts: &'a ArtifactStore,
@@ -166,6 +168,9 @@ impl Installer<'_> {
         let effective = self
             .manifest
             .effective(entry, manifest)
+            .map_err(|told| told.to_string())?;
+        self.directories
+            .check(self.manifest, entry)
             .map_err(|told| told.to_string())?;
         let config = self
             .manifest

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::admission::Permit;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::call_directories::CallDirectories;
 use crate::call_network::{CallHttp, CallNetwork, CallSockets};
 use crate::call_secrets::CallSecrets;
 use crate::call_storage::CallKv;
@@ -187,6 +188,11 @@ impl Host {
                 scope.clone(),
                 self.store.clone(),
                 facts.limits.keys,
+            )),
+            directories: Arc::new(CallDirectories::new(
+                scope.clone(),
+                self.directories.clone(),
+                &facts.limits,
             )),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),

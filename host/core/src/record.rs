@@ -55,6 +55,9 @@ impl Host {
         if let Some(network) = scope.and_then(CallScope::network_used) {
             add("network", network);
         }
+        if let Some(files) = scope.and_then(|scope| scope.directories().to_json()) {
+            add("directories", files);
+        }
         if let Some(storage) = scope.and_then(CallScope::storage_used) {
             add("storage", storage);
         }

@@ -15,6 +15,7 @@ use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
 use serde_json::{Map, Value, json};
 
 use crate::call::ProgressListener;
+use crate::call_directories::DirectoriesUsed;
 use crate::grants::InForce;
 use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
@@ -43,6 +44,8 @@ pub(crate) struct CallScope {
     network: OnceLock<Arc<Budget>>,
     /// What it did with what its plugin keeps.
     storage: Mutex<StorageUse>,
+    /// What it did with directories.
+    directories: DirectoriesUsed,
 }
 
 /// What a call did with what its plugin keeps.
@@ -69,6 +72,7 @@ impl CallScope {
             revealed: Mutex::default(),
             network: OnceLock::new(),
             storage: Mutex::default(),
+            directories: DirectoriesUsed::default(),
         })
     }
 
@@ -204,6 +208,11 @@ impl CallScope {
         let used = *self.storage.lock().unwrap_or_else(PoisonError::into_inner);
         let some = used.reads > 0 || used.changes > 0;
         some.then(|| json!({"reads": used.reads, "changes": used.changes, "written": used.written}))
+    }
+
+    /// What it did with directories.
+    pub(crate) fn directories(&self) -> &DirectoriesUsed {
+        &self.directories
     }
 
     /// How often each capability was refused; none where nothing was.

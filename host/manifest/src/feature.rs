@@ -93,13 +93,13 @@ impl Feature {
             | Feature::Credentials
             | Feature::Sockets
             | Feature::Addresses
+            | Feature::Directories
             | Feature::StorageKv
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicySignatures => true,
-            Feature::Directories
-            | Feature::UiNotify
+            Feature::UiNotify
             | Feature::UiAsk
             | Feature::UiPanels
             | Feature::MessagesPublish

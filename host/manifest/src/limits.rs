@@ -241,6 +241,12 @@ limits! {
     requests_a_day, "requests-a-day": u64 as u64 = 100_000, 0..=BUDGET_MAX;
     /// Bytes that the plugin sends and receives within a day, both together.
     traffic_a_day, "traffic-a-day": ByteSize as ByteSize = ByteSize::gib(10), 0..=1024 * TIB;
+    /// Bytes that one call writes to files; what a file grows by without being written counts.
+    written, "written": ByteSize as ByteSize = ByteSize::mib(100), 0..=TIB;
+    /// Files, directories and links that one call makes.
+    files, "files": u32 as u32 = 1_000, 0..=1_000_000;
+    /// Files, directories and streams of them that one call has open at a time.
+    open_files, "open-files": u32 as u32 = 64, 0..=10_000;
     /// One value that the plugin keeps in its key-value store.
     value, "value": ByteSize as ByteSize = ByteSize::mib(1), 0..=8 * MIB;
     /// Keys that the plugin keeps in its key-value store.
@@ -358,6 +364,9 @@ mod tests {
             connections (count): 16 [0, 10,000]: Connections that the plugin has at a time.
             requests-a-day (count): 100,000 [0, 9,007,199,254,740,991]: Requests that the plugin sends within a day.
             traffic-a-day (size): 10 GiB [0 B, 1024 TiB]: Bytes that the plugin sends and receives within a day, both together.
+            written (size): 100 MiB [0 B, 1 TiB]: Bytes that one call writes to files; what a file grows by without being written counts.
+            files (count): 1,000 [0, 1,000,000]: Files, directories and links that one call makes.
+            open-files (count): 64 [0, 10,000]: Files, directories and streams of them that one call has open at a time.
             value (size): 1 MiB [0 B, 8 MiB]: One value that the plugin keeps in its key-value store.
             keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
         "#]].assert_eq(&table);
@@ -411,6 +420,9 @@ mod tests {
             connections: Some(defaults.connections),
             requests_a_day: Some(defaults.requests_a_day),
             traffic_a_day: Some(defaults.traffic_a_day),
+            written: Some(defaults.written),
+            files: Some(defaults.files),
+            open_files: Some(defaults.open_files),
             value: Some(defaults.value),
             keys: Some(defaults.keys),
         };

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::{Diagnostic, Diagnostics, ERRORS_MAX, Source};
 use crate::document::{Document, SchemaVersion};
 use crate::feature::Feature;
-use crate::grant::{AddressRange, CredentialAsked, NetworkRule, RequestItem, Requests, SocketRule};
+use crate::grant::{
+    AddressRange, CredentialAsked, DirectoryRule, NetworkRule, RequestItem, Requests, SocketRule,
+};
 use crate::id::Alias;
 use crate::limits::PLUGINS_MAX;
 use crate::size::ByteSize;
@@ -144,6 +146,7 @@ struct Agreed {
     credentials: Vec<CredentialAsked>,
     sockets: Vec<SocketRule>,
     addresses: Vec<AddressRange>,
+    directories: Vec<DirectoryRule>,
     storage: Option<ByteSize>,
 }
 
@@ -157,6 +160,7 @@ impl Agreed {
                 "credentials" => agreed.credentials.extend(what.parse::<CredentialAsked>()),
                 "sockets" => agreed.sockets.extend(what.parse::<SocketRule>()),
                 "addresses" => agreed.addresses.extend(what.parse::<AddressRange>()),
+                "directories" => agreed.directories.extend(what.parse::<DirectoryRule>()),
                 "storage.kv" => agreed.storage = agreed.storage.max(what.parse().ok()),
                 _ => {}
             }
@@ -182,6 +186,10 @@ impl Agreed {
             Feature::Addresses => {
                 let range = item.what.parse::<AddressRange>();
                 range.is_ok_and(|range| self.addresses.iter().any(|wide| wide.covers(&range)))
+            }
+            Feature::Directories => {
+                let rule = item.what.parse::<DirectoryRule>();
+                rule.is_ok_and(|rule| self.directories.iter().any(|wide| wide.covers(&rule)))
             }
             Feature::StorageKv => {
                 let size = item.what.parse::<ByteSize>();

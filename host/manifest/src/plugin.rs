@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, JsonTable, SchemaVersion};
 use crate::feature::Feature;
-use crate::grant::{RequestItem, Requests};
+use crate::grant::{DIRECTORIES_MAX, RequestItem, Requests};
 use crate::id::PluginId;
 use crate::licence::Licence;
 use crate::schema;
@@ -165,6 +165,12 @@ fn validate(
         ));
     }
     let mut paths = std::collections::BTreeSet::new();
+    if raw.requests.directories.len() > DIRECTORIES_MAX {
+        errors.push(Diagnostic::new(
+            format!("more than {DIRECTORIES_MAX} directories are requested"),
+            document.span(&["requests", "directories"]),
+        ));
+    }
     for (index, request) in raw.requests.directories.iter().enumerate() {
         if !paths.insert(&request.path) {
             errors.push(Diagnostic::new(

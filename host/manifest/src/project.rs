@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, JsonTable, SchemaVersion};
 use crate::feature::Feature;
-use crate::grant::{Effective, Excess, ExcessItem, Grants};
+use crate::grant::{DIRECTORIES_MAX, Effective, Excess, ExcessItem, Grants, forbidden};
 use crate::id::Alias;
 use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, Limits};
 use crate::plugin::PluginManifest;
@@ -423,6 +423,7 @@ fn validate_entry(
             ));
         }
     }
+    check_directories(alias, &raw.grants, document, errors);
     let limits = Limits::default().with(&raw.limits).unwrap_or_else(|wrong| {
         push_limits(wrong, &at(&["limits"]), document, errors);
         Limits::default()
@@ -456,6 +457,38 @@ fn validate_entry(
         grants: raw.grants,
         limits,
     })
+}
+
+/// Checks what of granted directories the file itself tells.
+fn check_directories(
+    alias: &Alias,
+    grants: &Grants,
+    document: &Document<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let path = ["plugins", alias.as_str(), "grants", "directories"];
+    if grants.directories.len() > DIRECTORIES_MAX {
+        errors.push(Diagnostic::new(
+            format!("more than {DIRECTORIES_MAX} directories are granted"),
+            document.span(&path),
+        ));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (index, grant) in grants.directories.iter().enumerate() {
+        let index = index.to_string();
+        let span = |key| document.span(&[&path[..], &[index.as_str(), key]].concat());
+        if !seen.insert(&grant.path) {
+            errors.push(Diagnostic::new(
+                format!("two directories are granted under the path {}", grant.path),
+                span("path"),
+            ));
+        }
+        if let Some(why) = forbidden(&grant.from) {
+            let message = format!("{} can't be granted: {why}", quoted(grant.from.as_str()));
+            let help = "grant a directory of its own, such as \"notes\"";
+            errors.push(Diagnostic::new(message, span("from")).with_help(help));
+        }
+    }
 }
 
 fn push_limits(

@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
         "../../wit/secrets",
         "../../wit/network",
         "../../wit/storage",
+        "../../wit/directories",
         "wit/keyvalue",
     ],
     inline: "
@@ -27,6 +28,7 @@ wasmtime::component::bindgen!({
             import portreeve:secrets/reveal@0.1.0;
             import portreeve:network/failures@0.1.0;
             import portreeve:storage/kv@0.1.0;
+            import portreeve:directories/failures@0.1.0;
             import wasi:keyvalue/store@0.2.0-draft;
             import wasi:keyvalue/atomics@0.2.0-draft;
             import wasi:keyvalue/batch@0.2.0-draft;
@@ -50,3 +52,30 @@ wasmtime::component::bindgen!({
         "wasi:keyvalue/store.bucket": crate::capability::keyvalue::BucketHandle,
     },
 });
+
+/// WASI's files: the interfaces of wasmtime's own version, with handles of ours behind them.
+pub(crate) mod filesystem {
+    wasmtime::component::bindgen!({
+        path: "wit/filesystem",
+        inline: "
+            package portreeve:filesystem-side;
+            world everything {
+                import wasi:filesystem/types@0.2.12;
+                import wasi:filesystem/preopens@0.2.12;
+            }
+        ",
+        world: "portreeve:filesystem-side/everything",
+        imports: {
+            "wasi:filesystem/types": async | trappable,
+            "wasi:filesystem/preopens": async | trappable,
+        },
+        trappable_error_type: {
+            "wasi:filesystem/types.error-code" => crate::capability::directories::Stop,
+        },
+        with: {
+            "wasi:io": wasmtime_wasi::p2::bindings::io,
+            "wasi:filesystem/types.descriptor": crate::capability::directories::Handle,
+            "wasi:filesystem/types.directory-entry-stream": crate::capability::directories::Entries,
+        },
+    });
+}

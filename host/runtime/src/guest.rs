@@ -12,13 +12,16 @@ use wasmtime::{CallHook, Engine, Store, StoreContextMut};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
+use crate::bindings;
 use crate::bindings::portreeve::network::failures;
 use crate::bindings::portreeve::{host, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
 use crate::capability::config::Config;
+use crate::capability::directories::{self, DirectorySource, NoDirectories};
+use crate::capability::last_failure::LastFailure;
+use crate::capability::network;
 use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
 use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
-use crate::capability::network::{self, LastFailure};
 use crate::capability::progress::{NoProgress, ProgressSink};
 use crate::capability::secrets::{NoSecrets, SecretSource};
 use crate::capability::storage::{KvSource, NoKv};
@@ -57,6 +60,8 @@ pub struct CallContext {
     pub sockets: Arc<dyn SocketSource>,
     /// Keeps keys and values for the guest.
     pub kv: Arc<dyn KvSource>,
+    /// Decides about directories.
+    pub directories: Arc<dyn DirectorySource>,
     /// Takes what the guest writes to stdout and stderr.
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
@@ -75,6 +80,7 @@ impl CallContext {
             http: Arc::new(NoHttp),
             sockets: Arc::new(NoSockets),
             kv: Arc::new(NoKv),
+            directories: Arc::new(NoDirectories),
             output,
             cancel: CancellationToken::new(),
         }
@@ -89,6 +95,7 @@ pub(crate) struct Guest {
     pub(crate) sockets: Sockets,
     pub(crate) rooms: Rooms,
     pub(crate) last_failure: Arc<LastFailure>,
+    pub(crate) directory_failure: Arc<LastFailure>,
     table: ResourceTable,
     pub(crate) limiter: Limiter,
     pub(crate) context: CallContext,
@@ -148,11 +155,16 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     secrets::inject::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     failures::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    bindings::portreeve::directories::failures::add_to_linker::<_, HasSelf<Guest>>(
+        &mut linker,
+        |guest| guest,
+    )?;
     storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::batch::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     network::add_to_linker(&mut linker)?;
+    directories::add_to_linker(&mut linker)?;
     Ok(linker)
 }
 
@@ -168,7 +180,7 @@ pub(crate) fn store(
     let last_failure = Arc::new(LastFailure::default());
     let sockets = Sockets::new(context.sockets.clone(), last_failure.clone());
     let checked = sockets.clone();
-    // Environment, arguments, stdin and directories stay empty. Whether there are sockets is
+    // Environment, arguments and stdin stay empty; files are ours (`directories`). Whether there are sockets is
     // asked when one is made; wasmtime's own look-ups are replaced, and off besides.
     let mut wasi = WasiCtx::builder();
     wasi.stdout(output.stream(Stream::Stdout))
@@ -193,6 +205,7 @@ pub(crate) fn store(
             sockets,
             rooms: Rooms::default(),
             last_failure,
+            directory_failure: Arc::default(),
             table,
             limiter: Limiter::new(limits),
             context,

@@ -7,7 +7,7 @@
 //!
 //! **Architecture invariant:** this crate knows nothing of MCP, servers or configuration
 //! files. What a guest reaches outside of it goes through one small trait per need
-//! ([`HttpSource`], [`SocketSource`], [`KvSource`], [`SecretSource`], [`ProgressSink`],
+//! ([`HttpSource`], [`SocketSource`], [`KvSource`], [`DirectorySource`], [`SecretSource`], [`ProgressSink`],
 //! [`OutputSink`]) that the caller fills in for each call.
 #![deny(missing_docs)]
 
@@ -32,6 +32,10 @@ pub use answer::{Content, Outcome};
 pub use arguments::Arguments;
 pub use cache::make_private_dir;
 pub use capability::config::Config;
+pub use capability::directories::{
+    DirectoryBar, DirectoryPermit, DirectoryRoom, DirectorySource, DirectoryUse, Mount,
+    NoDirectories,
+};
 pub use capability::network::http::{
     HttpBody, HttpError, HttpErrorKind, HttpSource, HttpTimeouts, NoHttp,
 };

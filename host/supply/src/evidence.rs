@@ -60,8 +60,9 @@ pub const FREE: &[&str] = &[
     "portreeve:host/config",
     // A handle is of no use without one of the two that belong to a capability.
     "portreeve:secrets/store",
-    // It only says what the grant of the network did not allow.
+    // They only say what the grants of the network and of directories did not allow.
     "portreeve:network/failures",
+    "portreeve:directories/failures",
 ];
 
 /// The interfaces of a capability: the one place that says so.

@@ -34,6 +34,7 @@ pub use bindings::{lifecycle_world, provider};
 pub use lifecycle_world::exports::portreeve::lifecycle::lifecycle;
 pub use parameter::Parameter;
 pub use provider::exports::portreeve::tools::provider::{Guest, Outcome};
+pub use provider::portreeve::directories::failures as directory_failures;
 pub use provider::portreeve::host::{config, context};
 pub use provider::portreeve::network::failures;
 pub use provider::portreeve::secrets::{inject, reveal, store};

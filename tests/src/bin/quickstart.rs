@@ -9,7 +9,14 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 5] = ["markdown", "datetime", "data", "fetch", "github"];
+const PLUGINS: [&str; 6] = [
+    "markdown",
+    "datetime",
+    "data",
+    "fetch",
+    "github",
+    "file-searcher",
+];
 
 fn main() -> ExitCode {
     match quickstart() {

@@ -5,7 +5,9 @@ use std::str::FromStr;
 use serde_json::{Map, Value, json};
 
 use crate::feature::Feature;
-use crate::grant::{AddressRange, NetworkRule, RequestItem, RuleError, SocketRule};
+use crate::grant::{
+    AddressRange, DirectoryGrant, GuestPath, NetworkRule, RequestItem, RuleError, SocketRule,
+};
 use crate::id::Name;
 use crate::size::ByteSize;
 use crate::text::quoted;
@@ -125,12 +127,45 @@ fn is_asked(feature: Feature, given: &str, items: &[&str]) -> bool {
         Feature::Addresses => any(given, items, |one: &AddressRange, other| {
             one.common(other).is_some()
         }),
+        Feature::Directories => {
+            let path = given.split(':').next().unwrap_or_default();
+            path.parse::<GuestPath>().is_err() || items.contains(&path)
+        }
         Feature::Credentials => {
             let name = given.split(':').next().unwrap_or_default();
             Name::new(name).is_err() || items.contains(&name)
         }
         _ => true,
     }
+}
+
+/// `/PATH:DIRECTORY`, with `:write` and `:hard-links` behind it.
+fn directory(text: &str) -> Result<DirectoryGrant, String> {
+    let (path, mut from) = text.split_once(':').unwrap_or((text, ""));
+    let path = path.parse().map_err(|error| format!("{error}"))?;
+    let (mut write, mut hard_links) = (false, false);
+    loop {
+        from = match from.rsplit_once(':') {
+            Some((rest, "write")) => {
+                write = true;
+                rest
+            }
+            Some((rest, "hard-links")) => {
+                hard_links = true;
+                rest
+            }
+            _ => break,
+        };
+    }
+    let from = from
+        .parse()
+        .map_err(|_| format!("say which directory stands behind it: `{}:DIRECTORY`", path))?;
+    Ok(DirectoryGrant {
+        path,
+        from,
+        write,
+        hard_links,
+    })
 }
 
 /// Some items, for a message.
@@ -204,7 +239,15 @@ fn value(feature: Feature, given: Option<&str>, items: &[&str]) -> Result<Value,
             Some(size) => Ok(size.into()),
             None => usage(format!("say how much: `{feature}=SIZE`, such as \"5 MiB\"")),
         },
-        (Feature::Directories | Feature::Schedules, _) => usage(format!(
+        (Feature::Directories, Some(given)) => match directory(given) {
+            Ok(grant) => Ok(json!([grant])),
+            Err(why) => usage(why),
+        },
+        (Feature::Directories, None) => usage(format!(
+            "say which directory stands behind it: `{feature}={}:DIRECTORY`, with `:write` behind it where the plugin may change what is in it",
+            items.first().unwrap_or(&"/PATH")
+        )),
+        (Feature::Schedules, _) => usage(format!(
             "`{feature}` needs more than a word: write `grants.{feature}` into portreeve.toml"
         )),
         (_, Some(rule)) => Ok(json!([rule])),
@@ -236,6 +279,9 @@ mod tests {
             reason = "x"
             [[addresses]]
             allow = "10.1.0.0/16"
+            reason = "x"
+            [[directories]]
+            path = "/notes"
             reason = "x"
             "#,
         )
@@ -269,6 +315,13 @@ mod tests {
             ("addresses", true),
             ("addresses=10.0.0.0/8", true),
             ("addresses=192.168.0.0/16", true),
+            ("directories", true),
+            ("directories=/notes:notes", true),
+            ("directories=/notes:/srv/a:b:write:hard-links", true),
+            ("directories=/notes", true),
+            ("directories=/other:notes", true),
+            ("directories=notes:notes", true),
+            ("directories=/other:notes", false),
         ]
         .into_iter()
         .map(|(argument, declared)| {
@@ -292,8 +345,8 @@ mod tests {
             storage.kv=5MiB: {"storage":{"kv":"5 MiB"}}
             storage.kv=lots: `lots` is no size; write a whole number and a unit, such as "64 MiB"
             storage.kv: say how much: `storage.kv=SIZE`, such as "5 MiB"
-            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, storage.kv, ui.progress, secrets.inject, secrets.reveal
-            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, storage.kv, ui.progress, secrets.inject, secrets.reveal
+            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.progress, secrets.inject, secrets.reveal
+            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.progress, secrets.inject, secrets.reveal
             network: {"network":["GET,POST https://api.example.com/repos/**","GET https://api.example.com/gists/**"]}
             network=get https://api.example.com/: `get https://api.example.com/` is no rule: `get` is no HTTP method; write capitals, as in GET, or * for all
             network=GET  https://API.example.com/repos/acme/**: {"network":["GET https://api.example.com/repos/acme/**"]}
@@ -307,6 +360,13 @@ mod tests {
             addresses: {"addresses":["10.1.0.0/16"]}
             addresses=10.0.0.0/8: {"addresses":["10.0.0.0/8"]}
             addresses=192.168.0.0/16: the plugin does not ask for `192.168.0.0/16`, but for `10.1.0.0/16`; grant that, or less of it
+            directories: say which directory stands behind it: `directories=/notes:DIRECTORY`, with `:write` behind it where the plugin may change what is in it
+            directories=/notes:notes: {"directories":[{"from":"notes","path":"/notes"}]}
+            directories=/notes:/srv/a:b:write:hard-links: {"directories":[{"from":"/srv/a:b","hard-links":true,"path":"/notes","write":true}]}
+            directories=/notes: say which directory stands behind it: `/notes:DIRECTORY`
+            directories=/other:notes: the plugin does not ask for `/other:notes`, but for `/notes`; grant that, or less of it
+            directories=notes:notes: `notes` is no path of a plugin; write an absolute one such as "/data", without `.`, `..` and empty parts
+            directories=/other:notes: {"directories":[{"from":"notes","path":"/other"}]}
         "#]].assert_eq(&shown);
     }
 }

@@ -136,13 +136,18 @@ fn granted(file: &str, text: &str, alias: &Alias) -> Result<Map<String, Value>, 
     Ok(entry.grants.to_json())
 }
 
-/// Adds `more` to grants as the file says them: lists and tables grow, anything else is replaced.
+/// Adds `more` to grants as the file says them: lists and tables grow, anything else is
+/// replaced, and so is what stands behind the path of a directory.
 pub fn merge(grants: &mut Map<String, Value>, more: &Map<String, Value>) {
     for (key, new) in more {
         match (grants.get_mut(key), new) {
             (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
             (Some(Value::Array(old)), Value::Array(new)) => {
                 for item in new {
+                    // One directory stands behind a path.
+                    if let Some(path) = item.get("path").and_then(Value::as_str) {
+                        old.retain(|one| !is_item(one, path));
+                    }
                     if !old.contains(item) {
                         old.push(item.clone());
                     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::network::{AddressRange, NetworkPolicy, Overlaps, SocketPolicy, SocketRule};
-use super::{Grants, Requests, SecretRef};
+use super::{Directory, DirectoryRule, Grants, Requests, SecretRef};
 use crate::feature::Feature;
 use crate::id::Name;
 use crate::plugin::{Origin, PluginManifest};
@@ -21,6 +21,8 @@ pub struct Effective {
     pub addresses: Arc<[AddressRange]>,
     /// The secrets that the host adds to its requests, by the plugin's own names.
     pub credentials: BTreeMap<Name, SecretRef>,
+    /// The directories that it may use.
+    pub directories: Arc<[Directory]>,
     /// How many bytes it may keep in its key-value store; none where it may keep nothing.
     pub kv: Option<ByteSize>,
     /// It may report how far a call has come.
@@ -84,11 +86,35 @@ impl Grants {
             sockets: Arc::new(SocketPolicy::new(sockets, self.sockets.clone())),
             addresses: addresses.into(),
             credentials: self.credentials.clone(),
+            directories: self.directories(asked),
             kv: self.kv(asked),
             progress: self.ui.progress,
             inject: self.secrets.inject.clone(),
             reveal: self.secrets.reveal.clone(),
         })
+    }
+
+    /// The directories: each as far as it is both asked for and granted.
+    fn directories(&self, asked: Option<&Requests>) -> Arc<[Directory]> {
+        let granted = self.directories.iter().filter_map(|grant| {
+            let rule = match asked {
+                None => grant.rule(),
+                Some(asked) => {
+                    let mut requests = asked.directories.iter();
+                    let request = requests.find(|request| request.path == grant.path)?;
+                    DirectoryRule {
+                        path: grant.path.clone(),
+                        write: grant.write && request.write,
+                        hard_links: grant.hard_links && request.hard_links,
+                    }
+                }
+            };
+            Some(Directory {
+                rule,
+                from: grant.from.clone(),
+            })
+        });
+        granted.collect()
     }
 
     /// What may be kept: what is asked for or what is granted, whichever is less.
@@ -131,6 +157,13 @@ impl Grants {
                     let mut requests = asked.addresses.iter();
                     requests.any(|request| request.allow.common(range).is_some())
                 }),
+                Feature::Directories => {
+                    let granted: Vec<_> = self.directories.iter().map(|it| &it.path).collect();
+                    rules_beyond(&granted, |path| {
+                        let mut requests = asked.directories.iter();
+                        requests.any(|request| request.path == **path)
+                    })
+                }
                 Feature::Credentials => {
                     let uses = asked.network.iter().flat_map(|request| &request.credential);
                     names_beyond(&self.credentials, uses.map(|used| &used.name).collect())

@@ -6,6 +6,7 @@
 //! carries what only the operator knows (the directory behind a path, the secret behind a
 //! name). Nothing is given by default: a plugin may do what is requested **and** granted.
 
+mod directory;
 mod effective;
 mod network;
 mod standing;
@@ -19,6 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub(crate) use directory::forbidden;
+pub use directory::{DIRECTORIES_MAX, Directory, DirectoryRule};
 pub use effective::{Effective, Excess, ExcessItem};
 pub use network::{
     AddressRange, CredentialAsked, CredentialUse, Decision, HostPattern, NetworkPolicy,
@@ -191,6 +194,7 @@ pub struct AddressRequest {
 /// [[requests.directories]]
 /// path = "/notes"                   # where the plugin sees it
 /// write = true                      # read-only unless it says so
+/// hard-links = true                 # files with several names only if it says so
 /// reason = "file your notes"
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -201,8 +205,23 @@ pub struct DirectoryRequest {
     /// Whether the plugin may change what is in it.
     #[serde(default)]
     pub write: bool,
+    /// Whether the plugin may use files that have several names (hard links), and make further
+    /// names where it may write.
+    #[serde(default)]
+    pub hard_links: bool,
     /// Why.
     pub reason: Reason,
+}
+
+impl DirectoryRequest {
+    /// What is asked for.
+    pub fn rule(&self) -> DirectoryRule {
+        DirectoryRule {
+            path: self.path.clone(),
+            write: self.write,
+            hard_links: self.hard_links,
+        }
+    }
 }
 
 /// A grant of a directory: which one stands behind the path.
@@ -218,8 +237,23 @@ pub struct DirectoryGrant {
     /// The directory of this machine, relative to the project's.
     pub from: HostPath,
     /// Whether the plugin may change what is in it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub write: bool,
+    /// Whether the plugin may use files that have several names (hard links), one of which may
+    /// lie outside, and make further names where it may write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hard_links: bool,
+}
+
+impl DirectoryGrant {
+    /// What is granted.
+    pub fn rule(&self) -> DirectoryRule {
+        DirectoryRule {
+            path: self.path.clone(),
+            write: self.write,
+            hard_links: self.hard_links,
+        }
+    }
 }
 
 /// A request for storage.
@@ -461,10 +495,11 @@ fn feature_name<S: serde::Serializer>(feature: &Feature, serializer: S) -> Resul
 }
 
 impl RequestItem {
-    /// What a grant calls it: the name of a credential, otherwise what stands in `what`.
+    /// What a grant calls it: the name of a credential, the path of a directory, otherwise what stands in `what`.
     pub fn key(&self) -> &str {
         match self.feature {
             Feature::Credentials => self.what.split(' ').next().unwrap_or_default(),
+            Feature::Directories => words::bare(&self.what),
             _ => &self.what,
         }
     }
@@ -519,14 +554,9 @@ impl Requests {
             );
         }
         for request in &self.directories {
-            let mode = if request.write {
-                "read and write"
-            } else {
-                "read"
-            };
             add(
                 Feature::Directories,
-                format!("{} ({mode})", request.path),
+                request.rule().to_string(),
                 Some(&request.reason),
             );
         }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::network::{AddressRange, CredentialAsked, NetworkRule, SocketRule};
-use super::{Grants, RequestItem, SecretRef};
+use super::{DirectoryRule, Grants, RequestItem, SecretRef};
 use crate::feature::Feature;
 use crate::id::Name;
 use crate::size::ByteSize;
@@ -39,7 +39,7 @@ impl Granted {
         }
     }
 
-    /// How a request stands. Of directories, topics and the like only the same words count. A
+    /// How a request stands. Of topics and the like only the same words count. A
     /// credential stands as its rule does: where nothing may be sent, it is not added either.
     pub fn standing(&self, item: &RequestItem) -> Standing {
         match item.feature {
@@ -68,6 +68,14 @@ impl Granted {
                 let mut ranges = self.rules.addresses.iter();
                 let all = ranges.clone().any(|range| range.covers(&asked));
                 stands(ranges.any(|range| range.common(&asked).is_some()), all)
+            }
+            Feature::Directories => {
+                let Ok(asked) = item.what.parse::<DirectoryRule>() else {
+                    return Standing::NotGranted;
+                };
+                let mut rules = self.rules.directories.iter().map(|grant| grant.rule());
+                let rule = rules.find(|rule| rule.path == asked.path);
+                stands(rule.is_some(), rule.is_some_and(|rule| rule.covers(&asked)))
             }
             Feature::StorageKv => {
                 let granted = self.rules.storage.as_ref().map(|grant| grant.kv);
@@ -118,6 +126,12 @@ impl Granted {
                     })
                 })
                 .ok(),
+            Feature::Directories => what.parse::<DirectoryRule>().ok().map(|asked| {
+                let near = self.rules.directories.iter();
+                let near = near.filter(|grant| grant.path == asked.path);
+                near.map(|grant| format!("{} from {}", grant.rule(), grant.from))
+                    .collect()
+            }),
             _ => None,
         }
         .unwrap_or_default()
@@ -142,7 +156,10 @@ impl Granted {
         match path.try_fold(first, |at, key| Some(at?.get(key))).flatten() {
             Some(Value::Bool(yes)) => *yes,
             Some(Value::Object(members)) => members.contains_key(item.key()),
-            Some(Value::Array(rules)) => rules.iter().any(|rule| rule.as_str() == Some(item.key())),
+            Some(Value::Array(rules)) => rules.iter().any(|rule| {
+                let key = Some(item.key());
+                rule.as_str() == key || rule.get("path").and_then(Value::as_str) == key
+            }),
             Some(_) => true,
             None => false,
         }

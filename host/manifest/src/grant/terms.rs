@@ -15,7 +15,7 @@ use crate::text::{quoted, written_as_string};
 /// Why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct TermError(String);
+pub struct TermError(pub(super) String);
 
 impl TermError {
     pub(super) fn new(why: String) -> TermError {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::directory::DirectoryRule;
 use super::network::{
     AddressRange, CredentialAsked, HostPattern, NetworkRule, Place, Ports, Scheme, SocketProtocol,
     SocketRule,
@@ -54,16 +55,7 @@ pub(super) fn tell(feature: Feature, what: &str) -> Told {
         Feature::Sockets => return sockets(what),
         Feature::Credentials => return credential(what),
         Feature::Addresses => return addresses(what),
-        Feature::Directories if what.ends_with("(read and write)") => (
-            format!("read and change what is in {}", bare(what)),
-            High,
-            "it can change, delete and replace every file there",
-        ),
-        Feature::Directories => (
-            format!("read what is in {}", bare(what)),
-            Medium,
-            "with a way out (network, messages) it can pass on every file there",
-        ),
+        Feature::Directories => return directory(what),
         Feature::StorageKv => (
             format!("keep up to {what} of its own between calls"),
             Low,
@@ -152,8 +144,44 @@ pub(super) fn tell(feature: Feature, what: &str) -> Told {
     }
 }
 
+fn directory(what: &str) -> Told {
+    let path = bare(what);
+    let rule = what.parse::<DirectoryRule>().ok();
+    let write = rule.as_ref().is_some_and(|rule| rule.write);
+    let hard_links = rule.as_ref().is_some_and(|rule| rule.hard_links);
+    let (words, weight, risk) = match (write, hard_links) {
+        (false, false) => (
+            format!("read what is in {path}"),
+            Weight::Medium,
+            "with a way out (network, messages) it can pass on every file there",
+        ),
+        (true, false) => (
+            format!("read and change what is in {path}"),
+            Weight::High,
+            "it can change, delete and replace every file there",
+        ),
+        (false, true) => (
+            format!("read what is in {path}, also files that have further names elsewhere"),
+            Weight::High,
+            "a name in it may be that of a file outside (a hard link), which it can read then",
+        ),
+        (true, true) => (
+            format!(
+                "read and change what is in {path}, also files that have further names elsewhere"
+            ),
+            Weight::High,
+            "a name in it may be that of a file outside (a hard link), which it can change then",
+        ),
+    };
+    Told {
+        words,
+        weight,
+        risk,
+    }
+}
+
 /// A directory without its mode.
-fn bare(what: &str) -> &str {
+pub(super) fn bare(what: &str) -> &str {
     what.rsplit_once(" (").map_or(what, |(path, _)| path)
 }
 
@@ -370,6 +398,12 @@ pub fn refusal(feature: Feature, item: &str, alias: &str, place: &str, asked: bo
             "`{alias}` may not {words}: its plugin.toml does not ask for it, so that it can't be granted; its author has to write `allow = \"{item}\"` under [[requests.{feature}]]"
         );
     }
+    if !asked && feature == Feature::Directories {
+        let path = bare(item);
+        return format!(
+            "`{alias}` may not {words}: its plugin.toml does not ask for it, so that it can't be granted; its author has to ask for that under [[requests.{feature}]] with `path = \"{path}\"`"
+        );
+    }
     if !asked {
         return format!(
             "`{alias}` may not {words}: its plugin.toml does not ask for `{feature}`, so that it can't be granted; its author has to ask for it"
@@ -387,6 +421,13 @@ pub fn refusal(feature: Feature, item: &str, alias: &str, place: &str, asked: bo
             format!("grants.{feature} = {{ {item} = \"vault:NAME\" }}"),
             format!("{feature}={item}:NAME"),
         ),
+        Feature::Directories => match item.parse::<DirectoryRule>() {
+            Ok(rule) => (
+                format!("grants.{feature} = [{}]", rule.entry("DIRECTORY")),
+                format!("'{}'", rule.argument("DIRECTORY")),
+            ),
+            Err(_) => (format!("grants.{feature}"), feature.to_string()),
+        },
         Feature::StorageKv => (
             format!("grants.{feature} = \"{item}\""),
             format!("'{feature}={item}'"),
@@ -480,6 +521,8 @@ mod tests {
             ),
             (Feature::Directories, "/notes (read)"),
             (Feature::Directories, "/notes (read and write)"),
+            (Feature::Directories, "/notes (read, hard links)"),
+            (Feature::Directories, "/notes (read and write, hard links)"),
         ]
         .into_iter()
         .map(|(feature, what)| {
@@ -510,6 +553,8 @@ mod tests {
             [high] have the host add the credential `api` to GET http://api.example.com/**: whoever is on the way can read the credential
             [medium] read what is in /notes: with a way out (network, messages) it can pass on every file there
             [high] read and change what is in /notes: it can change, delete and replace every file there
+            [high] read what is in /notes, also files that have further names elsewhere: a name in it may be that of a file outside (a hard link), which it can read then
+            [high] read and change what is in /notes, also files that have further names elsewhere: a name in it may be that of a file outside (a hard link), which it can change then
         "#]]
         .assert_eq(&shown);
     }
@@ -546,6 +591,9 @@ mod tests {
             (Feature::Credentials, "github", true),
             (Feature::Sockets, "tcp db.example.com:5432", false),
             (Feature::Addresses, "10.1.2.3/32", true),
+            (Feature::Directories, "/notes (read and write)", true),
+            (Feature::Directories, "/notes (read, hard links)", true),
+            (Feature::Directories, "/notes (read and write)", false),
         ]
         .into_iter()
         .map(|(feature, item, asked)| {
@@ -558,6 +606,9 @@ mod tests {
             `demo` may not have the host add the credential `github` to its requests: it is not granted; `grants.credentials = { github = "vault:NAME" }` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo credentials=github:NAME` writes that
             `demo` may not connect to db.example.com:5432 over TCP: its plugin.toml does not ask for it, so that it can't be granted; its author has to write `allow = "tcp db.example.com:5432"` under [[requests.sockets]]
             `demo` may not reach the private or special addresses 10.1.2.3/32: it is not granted; `grants.addresses = ["10.1.2.3/32"]` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo 'addresses=10.1.2.3/32'` writes that
+            `demo` may not read and change what is in /notes: it is not granted; `grants.directories = [{ path = "/notes", from = "DIRECTORY", write = true }]` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo 'directories=/notes:DIRECTORY:write'` writes that
+            `demo` may not read what is in /notes, also files that have further names elsewhere: it is not granted; `grants.directories = [{ path = "/notes", from = "DIRECTORY", hard-links = true }]` under [plugins.demo] (portreeve.toml:3) allows it, and `portreeve grant demo 'directories=/notes:DIRECTORY:hard-links'` writes that
+            `demo` may not read and change what is in /notes: its plugin.toml does not ask for it, so that it can't be granted; its author has to ask for that under [[requests.directories]] with `path = "/notes"`
         "#]].assert_eq(&shown);
     }
 }

@@ -5,7 +5,9 @@
 
 pub(crate) mod config;
 pub(crate) mod context;
+pub(crate) mod directories;
 pub(crate) mod keyvalue;
+pub(crate) mod last_failure;
 pub(crate) mod network;
 pub(crate) mod progress;
 pub(crate) mod secrets;

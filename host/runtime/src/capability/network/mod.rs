@@ -11,28 +11,12 @@ mod mended;
 pub(crate) mod sockets;
 mod streams;
 
-use std::sync::{Mutex, PoisonError};
-
 use wasmtime::component::Linker;
 
+pub(crate) use super::last_failure::LastFailure;
 use crate::bindings::portreeve::network::failures::Host;
 use crate::bindings::portreeve::types::types as wit;
-use crate::error::Failure;
 use crate::guest::Guest;
-
-/// Why the network last failed in a call: WASI's error codes carry no sentence.
-#[derive(Debug, Default)]
-pub(crate) struct LastFailure(Mutex<Option<Failure>>);
-
-impl LastFailure {
-    pub(crate) fn set(&self, failure: Failure) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
-    }
-
-    fn take(&self) -> Option<Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
 
 impl Host for Guest {
     fn take_last(&mut self) -> Option<wit::Failure> {
