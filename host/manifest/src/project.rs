@@ -16,8 +16,8 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawState,
-    RawVault, Settings, read_registries,
+    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawServe,
+    RawState, RawVault, ServeSettings, Settings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
@@ -84,6 +84,9 @@ pub(crate) struct RawProject {
     /// How registries are reached, by their hosts.
     #[serde(default)]
     registries: BTreeMap<String, RawRegistry>,
+    /// How clients reach the host over the network.
+    #[serde(default)]
+    serve: RawServe,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -138,6 +141,7 @@ impl ProjectManifest {
             ("alerts", mine.alerts != theirs.alerts),
             ("network", mine.network != theirs.network),
             ("registries", mine.registries != theirs.registries),
+            ("serve", mine.serve != theirs.serve),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -204,6 +208,13 @@ impl ProjectManifest {
         settings.registries = read_registries(&raw.registries, &mut wrong);
         for (host, error) in wrong {
             push_limits(vec![error], &["registries", &host], &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.serve = ServeSettings::read(&raw.serve, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["serve"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {
