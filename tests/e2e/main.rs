@@ -18,6 +18,7 @@ mod commands;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod grants;
+mod http;
 mod network;
 mod owner;
 mod peers;

@@ -26,7 +26,9 @@ fn the_limits_table_is_true() {
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     let of_plugins = Limits::fields().into_iter().map(|field| ("", field));
-    let of_clients = ServeLimits::fields().into_iter().map(|field| ("serve.", field));
+    let of_clients = ServeLimits::fields()
+        .into_iter()
+        .map(|field| ("serve.", field));
     for (table, field) in of_plugins.chain(of_clients) {
         let row = readme
             .lines()

@@ -265,11 +265,28 @@ mod tests {
         check("/mcp\nhost: 192.0.2.7", expect!["allowed"]);
         check("/mcp\nhost: MCP.example.com:443", expect!["allowed"]);
         check("/mcp\nhost: [2001:db8::1]", expect!["allowed"]);
-        check("/mcp\nhost: evil.example", expect![]);
-        check("/mcp\nhost: localhost.evil.example", expect![]);
-        check("/mcp\nhost: 192.0.2.8", expect![]);
-        check("/mcp\nhost: a@localhost", expect![]);
-        check("/mcp\nhost: ", expect![]);
+        check(
+            "/mcp\nhost: evil.example",
+            expect![[
+                r#"403: this host is not called "evil.example"; if it shall be, its operator adds that to `hosts` under [serve]"#
+            ]],
+        );
+        check(
+            "/mcp\nhost: localhost.evil.example",
+            expect![[
+                r#"403: this host is not called "localhost.evil.example"; if it shall be, its operator adds that to `hosts` under [serve]"#
+            ]],
+        );
+        check(
+            "/mcp\nhost: 192.0.2.8",
+            expect![[
+                r#"403: this host is not called "192.0.2.8"; if it shall be, its operator adds that to `hosts` under [serve]"#
+            ]],
+        );
+        check(
+            "/mcp\nhost: a@localhost",
+            expect!["400: the field `host` is no name and no address"],
+        );
         check("/mcp\naccept: */*", expect![]);
         check("http://localhost/mcp\nhost: localhost", expect!["allowed"]);
         check("http://localhost/mcp\nhost: 127.0.0.1", expect![]);
@@ -279,23 +296,51 @@ mod tests {
     fn origins_are_held_against_the_list() {
         let local = "/mcp\nhost: localhost:8080\norigin: ";
         check(&format!("{local}http://localhost:8080"), expect!["allowed"]);
-        check(&format!("{local}https://app.example.com"), expect![]);
-        check(&format!("{local}http://localhost:6274"), expect![]);
-        check(&format!("{local}null"), expect![]);
-        check(&format!("{local}http://evil.example"), expect![]);
-        check(&format!("{local}file://localhost:8080"), expect![]);
+        check(
+            &format!("{local}https://app.example.com"),
+            expect![[r#"allowed, and "https://app.example.com" is told"#]],
+        );
+        check(
+            &format!("{local}http://localhost:6274"),
+            expect![[
+                r#"403: pages of the origin "http://localhost:6274" may not call this host; if they shall, its operator adds it to `origins` under [serve]"#
+            ]],
+        );
+        check(
+            &format!("{local}null"),
+            expect![[
+                r#"403: pages of the origin "null" may not call this host; if they shall, its operator adds it to `origins` under [serve]"#
+            ]],
+        );
+        check(
+            &format!("{local}http://evil.example"),
+            expect![[
+                r#"403: pages of the origin "http://evil.example" may not call this host; if they shall, its operator adds it to `origins` under [serve]"#
+            ]],
+        );
+        check(
+            &format!("{local}file://localhost:8080"),
+            expect![[
+                r#"403: pages of the origin "file://localhost:8080" may not call this host; if they shall, its operator adds it to `origins` under [serve]"#
+            ]],
+        );
     }
 
     #[test]
     fn what_decides_something_stands_once() {
-        check("/mcp\nhost: localhost\nhost: evil.example", expect![]);
+        check(
+            "/mcp\nhost: localhost\nhost: evil.example",
+            expect!["400: the field `host` stands twice in the request; send it once"],
+        );
         check(
             "/mcp\nhost: localhost\nmcp-session-id: a\nmcp-session-id: b",
-            expect![],
+            expect!["400: the field `mcp-session-id` stands twice in the request; send it once"],
         );
         check(
             "/mcp\nhost: localhost\ncontent-length: 1\ntransfer-encoding: chunked",
-            expect![],
+            expect![
+                "400: the request has both `content-length` and `transfer-encoding`; send one of them"
+            ],
         );
     }
 }

@@ -129,6 +129,16 @@ async fn refuse(mut stream: Box<dyn Stream>) {
     let _ = stream.shutdown().await;
 }
 
+/// Serves one connection of this machine.
+pub(super) async fn serve_local(stream: impl Stream, front: Arc<Front>) {
+    let ends = Ends {
+        remote: None,
+        local: None,
+    };
+    let router = route::router(front.clone());
+    serve(stream, Peer::new(ends), front, router).await;
+}
+
 /// Serves one connection until it ends, or the host does.
 async fn serve(stream: impl Stream, peer: Peer, front: Arc<Front>, router: Router) {
     let settings = front.settings();

@@ -59,7 +59,7 @@ pub(super) async fn answer(
     };
     let server = front.server(session.caller.clone(), front.shutdown().clone());
     let client = session.client.clone();
-    let served = serve_directly_with_ct(server, transport, Some(client), end);
+    let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
     // It goes on when the client's connection ends: that is no wish to cancel it.
     tokio::spawn(async move {
         if let Err(error) = served.waiting().await {
@@ -67,21 +67,33 @@ pub(super) async fn answer(
         }
         drop(working);
     });
-    match timeout(JSON_TIME_MAX, messages.recv()).await {
+    // A request that was cancelled is not answered any more, whatever comes of it.
+    let first = tokio::select! {
+        biased;
+        () = end.cancelled() => Ok(None),
+        first = timeout(JSON_TIME_MAX, messages.recv()) => first,
+    };
+    match first {
         Ok(Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)))) => {
             checks::json(StatusCode::OK, &message)
         }
-        // Nothing comes where it was cancelled: the stream ends at once.
-        Ok(first) => events(stream::iter(first).chain(received(messages))),
-        Err(_) => events(received(messages)),
+        Ok(None) => events(stream::empty()),
+        Ok(first) => events(stream::iter(first).chain(received(messages, end))),
+        Err(_) => events(received(messages, end)),
     }
 }
 
 fn received(
     messages: mpsc::Receiver<ServerJsonRpcMessage>,
+    end: CancellationToken,
 ) -> impl Stream<Item = ServerJsonRpcMessage> {
-    stream::unfold(messages, |mut messages| async {
-        Some((messages.recv().await?, messages))
+    stream::unfold((messages, end), |(mut messages, end)| async {
+        let message = tokio::select! {
+            biased;
+            () = end.cancelled() => return None,
+            message = messages.recv() => message?,
+        };
+        Some((message, (messages, end)))
     })
 }
 

@@ -266,14 +266,29 @@ mod tests {
             };
             expected.assert_eq(&shown);
         }
-        check("127.0.0.1:8080", expect![]);
-        check("[::1]:0", expect![]);
-        check("localhost:80", expect![]);
-        check("unix:/run/p.sock", expect![]);
-        check("inherited", expect![]);
-        check("unix:", expect![]);
-        check("8080", expect![]);
-        check("example.com:80", expect![]);
+        check("127.0.0.1:8080", expect!["Tcp(127.0.0.1:8080)"]);
+        check("[::1]:0", expect!["Tcp([::1]:0)"]);
+        check("localhost:80", expect!["Tcp(127.0.0.1:80)"]);
+        check("unix:/run/p.sock", expect![[r#"Unix("/run/p.sock")"#]]);
+        check("inherited", expect!["Inherited"]);
+        check(
+            "unix:",
+            expect![[
+                r#""unix:" is no address to listen on: write "127.0.0.1:8080", "unix:/PATH", or "inherited" for the sockets of a service manager"#
+            ]],
+        );
+        check(
+            "8080",
+            expect![[
+                r#""8080" is no address to listen on: write "127.0.0.1:8080", "unix:/PATH", or "inherited" for the sockets of a service manager"#
+            ]],
+        );
+        check(
+            "example.com:80",
+            expect![[
+                r#""example.com:80" is no address to listen on: write "127.0.0.1:8080", "unix:/PATH", or "inherited" for the sockets of a service manager"#
+            ]],
+        );
     }
 
     #[tokio::test]

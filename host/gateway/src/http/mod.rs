@@ -30,9 +30,10 @@ use std::time::Duration;
 
 use portreeve_core::Host;
 use portreeve_manifest::settings::ServeSettings;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, timeout_at};
+use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use self::listen::Listen;
@@ -178,16 +179,27 @@ impl HttpServer {
         }
         let drained = async { while connections.join_next().await.is_some() {} };
         tokio::pin!(drained);
-        let deadline = Instant::now() + front.settings().limits.drain;
-        if timeout_at(deadline, &mut drained).await.is_err() {
-            tracing::warn!("calls over HTTP did not end in time; they are cancelled");
+        let drain = front.settings().limits.drain;
+        if timeout(drain, &mut drained).await.is_ok() {
+            return;
         }
+        tracing::warn!("calls over HTTP did not end in time; they are cancelled");
         front.cancel();
-        let deadline = Instant::now() + CANCELLED_TIME_MAX;
-        if timeout_at(deadline, &mut drained).await.is_err() {
+        if timeout(CANCELLED_TIME_MAX, &mut drained).await.is_err() {
             tracing::debug!("some connections did not end");
         }
     }
+}
+
+/// Serves one connection that is there already, over any stream, until it ends. It is taken
+/// for one of this machine.
+pub async fn serve_stream(
+    host: Arc<Host>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    shutdown: CancellationToken,
+) {
+    let front = Arc::new(Front::new(host, shutdown));
+    connection::serve_local(stream, front).await;
 }
 
 /// Reads certificates again when it is asked to.
