@@ -15,6 +15,7 @@ mod audit;
 mod author;
 mod calls;
 mod commands;
+mod conformance;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod grants;

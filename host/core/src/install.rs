@@ -89,6 +89,7 @@ impl Installer<'_> {
                 tracing::error!(plugin = alias, why, "a plugin is not offered");
                 let plugin = Plugin {
                     alias: alias.to_owned(),
+                    prefix: entry.prefix.clone(),
                     path: match &entry.source {
                         PluginSource::Local(path) => path_of(self.dir, path),
                         remote => remote.to_string().into(),
@@ -190,6 +191,7 @@ impl Installer<'_> {
         Ok(Read {
             plugin: Plugin {
                 alias: alias.to_owned(),
+                prefix: entry.prefix.clone(),
                 path,
                 status: PluginStatus::Ready,
                 facts: Some(Facts {

@@ -21,6 +21,7 @@ use crate::settings::{
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
+use crate::tool::ToolPrefix;
 
 /// A valid `portreeve.toml`.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct PluginEntry {
     pub source: PluginSource,
     /// The versions that may run.
     pub version: Option<VersionReq>,
+    /// What names of its tools begin with, where that is not `ALIAS__`.
+    pub prefix: Option<ToolPrefix>,
     /// The plugin's settings; see [`ProjectManifest::config`].
     pub config: Map<String, Value>,
     /// What it may do, as far as it asks for it; see [`ProjectManifest::effective`].
@@ -113,6 +116,10 @@ struct RawEntry {
     #[serde(default, deserialize_with = "crate::text::version_req")]
     #[schemars(with = "Option<String>")]
     version: Option<VersionReq>,
+    /// What names of its tools begin with, in place of `ALIAS__`. Where two plugins come to
+    /// offer the same name, the one whose name is `ALIAS__TOOL` has it, else the first by alias.
+    #[serde(default)]
+    prefix: Option<ToolPrefix>,
     /// The plugin's settings; its manifest says which there are.
     #[serde(default)]
     config: JsonTable,
@@ -156,6 +163,7 @@ impl ProjectManifest {
             let keys = [
                 ("source", entry.source != other.source),
                 ("version", entry.version != other.version),
+                ("prefix", entry.prefix != other.prefix),
                 ("config", entry.config != other.config),
                 ("limits", entry.limits != other.limits),
             ];
@@ -463,6 +471,7 @@ fn validate_entry(
         line,
         source,
         version: raw.version,
+        prefix: raw.prefix,
         config: raw.config.0,
         grants: raw.grants,
         limits,

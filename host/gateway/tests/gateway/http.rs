@@ -643,10 +643,15 @@ async fn certificates_that_can_not_be_used_are_named() {
     let listen: Listen = "127.0.0.1:0".parse().unwrap();
     let bind = || {
         let settings = project.host.serve_settings();
-        HttpServer::bind(&[listen.clone()], Reach::Local, &settings, project.dir())
-            .err()
-            .unwrap()
-            .to_string()
+        HttpServer::bind(
+            std::slice::from_ref(&listen),
+            Reach::Local,
+            &settings,
+            project.dir(),
+        )
+        .err()
+        .unwrap()
+        .to_string()
     };
     assert!(bind().contains("cert.pem"));
     write_certificate(&project);
