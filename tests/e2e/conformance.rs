@@ -8,11 +8,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::clients;
 use crate::http::HttpHost;
 use crate::support::{Project, plugin};
-
-/// The suite, and a Node that it runs on. `.ci/run` installs both where this says.
-const PACKAGES: &str = "PORTREEVE_NODE_DIR";
 
 /// What a scenario's checks may come to where it passes.
 const PASSED: [&str; 2] = ["SUCCESS", "INFO"];
@@ -218,19 +216,9 @@ const MISSING: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The programs of npm packages, if they are installed.
+/// The programs of npm packages, if the suite is among them.
 fn programs_of_node() -> Option<PathBuf> {
-    let dir = std::env::var_os(PACKAGES).map(PathBuf::from);
-    let dir = dir.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join("node"));
-    let programs = dir.join("node_modules/.bin");
-    if programs.join("conformance").exists() && programs.join("node").exists() {
-        return Some(programs);
-    }
-    println!(
-        "SKIPPED, LOUDLY: the conformance suite is not installed in {}; `.ci/run` does that, and {PACKAGES} names another place",
-        dir.display()
-    );
-    None
+    clients::node("conformance").map(|dir| dir.join("node_modules/.bin"))
 }
 
 /// Runs all scenarios for servers of one revision: each one's worst check, and what it says.
@@ -261,9 +249,11 @@ fn run(programs: &Path, address: &str, revision: &str) -> BTreeMap<String, (Stri
             })
             .collect();
         let name = dir.file_name().unwrap().to_str().unwrap();
-        // `server-NAME-TIME`, where the time is that of its start.
+        // `server-NAME-TIME`, where the time is that of its start: `-2026-11-21T13-33-20-123Z`.
         let name = name.strip_prefix("server-").unwrap();
-        let name = name.rsplit_once("-20").map_or(name, |(name, _)| name);
+        let name = name
+            .split_at(name.len() - "-2026-11-21T13-33-20-123Z".len())
+            .0;
         let status = if checks.is_empty() || !bad.is_empty() {
             "FAILED"
         } else {

@@ -14,6 +14,7 @@
 mod audit;
 mod author;
 mod calls;
+mod clients;
 mod commands;
 mod conformance;
 #[path = "../support/docker_registry.rs"]

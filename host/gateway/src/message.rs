@@ -57,7 +57,19 @@ pub(crate) fn read(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Refusal>
     read_deep(line, DEPTH_MAX)
 }
 
-/// The same with another depth.
+/// The id of a message whose method this is, so that it can be refused whatever else it holds.
+pub(crate) fn id_of(line: &[u8], wanted: &str) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    struct Named<'a> {
+        id: RequestId,
+        #[serde(borrow)]
+        method: std::borrow::Cow<'a, str>,
+    }
+    let message: Named<'_> = serde_json::from_slice(line).ok()?;
+    (message.method == wanted).then_some(message.id)
+}
+
+/// As [`read`], with another depth.
 pub(crate) fn read_deep(
     line: &[u8],
     depth_max: usize,

@@ -56,7 +56,8 @@ impl Guest for Program {
             "test_tool_with_progress" => {
                 for done in [0.0, 50.0, 100.0] {
                     progress::report(done, Some(100.0), None)?;
-                    std::thread::sleep(std::time::Duration::from_millis(50));
+                    // The host passes on ten reports a second.
+                    std::thread::sleep(std::time::Duration::from_millis(120));
                 }
                 text("progressed")
             }

@@ -13,7 +13,10 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::Full;
 use portreeve_core::{Caller, Host};
 use portreeve_manifest::settings::ServeSettings;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcMessage, ProtocolVersion};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
+    ProtocolVersion,
+};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
@@ -172,6 +175,13 @@ async fn post(
     let settings = front.settings();
     let limits = &settings.limits;
     let held = front.room.read(body, limits).await?;
+    if says_newer(&parts.headers)
+        && let Some(id) = message::id_of(&held.bytes, "initialize")
+    {
+        let why = "there is no `initialize` in this version of the protocol; ask `server/discover`";
+        let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None);
+        return Err(Refused::of(StatusCode::NOT_FOUND, Some(id), error));
+    }
     let depth_max = usize::try_from(limits.depth).unwrap_or(usize::MAX);
     let read = message::read_deep(&held.bytes, depth_max);
     let message =
@@ -246,7 +256,6 @@ fn essence(text: &str) -> String {
 /// Whether a message is of the newer protocol, which has no sessions: it says so by its header
 /// or in itself.
 fn is_newer(headers: &HeaderMap, message: Option<&ClientJsonRpcMessage>) -> bool {
-    let newer = ProtocolVersion::V_2026_07_28;
     let request = match message {
         Some(JsonRpcMessage::Request(request)) => Some(&request.request),
         _ => None,
@@ -255,8 +264,14 @@ fn is_newer(headers: &HeaderMap, message: Option<&ClientJsonRpcMessage>) -> bool
         Some(ClientRequest::InitializeRequest(_)) => false,
         Some(ClientRequest::DiscoverRequest(_)) => true,
         Some(request) if request.get_meta().protocol_version().is_some() => true,
-        _ => headers
-            .get(VERSION)
-            .is_some_and(|version| version.as_bytes() >= newer.as_str().as_bytes()),
+        _ => says_newer(headers),
     }
+}
+
+/// Whether the head names a version of the newer protocol, or one after it.
+pub(super) fn says_newer(headers: &HeaderMap) -> bool {
+    let newest = ProtocolVersion::V_2026_07_28;
+    headers
+        .get(VERSION)
+        .is_some_and(|version| version.as_bytes() >= newest.as_str().as_bytes())
 }

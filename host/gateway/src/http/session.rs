@@ -355,9 +355,7 @@ impl Sessions {
     /// Opens the stream of what a client is told unasked. A session has one: a second takes
     /// the first one's place.
     pub(super) fn listen(&self, front: &Arc<Front>, parts: &Parts) -> Result<Response, Refused> {
-        let newer = ProtocolVersion::V_2026_07_28;
-        let is_newer = |version: &HeaderValue| version.as_bytes() >= newer.as_str().as_bytes();
-        if parts.headers.get(VERSION).is_some_and(is_newer) {
+        if route::says_newer(&parts.headers) {
             // They ask by `subscriptions/listen`.
             return Ok(route::not_allowed());
         }

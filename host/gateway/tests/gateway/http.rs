@@ -264,6 +264,13 @@ async fn wrong_versions_and_contradictions_are_refused() {
     let fields = [("mcp-protocol-version", "2025-06-18")];
     let answer = exchange(served.address, post(&fields, GREETING)).await;
     assert_eq!(answer.status, 400, "{answer:?}");
+    // This version has no such method.
+    let fields = [("mcp-protocol-version", "2026-07-28")];
+    let answer = exchange(served.address, post(&fields, GREETING)).await;
+    assert_eq!(
+        (answer.status, &answer.message()["error"]["code"]),
+        (404, &json!(-32601))
+    );
     // The head says one thing, the body another.
     let call = newer(
         "tools/call",
