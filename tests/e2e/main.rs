@@ -14,11 +14,14 @@
 mod audit;
 mod author;
 mod calls;
+mod clients;
 mod commands;
 mod directories;
+mod conformance;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod grants;
+mod http;
 mod network;
 mod owner;
 mod peers;

@@ -1,6 +1,7 @@
 //! What the documents say is so.
 
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::settings::ServeLimits;
 
 use crate::{files, read, root};
 
@@ -24,11 +25,15 @@ fn the_limits_table_is_true() {
         .chain(&files("host", &[".rs"]))
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
-    for field in Limits::fields() {
+    let of_plugins = Limits::fields().into_iter().map(|field| ("", field));
+    let of_clients = ServeLimits::fields()
+        .into_iter()
+        .map(|field| ("serve.", field));
+    for (table, field) in of_plugins.chain(of_clients) {
         let row = readme
             .lines()
-            .find(|line| line.starts_with(&format!("| `{}` |", field.setting)))
-            .unwrap_or_else(|| panic!("no row for `{}`", field.setting));
+            .find(|line| line.starts_with(&format!("| `{table}{}` |", field.setting)))
+            .unwrap_or_else(|| panic!("no row for `{table}{}`", field.setting));
         let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
         assert_eq!(cells[1], field.default, "{row}");
         for test in cells[3]

@@ -10,6 +10,7 @@ use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
+use portreeve_manifest::settings::ServeSettings;
 use portreeve_runtime::{Runtime, RuntimeConfig};
 use portreeve_state::audit::{
     AuditConfig, AuditError, AuditEvent, AuditKind, AuditLog, Heads, wall_clock,
@@ -127,6 +128,8 @@ pub struct Host {
     pub(crate) manifest: Mutex<Option<FileStamp>>,
     /// The manifest that holds; none before the first.
     adopted: Mutex<Option<ProjectManifest>>,
+    /// How clients reach this host over the network.
+    serve: ArcSwap<ServeSettings>,
     /// Given up last, when all else has ended.
     lock: OwnerLock,
 }
@@ -192,6 +195,7 @@ impl Host {
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
             adopted: Mutex::default(),
+            serve: ArcSwap::from_pointee(manifest.settings.serve.clone()),
             lock: config.lock,
             project: config.project,
         };
@@ -213,6 +217,11 @@ impl Host {
     /// Where this process listens for others.
     pub fn sockets(&self) -> &Sockets {
         self.lock.sockets()
+    }
+
+    /// How clients reach this host over the network, as the manifest says now.
+    pub fn serve_settings(&self) -> Arc<ServeSettings> {
+        self.serve.load_full()
     }
 
     /// The plugins and tools as they are now.
@@ -263,6 +272,7 @@ impl Host {
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
+        self.serve.store(Arc::new(manifest.settings.serve.clone()));
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self

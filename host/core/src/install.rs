@@ -91,6 +91,7 @@ impl Installer<'_> {
                 tracing::error!(plugin = alias, why, "a plugin is not offered");
                 let plugin = Plugin {
                     alias: alias.to_owned(),
+                    prefix: entry.prefix.clone(),
                     path: match &entry.source {
                         PluginSource::Local(path) => path_of(self.dir, path),
                         remote => remote.to_string().into(),
@@ -195,6 +196,7 @@ impl Installer<'_> {
         Ok(Read {
             plugin: Plugin {
                 alias: alias.to_owned(),
+                prefix: entry.prefix.clone(),
                 path,
                 status: PluginStatus::Ready,
                 facts: Some(Facts {

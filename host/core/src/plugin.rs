@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::tool::Tool;
+use portreeve_manifest::tool::{Tool, ToolPrefix};
 use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
 use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
@@ -23,6 +23,8 @@ use crate::workshop::Workshop;
 pub struct Plugin {
     /// The operator's name for it.
     pub alias: String,
+    /// What names of its tools begin with, where that is not `ALIAS__`.
+    pub prefix: Option<ToolPrefix>,
     /// Its component file, or what was given for one that could not be found.
     pub path: PathBuf,
     /// Whether its tools are offered.

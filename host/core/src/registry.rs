@@ -21,7 +21,7 @@ pub struct Registry {
 /// A tool under the name that callers use.
 #[derive(Debug)]
 pub struct RegisteredTool {
-    /// `ALIAS__TOOL`, unique in the registry.
+    /// `ALIAS__TOOL`, or what the operator's prefix makes of it; unique in the registry.
     pub name: String,
     /// The plugin that offers it.
     pub plugin: Arc<Plugin>,
@@ -41,7 +41,11 @@ pub(crate) enum Offered {
 
 impl RegisteredTool {
     fn new(plugin: Arc<Plugin>, offered: Offered) -> RegisteredTool {
-        let name = exposed_name(&plugin.alias, &offered.tool().name);
+        let (alias, tool) = (&plugin.alias, &offered.tool().name);
+        let name = match &plugin.prefix {
+            None => exposed_name(alias, tool),
+            Some(prefix) => prefix.exposed_name(alias, tool),
+        };
         RegisteredTool {
             name,
             plugin,
@@ -165,11 +169,15 @@ impl Registry {
     /// A registry of these plugins, each with what it offers.
     pub(crate) fn new(plugins: Vec<(Arc<Plugin>, Vec<Offered>)>) -> Registry {
         let mut registry = Registry::default();
-        for (plugin, offered) in plugins {
+        // Names that operators have changed come last: they can't take another plugin's own.
+        let (own, changed): (Vec<_>, Vec<_>) = plugins
+            .into_iter()
+            .partition(|(plugin, _)| plugin.prefix.is_none());
+        for (plugin, offered) in own.into_iter().chain(changed) {
             for offered in offered {
                 let tool = RegisteredTool::new(plugin.clone(), offered);
-                // Names are made to be distinct; a clash would need a collision of their
-                // hashes. The first by alias stays.
+                // Names are made to be distinct but for prefixes; otherwise a clash would need a
+                // collision of their hashes. The first stays.
                 if let Some(first) = registry.tools.get(&tool.name) {
                     tracing::error!(
                         name = tool.name,

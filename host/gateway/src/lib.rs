@@ -12,6 +12,7 @@
 
 mod connection;
 mod convert;
+pub mod http;
 mod lines;
 mod message;
 mod output;

@@ -54,6 +54,26 @@ impl Refusal {
 
 /// Reads one line. Nothing comes of one that this server has no use for.
 pub(crate) fn read(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Refusal> {
+    read_deep(line, DEPTH_MAX)
+}
+
+/// The id of a message whose method this is, so that it can be refused whatever else it holds.
+pub(crate) fn id_of(line: &[u8], wanted: &str) -> Option<RequestId> {
+    #[derive(serde::Deserialize)]
+    struct Named<'a> {
+        id: RequestId,
+        #[serde(borrow)]
+        method: std::borrow::Cow<'a, str>,
+    }
+    let message: Named<'_> = serde_json::from_slice(line).ok()?;
+    (message.method == wanted).then_some(message.id)
+}
+
+/// As [`read`], with another depth.
+pub(crate) fn read_deep(
+    line: &[u8],
+    depth_max: usize,
+) -> Result<Option<ClientJsonRpcMessage>, Refusal> {
     let text = std::str::from_utf8(line).map_err(|error| {
         let at = error.valid_up_to().saturating_add(1);
         Refusal::unreadable(
@@ -68,7 +88,7 @@ pub(crate) fn read(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Refusal>
     let limits = JsonLimits {
         // The length of a line is bounded where it is read.
         bytes_max: usize::MAX,
-        depth_max: DEPTH_MAX,
+        depth_max,
     };
     let value = json::parse(text, &limits)
         .map_err(|error| Refusal::unreadable(id_in(text), error.to_string()))?;

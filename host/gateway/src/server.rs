@@ -7,7 +7,7 @@ use portreeve_core::{CallRequest, Caller, Host};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
     Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    SubscriptionFilter, ToolListChangedNotification,
+    SubscriptionFilter, Tool, ToolListChangedNotification,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -32,7 +32,7 @@ pub(crate) struct Server {
     caller: Caller,
     /// As it was when the connection began, so that no change since then is missed.
     changes: watch::Receiver<u64>,
-    lists: ToolLists,
+    lists: Arc<ToolLists>,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
     connection: CancellationToken,
@@ -45,10 +45,15 @@ impl Server {
             changes: host.changes(),
             host,
             caller,
-            lists: ToolLists::default(),
+            lists: Arc::default(),
             telling: AtomicBool::new(false),
             connection,
         }
+    }
+
+    /// The same, with lists that other servers of the same host use as well.
+    pub(crate) fn sharing(self, lists: Arc<ToolLists>) -> Server {
+        Server { lists, ..self }
     }
 }
 
@@ -74,6 +79,10 @@ impl ServerHandler for Server {
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         self.lists.of(&self.host.registry()).page(request.as_ref())
+    }
+
+    fn get_tool(&self, name: &str) -> Option<Tool> {
+        self.lists.of(&self.host.registry()).tool(name)
     }
 
     async fn call_tool(
@@ -154,6 +163,7 @@ impl ServerHandler for Server {
         loop {
             tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
+                () = self.connection.cancelled() => return Ok(()),
                 changed = changes.changed() => if changed.is_err() {
                     return Ok(());
                 },

@@ -44,6 +44,17 @@ impl ToolList {
     }
 }
 
+impl ToolList {
+    /// The tool with this name.
+    pub(crate) fn tool(&self, name: &str) -> Option<Tool> {
+        let index = self
+            .tools
+            .binary_search_by(|tool| (*tool.name).cmp(name))
+            .ok()?;
+        self.tools.get(index).cloned()
+    }
+}
+
 /// The list of the newest registry that was asked for.
 #[derive(Default)]
 pub(crate) struct ToolLists {

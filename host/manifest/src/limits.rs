@@ -120,22 +120,29 @@ pub(crate) fn in_range<Q: Quantity>(
     }
 }
 
+/// A table of limits in its three forms: as they run, as an operator writes them, and as
+/// documentation shows them. What a range can't say is checked by `check`.
 macro_rules! limits {
-    ($(
-        $(#[doc = $doc:literal])+
-        $field:ident, $setting:literal: $type:ty as $written:ty = $default:expr, $range:expr;
-    )*) => {
-        /// The limits of one plugin as they run: every number is set.
+    (
+        $(#[doc = $limits_doc:literal])+
+        $limits:ident;
+        $(#[doc = $overrides_doc:literal])+
+        $overrides:ident;
+        $(
+            $(#[doc = $doc:literal])+
+            $field:ident, $setting:literal: $type:ty as $written:ty = $default:expr, $range:expr;
+        )*
+    ) => {
+        $(#[doc = $limits_doc])+
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct Limits {
+        pub struct $limits {
             $($(#[doc = $doc])+ pub $field: $type,)*
         }
 
-        /// The limits that an operator sets for a plugin: `limits = { … }` in
-        /// `portreeve.toml`. What isn't set keeps its default.
+        $(#[doc = $overrides_doc])+
         #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-        pub struct LimitOverrides {
+        pub struct $overrides {
             $(
                 $(#[doc = $doc])+
                 #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,9 +150,9 @@ macro_rules! limits {
             )*
         }
 
-        impl Default for Limits {
+        impl Default for $limits {
             fn default() -> Self {
-                Limits {
+                $limits {
                     $($field: {
                         let default: $written = $default;
                         default.into()
@@ -154,12 +161,12 @@ macro_rules! limits {
             }
         }
 
-        impl Limits {
+        impl $limits {
             /// These limits with an operator's settings in place of some.
             ///
             /// # Errors
             /// Every setting that is outside its range.
-            pub fn with(&self, overrides: &LimitOverrides) -> Result<Limits, Vec<LimitError>> {
+            pub fn with(&self, overrides: &$overrides) -> Result<$limits, Vec<LimitError>> {
                 let mut limits = self.clone();
                 let mut errors = Vec::new();
                 $(if let Some(written) = overrides.$field {
@@ -187,6 +194,7 @@ macro_rules! limits {
         }
     };
 }
+pub(crate) use limits;
 
 /// 2^53 − 1: what every JSON and TOML reader can hold; for a budget it is as good as none.
 const BUDGET_MAX: u64 = (1 << 53) - 1;
@@ -197,6 +205,11 @@ const TIB: u64 = 1 << 40;
 const DAY_MS: u64 = 86_400_000;
 
 limits! {
+    /// The limits of one plugin as they run: every number is set.
+    Limits;
+    /// The limits that an operator sets for a plugin: `limits = { … }` in
+    /// `portreeve.toml`. What isn't set keeps its default.
+    LimitOverrides;
     /// Fuel of one call: roughly the number of WebAssembly instructions that it may run.
     fuel, "fuel": u64 as u64 = 10_000_000_000, 10_000..=BUDGET_MAX;
     /// Wall clock of one call, from its start to its answer.

@@ -16,11 +16,12 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawState,
-    RawVault, Settings, read_registries,
+    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawServe,
+    RawState, RawVault, ServeSettings, Settings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
+use crate::tool::ToolPrefix;
 
 /// A valid `portreeve.toml`.
 #[derive(Clone, Debug)]
@@ -47,6 +48,8 @@ pub struct PluginEntry {
     pub source: PluginSource,
     /// The versions that may run.
     pub version: Option<VersionReq>,
+    /// What names of its tools begin with, where that is not `ALIAS__`.
+    pub prefix: Option<ToolPrefix>,
     /// The plugin's settings; see [`ProjectManifest::config`].
     pub config: Map<String, Value>,
     /// What it may do, as far as it asks for it; see [`ProjectManifest::effective`].
@@ -84,6 +87,9 @@ pub(crate) struct RawProject {
     /// How registries are reached, by their hosts.
     #[serde(default)]
     registries: BTreeMap<String, RawRegistry>,
+    /// How clients reach the host over the network.
+    #[serde(default)]
+    serve: RawServe,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -110,6 +116,10 @@ struct RawEntry {
     #[serde(default, deserialize_with = "crate::text::version_req")]
     #[schemars(with = "Option<String>")]
     version: Option<VersionReq>,
+    /// What names of its tools begin with, in place of `ALIAS__`. Where two plugins come to
+    /// offer the same name, the one whose name is `ALIAS__TOOL` has it, else the first by alias.
+    #[serde(default)]
+    prefix: Option<ToolPrefix>,
     /// The plugin's settings; its manifest says which there are.
     #[serde(default)]
     config: JsonTable,
@@ -138,6 +148,7 @@ impl ProjectManifest {
             ("alerts", mine.alerts != theirs.alerts),
             ("network", mine.network != theirs.network),
             ("registries", mine.registries != theirs.registries),
+            ("serve", mine.serve != theirs.serve),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -152,6 +163,7 @@ impl ProjectManifest {
             let keys = [
                 ("source", entry.source != other.source),
                 ("version", entry.version != other.version),
+                ("prefix", entry.prefix != other.prefix),
                 ("config", entry.config != other.config),
                 ("limits", entry.limits != other.limits),
             ];
@@ -204,6 +216,13 @@ impl ProjectManifest {
         settings.registries = read_registries(&raw.registries, &mut wrong);
         for (host, error) in wrong {
             push_limits(vec![error], &["registries", &host], &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.serve = ServeSettings::read(&raw.serve, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["serve"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {
@@ -453,6 +472,7 @@ fn validate_entry(
         line,
         source,
         version: raw.version,
+        prefix: raw.prefix,
         config: raw.config.0,
         grants: raw.grants,
         limits,

@@ -1,10 +1,11 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]`, `[network]` and `[registries]` in `portreeve.toml`.
+//! `[vault]`, `[alerts]`, `[network]`, `[registries]` and `[serve]` in `portreeve.toml`.
 
 mod alerts;
 mod network;
 mod outlet;
 mod registries;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ pub use network::{NetworkSettings, OriginBreaker, OriginCare, OriginRate, Roots}
 pub use outlet::{OutletSettings, is_loopback};
 pub use registries::RegistrySettings;
 pub(crate) use registries::{RawRegistry, read as read_registries};
+pub(crate) use serve::RawServe;
+pub use serve::{ServeLimitOverrides, ServeLimits, ServeSettings, ServeTls};
 
 /// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +48,8 @@ pub struct Settings {
     pub network: NetworkSettings,
     /// How registries are reached, by their hosts.
     pub registries: BTreeMap<String, RegistrySettings>,
+    /// How clients reach it over the network.
+    pub serve: ServeSettings,
 }
 
 impl Default for Settings {
@@ -58,6 +63,7 @@ impl Default for Settings {
             alerts: AlertSettings::default(),
             network: NetworkSettings::default(),
             registries: BTreeMap::new(),
+            serve: ServeSettings::default(),
         }
     }
 }

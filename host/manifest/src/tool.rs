@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::json::{self, JsonError, JsonLimits};
+use crate::text::{quoted, written_as_string};
 
 /// The longest tool document, in bytes of JSON text: its schemas are all sent to models,
 /// and 64 KiB is already more than a whole list should cost.
@@ -215,16 +216,74 @@ const HASH_DIGITS: usize = 16;
 /// a hash of the original, which never changes. So different tools have different names:
 /// a name that only looks as if it ended with such a hash gets one of its own.
 pub fn exposed_name(alias: &str, tool: &str) -> String {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let plain = format!("{alias}__{tool}");
     let kept = plain.len() <= NAME_BYTES_MAX
-        && plain.chars().all(allowed)
+        && plain.chars().all(is_exposed)
         // The first `_` ends the alias, so that `a` + `b__c` is not `a__b` + `c`.
         && !alias.contains('_')
         && !looks_hashed(&plain);
     if kept {
-        return plain;
+        plain
+    } else {
+        hashed(&plain, alias, tool)
     }
+}
+
+/// What an operator has the names of a plugin's tools begin with, in place of `ALIAS__`: up to
+/// 32 of `[A-Za-z0-9_-]`, or nothing at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolPrefix(String);
+
+/// Longest prefix: it leaves half of a name to the tool.
+const PREFIX_BYTES_MAX: usize = NAME_BYTES_MAX / 2;
+
+impl ToolPrefix {
+    /// The name under which clients see a tool, fitted as [`exposed_name`] does it. Two plugins
+    /// may come to have the same.
+    pub fn exposed_name(&self, alias: &str, tool: &str) -> String {
+        let plain = format!("{}{tool}", self.0);
+        let kept = plain.len() <= NAME_BYTES_MAX && plain.chars().all(is_exposed);
+        if kept {
+            plain
+        } else {
+            hashed(&plain, alias, tool)
+        }
+    }
+}
+
+impl std::str::FromStr for ToolPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ToolPrefix, String> {
+        if text.len() <= PREFIX_BYTES_MAX && text.chars().all(is_exposed) {
+            return Ok(ToolPrefix(text.to_owned()));
+        }
+        Err(format!(
+            "{} is no prefix of tools' names: write up to {PREFIX_BYTES_MAX} letters, digits, `_` and `-`, or \"\"",
+            quoted(text)
+        ))
+    }
+}
+
+impl std::fmt::Display for ToolPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+written_as_string!(ToolPrefix, {
+    "type": "string",
+    "description": "What names of tools begin with, in place of ALIAS__.",
+    "pattern": "^[A-Za-z0-9_-]{0,32}$",
+});
+
+/// Whether a character may stand in a name that clients see.
+fn is_exposed(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
+}
+
+/// A name that was changed to fit.
+fn hashed(plain: &str, alias: &str, tool: &str) -> String {
     let digest = Sha256::new()
         .chain_update(alias)
         .chain_update([0])
@@ -232,7 +291,7 @@ pub fn exposed_name(alias: &str, tool: &str) -> String {
         .finalize();
     let mut name: String = plain
         .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
+        .map(|c| if is_exposed(c) { c } else { '_' })
         .take(NAME_BYTES_MAX - HASH_DIGITS - 1)
         .collect();
     name.push('_');

@@ -286,7 +286,7 @@ fn unknown_keys_are_refused_all_at_once() {
                |
             12 | tools = []
                | ^^^^^
-               = help: the keys here are `source`, `version`, `config`, `grants`, `limits`"#]],
+               = help: the keys here are `source`, `version`, `prefix`, `config`, `grants`, `limits`"#]],
     );
 }
 

@@ -1,17 +1,19 @@
-//! `portreeve serve`: the project as an MCP server on standard input and output.
+//! `portreeve serve`: the project as an MCP server on standard input and output, or over HTTP.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use portreeve_core::control::ControlSocket;
-use portreeve_core::{Caller, OwnerLock, Ownership, Project};
+use portreeve_core::{Caller, Host, OwnerLock, Ownership, Project};
 use portreeve_gateway::Error;
+use portreeve_gateway::http::{HttpServer, Listen, Reach};
 use portreeve_gateway::owner::{OwnerSocket, Proxy};
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -28,22 +30,35 @@ const OWNER_TIME_MAX: Duration = Duration::from_secs(15);
 /// Pause between two looks at who owns the project.
 const OWNER_PAUSE: Duration = Duration::from_millis(20);
 
-/// Serve the project's tools to an MCP client on standard input and output.
+/// Serve the project's tools to MCP clients: one on standard input and output, or any number
+/// over HTTP.
 ///
 /// MCP clients start this by themselves, once they are told how: see
 /// --print-client-config. The first process of a project owns it; any further one passes its
-/// client on to that one, so that all clients see one host. Changes of portreeve.toml and of
-/// plugins are taken up while it runs.
+/// client on to that one, so that all clients see one host. With --listen it stays, and serves
+/// whoever connects, at /mcp; [serve] in portreeve.toml says who that may be. Changes of
+/// portreeve.toml and of plugins are taken up while it runs, also at SIGHUP.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
   portreeve serve --print-client-config                    what to paste into a client
   portreeve serve --print-client-config --client vscode
-  portreeve serve --project ~/tools")]
+  portreeve serve --project ~/tools
+  portreeve serve --listen 127.0.0.1:8080                  clients connect to http://127.0.0.1:8080/mcp
+  portreeve serve --listen unix:/run/portreeve/mcp.sock")]
 pub(crate) struct Serve {
     /// Print what to paste into an MCP client's configuration, and serve nothing.
     #[arg(long)]
     print_client_config: bool,
+    /// Serve over HTTP here, instead of on standard input and output: an address with a port,
+    /// "unix:/PATH", or "inherited" for the sockets of a service manager. May be given more
+    /// than once.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "print_client_config")]
+    listen: Vec<Listen>,
+    /// Let --listen take addresses that other machines can reach. Nobody is asked who they are:
+    /// whoever connects can call every tool.
+    #[arg(long, requires = "listen")]
+    allow_remote: bool,
     /// Whose configuration to print.
     #[arg(long, value_name = "NAME", value_enum, default_value_t = Client::Claude, requires = "print_client_config")]
     client: Client,
@@ -72,8 +87,17 @@ impl Serve {
             match own(&project).await? {
                 Role::Owner(lock) => {
                     logging::to_project(context.verbose, &project)?;
-                    serve(project, lock).await
+                    let reach = if self.allow_remote { Reach::Remote } else { Reach::Local };
+                    let clients = match self.listen.as_slice() {
+                        [] => Clients::Stdio,
+                        addresses => Clients::Http { addresses, reach },
+                    };
+                    serve(project, lock, clients).await
                 }
+                Role::Proxy(_) if !self.listen.is_empty() => Err(anyhow::anyhow!(
+                    "another `portreeve serve` owns {}: only one that owns the project can listen; end that one first",
+                    project.dir().display()
+                )),
                 Role::Proxy(proxy) => {
                     context.log()?;
                     pass_on(proxy).await
@@ -153,14 +177,25 @@ async fn own(project: &Project) -> anyhow::Result<Role> {
     }
 }
 
-/// Serves the client on standard input and output, and all that come over the socket.
-async fn serve(project: Project, lock: OwnerLock) -> anyhow::Result<()> {
-    if std::io::stdin().is_terminal() {
+/// Whom the owner serves besides those that come over its socket.
+enum Clients<'a> {
+    /// The one on standard input and output; without it, the process ends.
+    Stdio,
+    /// All that connect here, until the process is asked to end.
+    Http {
+        addresses: &'a [Listen],
+        reach: Reach,
+    },
+}
+
+/// Serves the clients, and all that come over the socket.
+async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyhow::Result<()> {
+    if matches!(clients, Clients::Stdio) && std::io::stdin().is_terminal() {
         output::note(
             "serving MCP on standard input and output; a client is expected there, not a person: see `portreeve serve --print-client-config`",
         );
     }
-    let mut end = End::new()?;
+    let mut signals = Signals::new()?;
     // Before the plugins are read: others wait for their answers rather than for the socket.
     let socket = OwnerSocket::bind(&lock.sockets().mcp)?;
     let path = lock.sockets().control.clone();
@@ -168,7 +203,11 @@ async fn serve(project: Project, lock: OwnerLock) -> anyhow::Result<()> {
         .with_context(|| format!("the socket {} can't be made", path.display()))?;
     let host = tokio::select! {
         host = session::open_host(project, lock) => host?,
-        () = end.asked() => return Ok(()),
+        () = signals.end() => return Ok(()),
+    };
+    let http = match clients {
+        Clients::Stdio => None,
+        Clients::Http { addresses, reach } => Some(listen(&host, addresses, reach)?),
     };
     let _watch = match host.watch().await {
         Ok(watch) => Some(watch),
@@ -185,31 +224,56 @@ async fn serve(project: Project, lock: OwnerLock) -> anyhow::Result<()> {
         let commands = control.serve(host.clone(), leave.clone(), shutdown.clone());
         async move { tokio::join!(clients, commands) }
     });
-    let (reader, writer) = portreeve_gateway::stdio();
-    let own = portreeve_gateway::serve_connection(
-        host.clone(),
-        Caller::local("stdio"),
-        reader,
-        writer,
-        shutdown.clone(),
-    );
-    tokio::pin!(own);
-    let served = tokio::select! {
-        served = &mut own => {
-            tracing::info!("the client left");
-            // Others may still pass their clients on to us.
-            leave.cancel();
-            tokio::select! {
-                _ = &mut others => {}
-                () = end.asked() => {}
-            }
-            Some(served)
+    let certificates = http.as_ref().map(HttpServer::certificates);
+    let drain = http.is_some().then(|| host.serve_settings().limits.drain);
+    let own: Pin<Box<dyn Future<Output = Result<(), Error>>>> = match http {
+        None => {
+            let (reader, writer) = portreeve_gateway::stdio();
+            let caller = Caller::local("stdio");
+            let (host, shutdown) = (host.clone(), shutdown.clone());
+            Box::pin(portreeve_gateway::serve_connection(
+                host, caller, reader, writer, shutdown,
+            ))
         }
-        () = end.asked() => None,
+        Some(http) => {
+            let (host, shutdown) = (host.clone(), shutdown.clone());
+            Box::pin(async move {
+                http.serve(host, shutdown).await;
+                Ok(())
+            })
+        }
+    };
+    tokio::pin!(own);
+    let served = loop {
+        tokio::select! {
+            served = &mut own => {
+                tracing::info!("the client left");
+                // Others may still pass their clients on to us.
+                leave.cancel();
+                tokio::select! {
+                    _ = &mut others => {}
+                    () = signals.end() => {}
+                }
+                break Some(served);
+            }
+            asked = signals.next() => {
+                if asked == Asked::End {
+                    break None;
+                }
+                if let Some(certificates) = &certificates {
+                    certificates.reload();
+                }
+                match host.reload().await {
+                    Ok(()) => tracing::info!("the project was read again, as a signal asked for"),
+                    Err(error) => tracing::error!("the project is used as it was before: {error}"),
+                }
+            }
+        }
     };
     tracing::info!("ending");
     shutdown.cancel();
-    let ended = tokio::time::timeout(END_TIME_MAX, async {
+    let time_max = END_TIME_MAX + drain.unwrap_or_default();
+    let ended = tokio::time::timeout(time_max, async {
         let served = match served {
             Some(served) => served,
             None => own.await,
@@ -231,35 +295,68 @@ async fn serve(project: Project, lock: OwnerLock) -> anyhow::Result<()> {
     }
 }
 
+/// Listens, and says where.
+fn listen(host: &Host, addresses: &[Listen], reach: Reach) -> anyhow::Result<HttpServer> {
+    let settings = host.serve_settings();
+    let server = HttpServer::bind(addresses, reach, &settings, host.project().dir())?;
+    if server.is_remote() {
+        output::note(
+            "warning: other machines can reach this, and nobody is asked who they are: whoever connects can call every tool",
+        );
+        tracing::warn!("serving whoever connects from other machines, as --allow-remote says");
+    }
+    for endpoint in server.endpoints() {
+        output::note(format!("serving MCP at {endpoint}"));
+        tracing::info!(endpoint, "listening");
+    }
+    Ok(server)
+}
+
 /// Passes the client on to the process that owns the project.
 async fn pass_on(proxy: Proxy) -> anyhow::Result<()> {
-    let mut end = End::new()?;
+    let mut signals = Signals::new()?;
     let (reader, writer) = portreeve_gateway::stdio();
     tokio::select! {
         ended = proxy.pass(reader, writer) => Ok(ended?),
-        () = end.asked() => Ok(()),
+        () = signals.end() => Ok(()),
     }
 }
 
-/// The signals that ask a process to end.
-struct End {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+/// The signals that a process heeds.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
 }
 
-impl End {
-    fn new() -> anyhow::Result<End> {
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
         let listen = |kind| signal(kind).context("signals can't be noticed");
-        Ok(End {
+        Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
         })
     }
 
-    async fn asked(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Asked::End,
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.hangup.recv() => Asked::Reload,
         }
     }
+
+    /// Waits until the process is asked to end.
+    async fn end(&mut self) {
+        while self.next().await != Asked::End {}
+    }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    End,
+    /// To read the files again.
+    Reload,
 }

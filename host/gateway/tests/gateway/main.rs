@@ -3,6 +3,8 @@
 #![cfg(test)]
 
 mod client;
+mod http;
 mod owner;
 mod project;
 mod server;
+mod wire;

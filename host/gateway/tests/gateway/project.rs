@@ -52,6 +52,26 @@ impl TestProject {
         TestProject { host, dir }
     }
 
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Sets limits under `[serve]`, and has the host read them.
+    pub(crate) async fn settle(&self, limits: &str) {
+        self.settle_serve(&format!("[serve.limits]\n{limits}"))
+            .await;
+    }
+
+    /// Writes the rest of the table `[serve]`, and has the host read it.
+    pub(crate) async fn settle_serve(&self, text: &str) {
+        write_manifest(self.dir.path(), &["calc"]);
+        let path = self.dir.path().join(MANIFEST);
+        let before = std::fs::read_to_string(&path).unwrap();
+        let after = before.replace("schema = 1\n", &format!("schema = 1\n[serve]\n{text}\n"));
+        std::fs::write(path, after).unwrap();
+        self.host.reload().await.unwrap();
+    }
+
     /// Lists these plugins in the manifest instead, and has the host read it.
     pub(crate) async fn change(&self, aliases: &[&str]) {
         write_manifest(self.dir.path(), aliases);

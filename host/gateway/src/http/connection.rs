@@ -1,0 +1,171 @@
+//! One listener's connections, each under the limits of `[serve]`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use portreeve_core::Caller;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::listen::{Ends, Listener, Stream};
+use super::route::{self, Front};
+use super::stall::Stall;
+use super::tls::Certificates;
+
+/// Pause after the system refused a connection, for want of descriptors for example; also
+/// the longest time that telling a client of its refusal takes.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is on the other side of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) ends: Ends,
+    /// Counted from the start of this process.
+    number: u64,
+}
+
+impl Peer {
+    fn new(ends: Ends) -> Peer {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Peer {
+            ends,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// Who calls, where nothing but the connection tells one from another.
+    pub(super) fn caller(&self) -> Caller {
+        self.caller_in(&format!("http-{}", self.number))
+    }
+
+    /// Who calls in what has this name.
+    pub(super) fn caller_in(&self, connection: &str) -> Caller {
+        if self.ends.within_machine() {
+            return Caller::local(connection);
+        }
+        Caller {
+            name: "remote".into(),
+            connection: connection.into(),
+        }
+    }
+}
+
+/// What every connection of a listener needs.
+pub(super) struct Accept {
+    pub(super) front: Arc<Front>,
+    pub(super) certificates: Option<Arc<Certificates>>,
+    /// Of all listeners.
+    pub(super) places: Arc<Semaphore>,
+}
+
+impl Accept {
+    /// Accepts until the host shall end; what is returned are the connections that are left.
+    pub(super) async fn run(self, listener: Listener) -> JoinSet<()> {
+        let router = route::router(self.front.clone());
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = self.front.shutdown().cancelled() => break,
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the task of a connection failed");
+                    }
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, ends) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection failed");
+                    sleep(REFUSED_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(place) = self.places.clone().try_acquire_owned() else {
+                let _ = timeout(REFUSED_PAUSE, refuse(stream)).await;
+                continue;
+            };
+            let front = self.front.clone();
+            let acceptor = self.certificates.as_ref().map(|shown| shown.acceptor());
+            let router = router.clone();
+            connections.spawn(async move {
+                match acceptor {
+                    None => serve(stream, Peer::new(ends), front, router).await,
+                    Some(acceptor) => {
+                        let patience = front.settings().limits.idle;
+                        match timeout(patience, acceptor.accept(stream)).await {
+                            Ok(Ok(stream)) => serve(stream, Peer::new(ends), front, router).await,
+                            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+                            Err(_) => tracing::debug!("a handshake took too long"),
+                        }
+                    }
+                }
+                drop(place);
+            });
+        }
+        connections
+    }
+}
+
+/// Tells a client that there is no place for it. One that expects TLS sees a connection that
+/// ends.
+async fn refuse(mut stream: Box<dyn Stream>) {
+    tracing::warn!("a connection was refused: `connections` under [serve] limits is reached");
+    let _ = stream
+        .write_all(
+            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+    let _ = stream.shutdown().await;
+}
+
+/// Serves one connection of this machine.
+pub(super) async fn serve_local(stream: impl Stream, front: Arc<Front>) {
+    let ends = Ends {
+        remote: None,
+        local: None,
+    };
+    let router = route::router(front.clone());
+    serve(stream, Peer::new(ends), front, router).await;
+}
+
+/// Serves one connection until it ends, or the host does.
+async fn serve(stream: impl Stream, peer: Peer, front: Arc<Front>, router: Router) {
+    let settings = front.settings();
+    let limits = &settings.limits;
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.call(request)
+    });
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.idle)
+        .max_buf_size(limits.head.as_usize())
+        .max_headers(usize::try_from(limits.fields).unwrap_or(usize::MAX));
+    let io = TokioIo::new(Stall::new(stream, limits.stall));
+    let connection = http.serve_connection(io, service);
+    tokio::pin!(connection);
+    let shutdown = front.shutdown();
+    let served = tokio::select! {
+        served = &mut connection => served,
+        () = shutdown.cancelled() => {
+            // The answer that is being worked on is the last one.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

@@ -1,0 +1,277 @@
+//! What is served at which path, and which way a message takes.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Extension, Request, State};
+use axum::response::Response;
+use axum::routing::{any, get};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::Full;
+use portreeve_core::{Caller, Host};
+use portreeve_manifest::settings::ServeSettings;
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
+    ProtocolVersion,
+};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
+use tokio_util::sync::CancellationToken;
+
+use super::body::Room;
+use super::checks::{self, Refused, VERSION};
+use super::connection::Peer;
+use super::session::Sessions;
+use crate::message::{self, Refusal};
+use crate::server::Server;
+use crate::tools::ToolLists;
+
+/// What all connections share.
+pub(super) struct Front {
+    pub(super) host: Arc<Host>,
+    pub(super) sessions: Sessions,
+    lists: Arc<ToolLists>,
+    room: Room,
+    /// Nobody is let in any more.
+    shutdown: CancellationToken,
+    /// Nothing is worked on any more.
+    cancel: CancellationToken,
+    stateless: Arc<NeverSessionManager>,
+}
+
+impl Front {
+    pub(super) fn new(host: Arc<Host>, shutdown: CancellationToken) -> Front {
+        let settings = host.serve_settings();
+        Front {
+            sessions: Sessions::default(),
+            lists: Arc::default(),
+            room: Room::new(settings.limits.bodies),
+            shutdown,
+            cancel: CancellationToken::new(),
+            stateless: Arc::default(),
+            host,
+        }
+    }
+
+    /// The settings as they are now.
+    pub(super) fn settings(&self) -> Arc<ServeSettings> {
+        self.host.serve_settings()
+    }
+
+    pub(super) fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+
+    /// Cancelled when nothing is worked on any more.
+    pub(super) fn cancelled(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    pub(super) fn cancel(&self) {
+        self.cancel.cancel();
+        self.sessions.end_all();
+    }
+
+    pub(super) fn end_idle_sessions(&self) {
+        self.sessions.end_idle(self.settings().limits.session_idle);
+    }
+
+    /// A server for one request, or for what a client listens to until `end`.
+    pub(super) fn server(&self, caller: Caller, end: CancellationToken) -> Server {
+        Server::new(self.host.clone(), caller, end).sharing(self.lists.clone())
+    }
+}
+
+pub(super) fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/mcp", any(mcp))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .fallback(elsewhere)
+        .with_state(front)
+}
+
+/// This process answers.
+async fn healthz() -> Response {
+    plain(StatusCode::OK, "ok\n")
+}
+
+/// Calls are taken.
+async fn readyz(State(front): State<Arc<Front>>) -> Response {
+    if front.shutdown.is_cancelled() {
+        plain(StatusCode::SERVICE_UNAVAILABLE, "ending\n")
+    } else {
+        plain(StatusCode::OK, "ready\n")
+    }
+}
+
+async fn elsewhere() -> Response {
+    plain(
+        StatusCode::NOT_FOUND,
+        "nothing is here: MCP is at /mcp, and there are /healthz and /readyz\n",
+    )
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The protocol's endpoint.
+async fn mcp(
+    State(front): State<Arc<Front>>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let origin = match checks::head(&parts, &peer.ends, &front.settings()) {
+        Ok(origin) => origin,
+        Err(refused) => return refused.into_response(),
+    };
+    let answered = match parts.method {
+        Method::POST => post(&front, &peer, parts, body).await,
+        Method::GET => front.sessions.listen(&front, &parts),
+        Method::DELETE => front.sessions.delete(&parts),
+        Method::OPTIONS if origin.is_some() => Ok(checks::preflight(&parts.headers)),
+        _ => Ok(not_allowed()),
+    };
+    let mut response = answered.unwrap_or_else(Refused::into_response);
+    if let Some(origin) = origin {
+        checks::allow(&mut response, origin);
+    }
+    response
+}
+
+/// The answer where a method has no use.
+pub(super) fn not_allowed() -> Response {
+    let mut response = plain(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "POST messages here; GET and DELETE are for sessions of the older protocol\n",
+    );
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
+    response
+}
+
+/// One message of a client.
+async fn post(
+    front: &Arc<Front>,
+    peer: &Peer,
+    parts: Parts,
+    body: Body,
+) -> Result<Response, Refused> {
+    check_media(&parts.headers)?;
+    let settings = front.settings();
+    let limits = &settings.limits;
+    let held = front.room.read(body, limits).await?;
+    if says_newer(&parts.headers)
+        && let Some(id) = message::id_of(&held.bytes, "initialize")
+    {
+        let why = "there is no `initialize` in this version of the protocol; ask `server/discover`";
+        let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None);
+        return Err(Refused::of(StatusCode::NOT_FOUND, Some(id), error));
+    }
+    let depth_max = usize::try_from(limits.depth).unwrap_or(usize::MAX);
+    let read = message::read_deep(&held.bytes, depth_max);
+    let message =
+        read.map_err(|Refusal { id, error }| Refused::of(StatusCode::BAD_REQUEST, id, error))?;
+    if !is_newer(&parts.headers, message.as_ref()) {
+        // What is read now holds what there was.
+        let room = held.room;
+        let answered = front.sessions.post(front, peer, &parts, message).await;
+        drop(room);
+        return answered;
+    }
+    let request = http::Request::from_parts(parts, Full::new(held.bytes));
+    let response = stateless(front, peer).handle(request).await;
+    Ok(response.map(Body::new))
+}
+
+/// The protocol's own service for clients that send everything with each request.
+fn stateless(
+    front: &Arc<Front>,
+    peer: &Peer,
+) -> StreamableHttpService<Server, NeverSessionManager> {
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        // Both were checked before, against the operator's settings.
+        .disable_allowed_hosts()
+        .disable_allowed_origins()
+        // As was the body.
+        .with_max_request_body_bytes(usize::MAX)
+        .with_cancellation_token(front.cancel.clone());
+    let caller = peer.caller();
+    let server = front.clone();
+    StreamableHttpService::new(
+        move || Ok(server.server(caller.clone(), server.shutdown.clone())),
+        front.stateless.clone(),
+        config,
+    )
+}
+
+/// Clients of both eras say that they send JSON and read JSON and streams of events.
+fn check_media(headers: &HeaderMap) -> Result<(), Refused> {
+    let sends_json = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| essence(value.to_str().unwrap_or_default()) == "application/json");
+    if !sends_json {
+        let why = "send messages as `content-type: application/json`";
+        return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
+        let why = "send `accept: application/json, text/event-stream`: answers come as either";
+        return Err(Refused::closing(StatusCode::NOT_ACCEPTABLE, why));
+    }
+    Ok(())
+}
+
+/// Whether the client names this type among those that it reads.
+pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|entry| essence(entry) == wanted)
+}
+
+/// A media type without its parameters.
+fn essence(text: &str) -> String {
+    let bare = text.split(';').next().unwrap_or_default();
+    bare.trim().to_ascii_lowercase()
+}
+
+/// Whether a message is of the newer protocol, which has no sessions: it says so by its header
+/// or in itself.
+fn is_newer(headers: &HeaderMap, message: Option<&ClientJsonRpcMessage>) -> bool {
+    let request = match message {
+        Some(JsonRpcMessage::Request(request)) => Some(&request.request),
+        _ => None,
+    };
+    match request {
+        Some(ClientRequest::InitializeRequest(_)) => false,
+        Some(ClientRequest::DiscoverRequest(_)) => true,
+        Some(request) if request.get_meta().protocol_version().is_some() => true,
+        _ => says_newer(headers),
+    }
+}
+
+/// Whether the head names a version of the newer protocol, or one after it.
+pub(super) fn says_newer(headers: &HeaderMap) -> bool {
+    let newest = ProtocolVersion::V_2026_07_28;
+    headers
+        .get(VERSION)
+        .is_some_and(|version| version.as_bytes() >= newest.as_str().as_bytes())
+}

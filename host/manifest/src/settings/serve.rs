@@ -1,0 +1,274 @@
+//! How clients reach the host over the network: `[serve]` in `portreeve.toml`.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::{Host, Url};
+
+use crate::duration::HumanDuration;
+use crate::grant::HostPath;
+use crate::limits::{LimitError, LimitField, Quantity, in_range, limits};
+use crate::size::ByteSize;
+use crate::text::quoted;
+
+/// Most names and origins that may be listed: each request is held against all of them.
+const LISTED_MAX: usize = 64;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const DAY_MS: u64 = 86_400_000;
+
+/// How clients reach the host over the network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeSettings {
+    /// Names by which clients may call it, besides those of this machine and the address
+    /// itself.
+    pub hosts: Vec<String>,
+    /// Origins of web pages whose scripts may call it, as `scheme://host[:port]`.
+    pub origins: Vec<String>,
+    /// The certificates and the key that it shows; none: no TLS.
+    pub tls: Option<ServeTls>,
+    /// How much clients may use.
+    pub limits: ServeLimits,
+}
+
+/// What the host shows to clients that connect by TLS. Files are PEM, relative to the
+/// project's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServeTls {
+    /// The chain of certificates, the host's own first.
+    pub certificate: HostPath,
+    /// Its private key.
+    pub key: HostPath,
+}
+
+limits! {
+    /// How much clients over the network may use: every number is set.
+    ServeLimits;
+    /// The limits that an operator sets for clients over the network:
+    /// `[serve] limits = { … }` in `portreeve.toml`. What isn't set keeps its default.
+    ServeLimitOverrides;
+    /// Connections that are open at a time.
+    connections, "connections": u32 as u32 = 512, 1..=100_000;
+    /// Head of one request: its line and its header fields.
+    head, "head": ByteSize as ByteSize = ByteSize::kib(32), 8 * KIB..=MIB;
+    /// Header fields of one request.
+    fields, "fields": u32 as u32 = 64, 16..=1_000;
+    /// Body of one request: one message.
+    body, "body": ByteSize as ByteSize = ByteSize::mib(8), KIB..=64 * MIB;
+    /// Bodies of all requests that are being read and worked on, together.
+    bodies, "bodies": ByteSize as ByteSize = ByteSize::mib(256), MIB..=(16 << 30);
+    /// Arrays and objects within each other in one message.
+    depth, "depth": u32 as u32 = 100, 8..=120;
+    /// How long a connection may take to send a request's head, or stand idle before it.
+    idle, "idle": Duration as HumanDuration = HumanDuration(Duration::from_secs(60)), 100..=DAY_MS;
+    /// How long a body may take to arrive.
+    body_time, "body-time": Duration as HumanDuration = HumanDuration(Duration::from_secs(30)), 100..=DAY_MS;
+    /// How long a client may take nothing of an answer that it was sent.
+    stall, "stall": Duration as HumanDuration = HumanDuration(Duration::from_secs(30)), 100..=DAY_MS;
+    /// Sessions of clients of the older protocol; at the limit, the one that was idle longest ends.
+    sessions, "sessions": u32 as u32 = 10_000, 1..=1_000_000;
+    /// How long a session stays when nothing is asked in it.
+    session_idle, "session-idle": Duration as HumanDuration = HumanDuration(Duration::from_secs(1_800)), 1_000..=30 * DAY_MS;
+    /// Requests of one session that are worked on at a time.
+    session_requests, "session-requests": u32 as u32 = 64, 1..=10_000;
+    /// How long calls may take to end once the host shall end.
+    drain, "drain": Duration as HumanDuration = HumanDuration(Duration::from_secs(5)), 0..=3_600_000;
+}
+
+impl ServeLimits {
+    /// What a range alone cannot say.
+    fn check(&self, errors: &mut Vec<LimitError>) {
+        if self.body > self.bodies && !errors.iter().any(|e| e.setting == "bodies") {
+            errors.push(LimitError {
+                setting: "bodies",
+                value: self.bodies.to_string(),
+                allowed: format!("at least one `body` ({})", self.body),
+            });
+        }
+    }
+}
+
+/// `[serve]`: how clients reach the host over the network.
+///
+/// ```toml
+/// [serve]
+/// hosts = ["mcp.example.com"]
+/// origins = ["https://app.example.com"]
+/// tls = { certificate = "tls/chain.pem", key = "tls/key.pem" }
+/// limits = { connections = 1000, body = "1 MiB" }
+/// ```
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawServe {
+    /// Names by which clients may call it, besides those of this machine and the address
+    /// that it listens on.
+    hosts: Vec<String>,
+    /// Origins of web pages whose scripts may call it.
+    origins: Vec<String>,
+    /// The certificates and the key that it shows; without them it doesn't speak TLS.
+    tls: Option<ServeTls>,
+    /// How much clients may use.
+    limits: ServeLimitOverrides,
+}
+
+/// What is wrong, and in which table below `[serve]`.
+type Wrong = (Vec<String>, LimitError);
+
+impl ServeSettings {
+    /// The settings as they were written; what is wrong goes to `errors`.
+    pub(crate) fn read(raw: &RawServe, errors: &mut Vec<Wrong>) -> ServeSettings {
+        let mut wrong = Vec::new();
+        let hosts = list("hosts", &raw.hosts, host_name, HOSTS, &mut wrong);
+        let origins = list("origins", &raw.origins, origin, ORIGINS, &mut wrong);
+        errors.extend(wrong.into_iter().map(|error| (Vec::new(), error)));
+        let limits = ServeLimits::default()
+            .with(&raw.limits)
+            .unwrap_or_else(|wrong| {
+                let table = || vec!["limits".to_owned()];
+                errors.extend(wrong.into_iter().map(|error| (table(), error)));
+                ServeLimits::default()
+            });
+        ServeSettings {
+            hosts,
+            origins,
+            tls: raw.tls.clone(),
+            limits,
+        }
+    }
+}
+
+const HOSTS: &str = "a list of at most 64 names such as \"mcp.example.com\", without a port";
+const ORIGINS: &str =
+    "a list of at most 64 origins such as \"https://app.example.com\" or \"http://localhost:6274\"";
+
+/// Reads a list whose entries have one form each.
+fn list(
+    setting: &'static str,
+    written: &[String],
+    read: fn(&str) -> Option<String>,
+    allowed: &'static str,
+    wrong: &mut Vec<LimitError>,
+) -> Vec<String> {
+    let mut refuse = |value: String| {
+        wrong.push(LimitError {
+            setting,
+            value,
+            allowed: allowed.to_owned(),
+        });
+    };
+    if written.len() > LISTED_MAX {
+        refuse(format!("a list of {}", written.len()));
+        return Vec::new();
+    }
+    let mut listed = Vec::new();
+    for text in written {
+        match read(text) {
+            Some(entry) => listed.push(entry),
+            None => refuse(quoted(text)),
+        }
+    }
+    listed
+}
+
+/// A name or an address in its one form.
+fn host_name(text: &str) -> Option<String> {
+    let host = Host::parse(text).ok()?;
+    let plain = !text.contains(|c: char| c == '%' || c.is_whitespace());
+    plain.then(|| host.to_string())
+}
+
+/// An origin in the form in which browsers send it.
+fn origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let tuple = url.origin();
+    let bare = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    (bare && tuple.is_tuple()).then(|| tuple.ascii_serialization())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn read(text: &str) -> (ServeSettings, Vec<String>) {
+        let mut errors = Vec::new();
+        let settings = ServeSettings::read(&toml::from_str(text).unwrap(), &mut errors);
+        let errors = errors
+            .iter()
+            .map(|(table, error)| format!("{}: {error}", table.join(".")))
+            .collect();
+        (settings, errors)
+    }
+
+    #[test]
+    fn the_limits_of_clients_over_the_network() {
+        let table: String = ServeLimits::fields()
+            .iter()
+            .map(|f| {
+                format!(
+                    "{} ({}): {} [{}, {}]\n",
+                    f.setting, f.unit, f.default, f.min, f.max
+                )
+            })
+            .collect();
+        expect![[r#"
+            connections (count): 512 [1, 100,000]
+            head (size): 32 KiB [8 KiB, 1 MiB]
+            fields (count): 64 [16, 1,000]
+            body (size): 8 MiB [1 KiB, 64 MiB]
+            bodies (size): 256 MiB [1 MiB, 16 GiB]
+            depth (count): 100 [8, 120]
+            idle (duration): 1m [100ms, 1d]
+            body-time (duration): 30s [100ms, 1d]
+            stall (duration): 30s [100ms, 1d]
+            sessions (count): 10,000 [1, 1,000,000]
+            session-idle (duration): 30m [1s, 30d]
+            session-requests (count): 64 [1, 10,000]
+            drain (duration): 5s [0s, 1h]
+        "#]]
+        .assert_eq(&table);
+    }
+
+    #[test]
+    fn names_and_origins_have_one_form() {
+        let (settings, errors) = read(
+            "hosts = ['MCP.example.com', '[::1]', '192.0.2.1']\n\
+             origins = ['https://App.example.com:443', 'http://localhost:6274']",
+        );
+        assert_eq!(errors, [""; 0]);
+        assert_eq!(settings.hosts, ["mcp.example.com", "[::1]", "192.0.2.1"]);
+        assert_eq!(
+            settings.origins,
+            ["https://app.example.com", "http://localhost:6274"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let (_, errors) = read(
+            "hosts = ['a b', 'x:1', '*']\n\
+             origins = ['app.example.com', 'https://a.example/path', 'null', 'data:x']\n\
+             limits = { body = '128 MiB', idle = '0s', depth = 1000 }",
+        );
+        expect![[r#"
+            : `hosts` is `a b`, but must be a list of at most 64 names such as "mcp.example.com", without a port
+            : `hosts` is `x:1`, but must be a list of at most 64 names such as "mcp.example.com", without a port
+            : `origins` is `app.example.com`, but must be a list of at most 64 origins such as "https://app.example.com" or "http://localhost:6274"
+            : `origins` is `https://a.example/path`, but must be a list of at most 64 origins such as "https://app.example.com" or "http://localhost:6274"
+            : `origins` is `null`, but must be a list of at most 64 origins such as "https://app.example.com" or "http://localhost:6274"
+            : `origins` is `data:x`, but must be a list of at most 64 origins such as "https://app.example.com" or "http://localhost:6274"
+            limits: `body` is 128 MiB, but must be between 1 KiB and 64 MiB
+            limits: `depth` is 1,000, but must be between 8 and 120
+            limits: `idle` is 0s, but must be between 100ms and 1d"#]].assert_eq(&errors.join("\n"));
+        let (_, errors) = read("limits = { body = '8 MiB', bodies = '1 MiB' }");
+        expect!["limits: `bodies` is 1 MiB, but must be at least one `body` (8 MiB)"]
+            .assert_eq(&errors.join("\n"));
+    }
+}

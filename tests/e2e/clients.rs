@@ -1,0 +1,137 @@
+//! The official clients in Python and TypeScript, and the inspector's command line, over stdio
+//! and over HTTP.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use portreeve_test_artifacts as programs;
+use serde_json::Value;
+
+use crate::http::HttpHost;
+use crate::support::Project;
+
+/// Where `.ci/run` installs packages of npm and PyPI.
+fn installed(variable: &str, name: &str, file: &str) -> Option<PathBuf> {
+    let dir = std::env::var_os(variable).map(PathBuf::from);
+    let dir = dir.unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
+    if dir.join(file).exists() {
+        return Some(dir);
+    }
+    println!(
+        "SKIPPED, LOUDLY: {file} is not installed in {}; `.ci/run` does that, and {variable} names another place",
+        dir.display()
+    );
+    None
+}
+
+/// The packages of npm, if this one is among them.
+pub(crate) fn node(program: &str) -> Option<PathBuf> {
+    let program = format!("node_modules/.bin/{program}");
+    installed("PORTREEVE_NODE_DIR", "node", &program)
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/clients")
+        .join(name)
+}
+
+/// Runs a client over both transports, `client` being all but how to reach the host, and shows
+/// `check` what it prints.
+fn over_both(client: impl Fn() -> Command, http: &[&str], stdio: &[&str], check: impl Fn(&Value)) {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let run = |mut command: Command| {
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        check(&serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{said}")));
+    };
+    // The same program and environment as all tests have.
+    let serve = project.portreeve(&["serve"]);
+    let mut over_stdio = client();
+    let words: Vec<OsString> = std::iter::once(serve.get_program())
+        .chain(serve.get_args())
+        .map(ToOwned::to_owned)
+        .collect();
+    over_stdio.args(words).args(stdio);
+    for (name, value) in serve.get_envs() {
+        if let Some(value) = value {
+            over_stdio.env(name, value);
+        }
+    }
+    run(over_stdio);
+    let host = HttpHost::start(&project);
+    let mut over_http = client();
+    over_http
+        .arg(format!("http://{}/mcp", host.address))
+        .args(http);
+    run(over_http);
+}
+
+fn check(told: &Value) {
+    let tools = told["tools"].as_array().unwrap();
+    assert!(tools.iter().any(|tool| tool == "echo__echo"), "{told}");
+    let text: Value = serde_json::from_str(told["text"].as_str().unwrap()).unwrap();
+    assert_eq!(text, serde_json::json!({"a": [1, "ü"]}));
+}
+
+#[test]
+fn the_python_client() {
+    let Some(dir) = installed("PORTREEVE_PYTHON_DIR", "python", "bin/python") else {
+        return;
+    };
+    let client = || {
+        let mut command = Command::new(dir.join("bin/python"));
+        command.arg(script("client.py"));
+        command
+    };
+    over_both(client, &[], &[], check);
+}
+
+#[test]
+fn the_typescript_client() {
+    let Some(dir) = node("node") else {
+        return;
+    };
+    let client = || {
+        let mut command = Command::new(dir.join("node_modules/.bin/node"));
+        command.env("PORTREEVE_NODE_DIR", &dir);
+        command.arg(script("client.mjs"));
+        command
+    };
+    over_both(client, &[], &[], check);
+}
+
+#[test]
+fn the_inspectors_command_line() {
+    let Some(dir) = node("mcp-inspector") else {
+        return;
+    };
+    let client = || {
+        let bin = dir.join("node_modules/.bin");
+        let mut command = Command::new(bin.join("node"));
+        command.arg(bin.join("mcp-inspector")).arg("--cli");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(paths).unwrap());
+        command
+    };
+    let list = ["--method", "tools/list"];
+    over_both(
+        client,
+        &["--transport", "http", "--method", "tools/list"],
+        &list,
+        |told| {
+            assert!(
+                told["tools"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .any(|tool| tool["name"] == "echo__echo"),
+                "{told}"
+            );
+        },
+    );
+}

@@ -1,0 +1,348 @@
+//! `portreeve serve --listen`, with guests that run.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::process::{Child, Command, Stdio};
+
+use portreeve_test_artifacts as programs;
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Project, eventually, plugin};
+
+/// A host that listens.
+pub(crate) struct HttpHost {
+    child: Child,
+    pub(crate) address: SocketAddr,
+}
+
+impl HttpHost {
+    /// The project's, on a port of this machine that is free.
+    pub(crate) fn start(project: &Project) -> HttpHost {
+        HttpHost::of(project.portreeve(&["serve", "--listen", "127.0.0.1:0"]))
+    }
+
+    fn of(mut command: Command) -> HttpHost {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it does not listen");
+            if let Some(rest) = line.split("http://").nth(1) {
+                break rest.split('/').next().unwrap().parse().unwrap();
+            }
+        };
+        // So that it never waits for somebody to read.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut std::io::sink()));
+        HttpHost { child, address }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-s", name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Waits for its end; whether it ended well.
+    fn ended(&mut self) -> bool {
+        let mut status = None;
+        eventually("it ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().success()
+    }
+
+    /// A connection that has sent this.
+    fn send(&self, request: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Sends a message and reads all that comes back: the head and the messages.
+    fn post(&self, fields: &str, message: &Value) -> (String, Vec<Value>) {
+        whole(self.send(&request(fields, message)))
+    }
+
+    /// Opens a session.
+    fn greet(&self) -> String {
+        let greeting = json!({
+            "jsonrpc": "2.0", "id": 0, "method": "initialize",
+            "params": {
+                "protocolVersion": "2025-11-25",
+                "capabilities": {},
+                "clientInfo": {"name": "e2e", "version": "1"},
+            },
+        });
+        let (head, _) = self.post("", &greeting);
+        head.lines()
+            .find_map(|line| line.strip_prefix("mcp-session-id: "))
+            .unwrap()
+            .to_owned()
+    }
+}
+
+impl Drop for HttpHost {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn request(fields: &str, message: &Value) -> String {
+    let body = message.to_string();
+    format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\naccept: application/json, text/event-stream\r\n\
+         {fields}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Reads to the end: the head, and the messages in the body, of either form.
+fn whole(mut stream: TcpStream) -> (String, Vec<Value>) {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("{text:?}"));
+    let messages = body
+        .lines()
+        .map(|line| line.strip_prefix("data: ").unwrap_or(line))
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(Value::is_object)
+        .collect();
+    (head.to_owned(), messages)
+}
+
+fn older(session: &str) -> String {
+    format!("mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n")
+}
+
+fn call(tool: &str, arguments: Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+}
+
+/// The same call as clients of the newer era send it: its fields and its message.
+fn newer(tool: &str, arguments: Value) -> (String, Value) {
+    let mut message = call(tool, arguments);
+    message["params"]["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let fields = format!(
+        "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: {tool}\r\n"
+    );
+    (fields, message)
+}
+
+#[test]
+fn calls_in_both_eras() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let (_, answers) = host.post(&older(&session), &call("echo__echo", json!({"a": 1})));
+    let (fields, message) = newer("echo__echo", json!({"a": 1}));
+    let (head, newer) = host.post(&fields, &message);
+    assert!(head.contains("application/json"), "{head}");
+    assert_eq!(
+        answers[0]["result"]["content"],
+        newer[0]["result"]["content"]
+    );
+    assert!(
+        answers[0]["result"]["content"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("\"a\"")
+    );
+}
+
+#[test]
+fn a_session_can_cancel_a_call() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    host.post(&older(&session), &call("sleep__sleep", json!({"ms": 1})));
+    let long = call("sleep__sleep", json!({"ms": 25_000}));
+    let waiting = host.send(&request(&older(&session), &long));
+    // It is being worked on once its id can't be used again.
+    eventually("it is worked on", || {
+        let (head, _) = host.post(
+            &older(&session),
+            &json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}),
+        );
+        head.starts_with("HTTP/1.1 400")
+    });
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}});
+    let (head, _) = host.post(&older(&session), &cancel);
+    assert!(head.starts_with("HTTP/1.1 202"), "{head}");
+    let (_, answers) = whole(waiting);
+    assert!(answers.is_empty(), "{answers:?}");
+}
+
+#[test]
+fn requests_of_a_session_are_bounded() {
+    let project = Project::with(&format!(
+        "[serve]\nlimits = {{ session-requests = 1 }}\n{}",
+        plugin("sleep", programs::SLEEP)
+    ));
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let long = call("sleep__sleep", json!({"ms": 2_000}));
+    let waiting = host.send(&request(&older(&session), &long));
+    let ping = json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    eventually("the second is refused", || {
+        let (head, answers) = host.post(&older(&session), &ping);
+        let refused = head.starts_with("HTTP/1.1 429");
+        assert!(
+            !refused
+                || answers[0]["error"]["message"]
+                    .as_str()
+                    .unwrap()
+                    .contains("session-requests")
+        );
+        refused
+    });
+    let (_, answers) = whole(waiting);
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "slept");
+}
+
+#[test]
+fn a_host_that_ends_gives_the_answers_that_are_worked_on() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let mut host = HttpHost::start(&project);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 1}));
+    host.post(&fields, &message);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 2_000}));
+    let waiting = host.send(&request(&fields, &message));
+    // It is heard before the signal is.
+    eventually("it runs", || {
+        let status = project.run(&["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+        status["host"]["running"] == 1 || status.to_string().contains("\"running\":1")
+    });
+    host.signal("TERM");
+    eventually("nobody is let in", || {
+        TcpStream::connect(host.address).is_err()
+    });
+    let (_, answers) = whole(waiting);
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "slept");
+    assert!(host.ended());
+}
+
+#[test]
+fn a_host_that_ends_cancels_what_takes_too_long() {
+    let project = Project::with(&format!(
+        "[serve]\nlimits = {{ drain = '300ms' }}\n{}",
+        plugin("sleep", programs::SLEEP)
+    ));
+    let mut host = HttpHost::start(&project);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 1}));
+    host.post(&fields, &message);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 29_000}));
+    let mut waiting = host.send(&request(&fields, &message));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    host.signal("TERM");
+    assert!(host.ended());
+    let mut rest = String::new();
+    let _ = waiting.read_to_string(&mut rest);
+    assert!(!rest.contains("slept"), "{rest}");
+}
+
+#[test]
+fn a_signal_has_the_project_read_again_while_calls_run() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let host = HttpHost::start(&project);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 1}));
+    host.post(&fields, &message);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 1_500}));
+    let waiting = host.send(&request(&fields, &message));
+    project.write(&plugin("echo", programs::ECHO));
+    host.signal("HUP");
+    let (fields, message) = newer("echo__echo", json!({}));
+    eventually("the new plugin is there", || {
+        let (_, answers) = host.post(&fields, &message);
+        answers
+            .first()
+            .is_some_and(|answer| answer["result"].is_object())
+    });
+    assert!(project.host_log().contains("as a signal asked for"));
+    let (_, answers) = whole(waiting);
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "slept");
+}
+
+#[test]
+fn sockets_of_a_service_manager_are_taken() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::io::fcntl_setfd(&listener, rustix::io::FdFlags::empty()).unwrap();
+    let serve = project.portreeve(&["serve", "--listen", "inherited"]);
+    // A service manager hands sockets over from the third descriptor on.
+    let handing = format!(
+        "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\" 3<&{}",
+        listener.as_raw_fd()
+    );
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &handing, "sh"])
+        .arg(serve.get_program());
+    command.args(serve.get_args());
+    for (name, value) in serve.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let host = HttpHost::of(command);
+    assert_eq!(host.address, listener.local_addr().unwrap());
+    let (fields, message) = newer("echo__echo", json!({}));
+    let (_, answers) = host.post(&fields, &message);
+    assert!(answers[0]["result"].is_object(), "{answers:?}");
+    drop(host);
+    let output = project.run(&["serve", "--listen", "inherited"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("no sockets were handed over"), "{said}");
+}
+
+#[test]
+fn listening_for_others_must_be_asked_for() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let output = project.run(&["serve", "--listen", "0.0.0.0:0"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("--allow-remote"), "{said}");
+    let host =
+        HttpHost::of(project.portreeve(&["serve", "--listen", "0.0.0.0:0", "--allow-remote"]));
+    assert!(host.address.ip().is_unspecified());
+    assert!(project.host_log().contains("--allow-remote"));
+}
+
+#[test]
+fn a_second_host_can_not_listen_and_other_clients_share_the_first() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let _host = HttpHost::start(&project);
+    let output = project.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("another `portreeve serve` owns"), "{said}");
+    let mut client = project.serve();
+    assert!(client.tools().contains(&"echo__echo".to_owned()));
+}
