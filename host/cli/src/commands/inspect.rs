@@ -43,7 +43,6 @@ impl Inspect {
         let show = || show(&file, &package, grants.as_ref());
         context.output.result(&result, show)
     }
-
 }
 
 /// The component at the path itself where there is one, else that of the plugin with this
