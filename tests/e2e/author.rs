@@ -137,6 +137,7 @@ fn a_package_that_lists_other_tools_than_it_has_is_refused() {
         manifest_toml: "schema = 1\n[plugin]\nid = \"liar\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n",
         licence_texts: &[],
         tools: &[portreeve_manifest::tool::Tool::parse(&tool).unwrap()],
+        ..portreeve_supply::PackParts::default()
     };
     let packed = portreeve_supply::pack(&bytes, &parts).unwrap();
     std::fs::write(project.path().join("liar.wasm"), packed).unwrap();

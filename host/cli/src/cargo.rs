@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
-use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package, Target};
+use cargo_metadata::{CrateType, Message, Metadata, MetadataCommand, Package, PackageId, Target};
 use portreeve_manifest::diagnostic::{Diagnostic, Diagnostics, Source};
 use portreeve_manifest::plugin::PluginManifest;
 use serde::Deserialize;
@@ -112,6 +112,24 @@ impl Crate {
     /// The root of the workspace, where licences often lie.
     pub(crate) fn workspace_root(&self) -> &Path {
         self.metadata.workspace_root.as_std_path()
+    }
+
+    /// The crates that the component is made from, as cargo resolved them for its target, and
+    /// which of them is the plugin.
+    pub(crate) fn resolved(&self) -> anyhow::Result<(Metadata, PackageId)> {
+        let metadata = MetadataCommand::new()
+            .manifest_path(self.dir.join("Cargo.toml"))
+            .other_options(vec!["--filter-platform".to_owned(), TARGET.to_owned()])
+            .exec()
+            .map_err(|error| {
+                let said = error.to_string();
+                anyhow::anyhow!(
+                    "cargo can't say what {} is made from: {}",
+                    self.package.name,
+                    said_by_tool(&said)
+                )
+            })?;
+        Ok((metadata, self.package.id.clone()))
     }
 
     /// Builds the component and says where it is. Cargo's own messages go to standard error.

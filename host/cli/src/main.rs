@@ -10,6 +10,7 @@ mod context;
 mod error;
 mod exit;
 mod logging;
+mod materials;
 mod output;
 mod places;
 mod progress;

@@ -445,7 +445,7 @@ impl Host {
     }
 
     fn desk(&self, manifest: &ProjectManifest) -> Arc<Desk> {
-        Desk::open(manifest.policy.signatures.as_ref(), self.project.dir())
+        Desk::open(&manifest.policy, self.project.dir())
     }
 
     fn installer<'a>(

@@ -340,6 +340,7 @@ impl Place {
             remote: found.pin.is_some(),
         };
         let signer = desk.signer(alias, &cargo, agreed)?;
+        desk.licences(alias, &package)?;
         Ok(Cleared {
             path: found.path,
             stamp,

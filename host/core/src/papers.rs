@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::policy::SignaturePolicy;
+use portreeve_manifest::policy::{Policy, SignaturePolicy};
 use portreeve_supply::Package;
+use portreeve_supply::licence::{self, Rules};
 use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
 
 /// What was agreed to of a component that somebody had signed.
@@ -30,18 +31,40 @@ pub(crate) struct Desk {
     policy: SignaturePolicy,
     /// The signers that are listed, or why they can't be read.
     trust: Result<Trust, String>,
+    /// What licences are judged by, or why it can't be read.
+    licences: Result<Rules, String>,
 }
 
 impl Desk {
     /// Reads what the policy names. What can't be read refuses only those components whose
     /// signatures would matter.
-    pub(crate) fn open(policy: Option<&SignaturePolicy>, project: &Path) -> Arc<Desk> {
-        let policy = policy.cloned().unwrap_or_default();
+    pub(crate) fn open(policies: &Policy, project: &Path) -> Arc<Desk> {
+        let policy = policies.signatures();
+        let licences = Rules::load(policies.licenses.as_ref(), project);
         let trust = Trust::load(&policy, project).map_err(|error| {
             tracing::error!("signatures can't be judged: {error}");
             error.to_string()
         });
-        Arc::new(Desk { policy, trust })
+        Arc::new(Desk {
+            policy,
+            trust,
+            licences,
+        })
+    }
+
+    /// Holds a component's licences against the policy.
+    ///
+    /// # Errors
+    /// One that is not allowed, and what to do; a policy that can't be read.
+    pub(crate) fn licences(&self, alias: &Alias, package: &Package) -> Result<(), String> {
+        let rules = self.licences.as_ref().map_err(String::clone)?;
+        if rules.policy().is_none() {
+            return Ok(());
+        }
+        match licence::judge(package, alias, rules).refusal(alias) {
+            Some(why) => Err(why),
+            None => Ok(()),
+        }
     }
 
     /// Who signed a component, as the lockfile names them; none only where nobody needs to.

@@ -98,6 +98,7 @@ impl Feature {
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal
+            | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
             Feature::UiNotify
             | Feature::UiAsk
@@ -111,7 +112,6 @@ impl Feature {
             | Feature::ClientRoots
             | Feature::ClientLog
             | Feature::InstancesResident
-            | Feature::PolicyLicenses
             | Feature::PolicyScan => false,
         }
     }

@@ -49,6 +49,12 @@ impl Policy {
 pub struct LicensePolicy {
     /// The licences of which a plugin's expression must be satisfiable.
     pub allow: Vec<Licensee>,
+    /// Licences that never count, even where the expression of an allowed one names them.
+    #[serde(default)]
+    pub deny: Vec<Licensee>,
+    /// Which licences go together in one component: a table of OSADL's form, relative to the
+    /// project, in place of the one that Portreeve carries.
+    pub compatibility: Option<String>,
     /// More licences for single plugins.
     #[serde(default)]
     pub exceptions: Vec<LicenseException>,
@@ -60,8 +66,12 @@ pub struct LicensePolicy {
 pub struct LicenseException {
     /// The plugin.
     pub plugin: Alias,
-    /// The licences that it may have too.
+    /// The licences that it and what it was made from may have too, denied ones included.
+    #[serde(default)]
     pub allow: Vec<Licensee>,
+    /// Whether it may come in without a licence, or with one that is no SPDX expression.
+    #[serde(default)]
+    pub unlicensed: bool,
     /// Why, for those who read it later.
     pub reason: Reason,
 }

@@ -198,11 +198,6 @@ grants.messages = { publish = ["issues.opened"] }
 limits = { memory = "128 MiB", timeout = "20s" }
 "#,
         expect![[r#"
-            portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
-              |
-            2 | [policy.licenses]
-              |         ^^^^^^^^
-
             portreeve.toml:8:9: error: not enforced by this version of Portreeve yet: `policy.scan`; remove it
               |
             8 | [policy.scan]
@@ -445,11 +440,6 @@ fn values_are_checked_all_at_once() {
     check(
         "[policy.licenses]\nallow = ['MITT']\n[policy.scan]\ndeny = 'awful'\n[policy.signatures]\nkeys = [{ file = 'k', not-after = 'soon' }]\n",
         expect![[r#"
-            portreeve.toml:2:9: error: not enforced by this version of Portreeve yet: `policy.licenses`; remove it
-              |
-            2 | [policy.licenses]
-              |         ^^^^^^^^
-
             portreeve.toml:3:10: error: `MITT` is no SPDX licence expression: unknown term; write one such as "MIT OR Apache-2.0" (identifiers: spdx.org/licenses)
               |
             3 | allow = ['MITT']

@@ -219,10 +219,11 @@ impl<'a> Pass<'a> {
             let payload = payload?;
             self.measure(&payload)?;
             makers.note(&payload);
-            if let Payload::CustomSection(section) = &payload
-                && self.depth == 1
-            {
-                sections.note(section.name(), section.data(), self.limits)?;
+            if let Payload::CustomSection(section) = &payload {
+                sections.note_list(section.name(), section.data(), self.limits);
+                if self.depth == 1 {
+                    sections.note(section.name(), section.data(), self.limits)?;
+                }
             }
             match self.validator.payload(&payload)? {
                 ValidPayload::Ok | ValidPayload::Parser(_) => {}

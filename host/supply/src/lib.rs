@@ -9,6 +9,9 @@
 //!   of and gives to its host ([`Surface`]);
 //! - [`evidence::compare`] holds an author's requests against those imports;
 //! - [`signature`] says who signed it, and whether that counts;
+//! - [`dependencies`] are what it says it was made from, and [`sbom`] writes that down for
+//!   other tools;
+//! - [`licence`] holds licences against each other, their texts and the operator's policy;
 //! - [`change`] says how it differs from the version before;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
 //!
@@ -20,18 +23,21 @@
 mod bare;
 pub mod change;
 pub mod credentials;
+pub mod dependencies;
 mod digest;
 mod docs;
 mod error;
 pub mod evidence;
 pub mod fetch;
 mod intake;
+pub mod licence;
 mod limits;
 mod linkage;
 mod nesting;
 mod oci;
 mod pack;
 mod package;
+pub mod sbom;
 mod sections;
 pub mod signature;
 pub mod source;
@@ -45,6 +51,6 @@ pub use fetch::{FetchError, Fetched, Fetcher, Reference};
 pub use limits::IntakeLimits;
 pub use linkage::Linkage;
 pub use pack::{PackParts, pack};
-pub use package::{Package, Tools};
+pub use package::{DependencyText, Package, Tools};
 pub use store::{ArtifactStore, StoreError};
 pub use surface::Surface;

@@ -44,6 +44,16 @@ pub struct IntakeLimits {
     pub tools: ByteSize,
     /// The section `portreeve:licences`.
     pub licences: ByteSize,
+    /// A section `.dep-v0`, which lists what a module was made from, as it is.
+    pub dependency_list: ByteSize,
+    /// The same, unpacked. A list of a thousand packages has about 100 KiB.
+    pub dependency_text: ByteSize,
+    /// A section that holds a software bill of materials.
+    pub sbom: ByteSize,
+    /// Packages in all such lists together.
+    pub dependencies: u32,
+    /// Sections that list packages: a composed component has one for each of its parts.
+    pub dependency_sections: u32,
     /// The section `package-docs`.
     pub docs: ByteSize,
     /// Tools of one plugin; as many as the manifest crate takes in one list.
@@ -73,6 +83,11 @@ impl Default for IntakeLimits {
             manifest: ByteSize(256 << 10),
             tools: ByteSize(1 << 20),
             licences: ByteSize(1 << 20),
+            dependency_list: ByteSize(1 << 20),
+            dependency_text: ByteSize(8 << 20),
+            sbom: ByteSize(4 << 20),
+            dependencies: 10_000,
+            dependency_sections: 64,
             docs: ByteSize(1 << 20),
             bare_functions: 512,
             type_depth: 32,

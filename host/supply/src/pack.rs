@@ -2,20 +2,25 @@
 
 use std::borrow::Cow;
 
+use auditable_serde::VersionInfo;
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::Tool;
 use serde::{Deserialize, Serialize};
 use wasm_encoder::{ComponentSection as _, CustomSection, RawSection};
 use wasm_metadata::ComponentNames;
 use wasmparser::{Parser, Payload};
 
+use crate::dependencies::{self, Dependency};
 use crate::error::shorten;
 use crate::package::parse_manifest;
-use crate::sections::{self, DESCRIPTION, LICENCES, LICENSES, MANIFEST, NAMES, TOOLS, VERSION};
+use crate::sections::{
+    self, DEPENDENCIES, DESCRIPTION, LICENCES, LICENSES, MANIFEST, NAMES, SBOM, TOOLS, VERSION,
+};
 use crate::surface::Surface;
-use crate::{Error, IntakeLimits, Package, intake};
+use crate::{DependencyText, Error, IntakeLimits, Package, intake, sbom};
 
 /// What is packed with a component.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct PackParts<'a> {
     /// The text of `plugin.toml`, kept to the letter.
     pub manifest_toml: &'a str,
@@ -24,6 +29,13 @@ pub struct PackParts<'a> {
     /// The tools that the component's `list-tools` returns. Recorded for components that
     /// export `portreeve:tools/provider`; none for others.
     pub tools: &'a [Tool],
+    /// The crates that it was made from, in the format of `cargo auditable`.
+    pub crates: Option<&'a VersionInfo>,
+    /// All packages that it was made from, with their licences: these become its bill of
+    /// materials.
+    pub dependencies: &'a [Dependency],
+    /// Their licence texts.
+    pub dependency_texts: &'a [DependencyText],
 }
 
 /// One licence text, as it stands in the section.
@@ -33,6 +45,9 @@ pub(crate) struct LicenceText<'a> {
     pub(crate) name: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) text: Cow<'a, str>,
+    /// The packages whose licence it is; none for the plugin's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packages: Vec<String>,
 }
 
 /// Puts a plugin's papers into its component: `plugin.toml`, licence texts and the list of
@@ -54,14 +69,22 @@ pub fn pack(component: &[u8], parts: &PackParts<'_>) -> Result<Vec<u8>, Error> {
     let manifest = parse_manifest(parts.manifest_toml)?;
 
     let mut output = wasm_encoder::Component::HEADER.to_vec();
-    copy(component, manifest.id.as_str(), &mut output)?;
-    let mut add = |name: &str, text: &str| {
+    copy(component, &manifest, parts, &mut output)?;
+    let mut add_bytes = |name: &str, data: &[u8]| {
         CustomSection {
             name: name.into(),
-            data: text.as_bytes().into(),
+            data: data.into(),
         }
         .append_to_component(&mut output);
     };
+    if let Some(crates) = parts.crates {
+        let list = dependencies::write_auditable(crates).map_err(|error| Error::BadSection {
+            section: DEPENDENCIES,
+            reason: error.to_string(),
+        })?;
+        add_bytes(DEPENDENCIES, &list);
+    }
+    let mut add = |name: &str, text: &str| add_bytes(name, text.as_bytes());
     add(VERSION, &manifest.version.to_string());
     if let Some(licence) = &manifest.license {
         add(LICENSES, &licence.to_string());
@@ -70,16 +93,24 @@ pub fn pack(component: &[u8], parts: &PackParts<'_>) -> Result<Vec<u8>, Error> {
         add(DESCRIPTION, description);
     }
     add(MANIFEST, parts.manifest_toml);
-    if !parts.licence_texts.is_empty() {
-        let texts: Vec<_> = parts
-            .licence_texts
-            .iter()
-            .map(|(name, text)| LicenceText {
-                name: name.into(),
-                text: text.into(),
-            })
-            .collect();
+    let own = parts.licence_texts.iter().map(|(name, text)| LicenceText {
+        name: name.into(),
+        text: text.into(),
+        packages: Vec::new(),
+    });
+    let others = parts.dependency_texts.iter().map(|licence| LicenceText {
+        name: licence.name.as_str().into(),
+        text: licence.text.as_str().into(),
+        packages: licence.packages.clone(),
+    });
+    let texts: Vec<_> = own.chain(others).collect();
+    if !texts.is_empty() {
         add(LICENCES, &json(LICENCES, &texts)?);
+    }
+    if !parts.dependencies.is_empty() {
+        let subject = sbom::Subject::of(&manifest);
+        let bill = sbom::cyclonedx(&subject, parts.dependencies);
+        add(SBOM, &json(SBOM, &bill)?);
     }
     if surface.provides_tools {
         add(TOOLS, &json(TOOLS, &parts.tools)?);
@@ -92,7 +123,12 @@ pub fn pack(component: &[u8], parts: &PackParts<'_>) -> Result<Vec<u8>, Error> {
 
 /// Copies the sections of a component, apart from those that are written anew, and names
 /// it.
-fn copy(component: &[u8], name: &str, output: &mut Vec<u8>) -> Result<(), Error> {
+fn copy(
+    component: &[u8],
+    manifest: &PluginManifest,
+    parts: &PackParts<'_>,
+    output: &mut Vec<u8>,
+) -> Result<(), Error> {
     let mut depth = 0_u32;
     let mut names = ComponentNames::empty();
     for payload in Parser::new(0).parse_all(component) {
@@ -105,7 +141,7 @@ fn copy(component: &[u8], name: &str, output: &mut Vec<u8>) -> Result<(), Error>
                 // Names are for debugging: damaged ones are dropped.
                 names = ComponentNames::from_bytes(section.data(), 0).unwrap_or(names);
             }
-            Payload::CustomSection(section) if is_replaced(section.name()) => {}
+            Payload::CustomSection(section) if is_replaced(section.name(), parts) => {}
             _ => {
                 if let Some((id, range)) = payload.as_section() {
                     let data = component.get(range).unwrap_or_default();
@@ -114,7 +150,7 @@ fn copy(component: &[u8], name: &str, output: &mut Vec<u8>) -> Result<(), Error>
             }
         }
     }
-    names.set_name(name);
+    names.set_name(manifest.id.as_str());
     let section = names
         .raw_custom_section()
         .map_err(|error| Error::BadSection {
@@ -126,8 +162,11 @@ fn copy(component: &[u8], name: &str, output: &mut Vec<u8>) -> Result<(), Error>
     Ok(())
 }
 
-fn is_replaced(section: &str) -> bool {
-    section.starts_with(sections::OURS) || [VERSION, LICENSES, DESCRIPTION].contains(&section)
+fn is_replaced(section: &str, parts: &PackParts<'_>) -> bool {
+    section.starts_with(sections::OURS)
+        || [VERSION, LICENSES, DESCRIPTION].contains(&section)
+        // One that its builder wrote stays where we have none.
+        || (section == DEPENDENCIES && parts.crates.is_some())
 }
 
 fn json<T: Serialize + ?Sized>(section: &'static str, value: &T) -> Result<String, Error> {

@@ -8,6 +8,7 @@ use portreeve_manifest::tool::{self, Tool};
 use portreeve_manifest::wit_type::BareFunction;
 use semver::Version;
 
+use crate::dependencies::Dependencies;
 use crate::error::shorten;
 use crate::intake::{self, Intake};
 use crate::pack::LicenceText;
@@ -31,6 +32,21 @@ pub struct Package {
     pub surface: Surface,
     /// The licence texts that were packed with it: file names and texts.
     pub licence_texts: Vec<(String, String)>,
+    /// What it says it was made from.
+    pub dependencies: Dependencies,
+    /// The licence texts of those packages that were packed with it.
+    pub dependency_texts: Vec<DependencyText>,
+}
+
+/// A licence text of packages that a component was made from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DependencyText {
+    /// The name of the file.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+    /// The packages that carry it, by name and version.
+    pub packages: Vec<String>,
 }
 
 /// The tools of a package, as far as they are known without running it.
@@ -62,13 +78,16 @@ impl Package {
             None => infer(&intake.sections, name)?,
         };
         let tools = tools(&intake, &mut surface, limits)?;
+        let (licence_texts, dependency_texts) = licence_texts(&intake.sections, limits)?;
         Ok(Package {
             digest: Digest::of(bytes),
             size: bytes.len() as u64,
             manifest,
             tools,
             surface,
-            licence_texts: licence_texts(&intake.sections, limits)?,
+            licence_texts,
+            dependencies: dependencies(&intake.sections, limits),
+            dependency_texts,
         })
     }
 }
@@ -115,11 +134,11 @@ fn recorded(text: &str, limits: &IntakeLimits) -> Result<Vec<Tool>, Error> {
 fn licence_texts(
     sections: &Sections<'_>,
     limits: &IntakeLimits,
-) -> Result<Vec<(String, String)>, Error> {
-    /// Array, object, text.
-    const DEPTH_MAX: usize = 3;
+) -> Result<(Vec<(String, String)>, Vec<DependencyText>), Error> {
+    /// Array, object, list, text.
+    const DEPTH_MAX: usize = 4;
     let Some(text) = sections.licences else {
-        return Ok(Vec::new());
+        return Ok(Default::default());
     };
     let bad = |reason: String| Error::BadSection {
         section: LICENCES,
@@ -129,10 +148,29 @@ fn licence_texts(
         .map_err(|error| bad(error.to_string()))?;
     let texts: Vec<LicenceText<'_>> =
         serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
-    Ok(texts
+    let (own, others): (Vec<_>, Vec<_>) = texts
         .into_iter()
-        .map(|licence| (licence.name.into_owned(), licence.text.into_owned()))
-        .collect())
+        .partition(|licence| licence.packages.is_empty());
+    let own = own
+        .into_iter()
+        .map(|licence| (licence.name.into_owned(), licence.text.into_owned()));
+    let others = others.into_iter().map(|licence| DependencyText {
+        name: licence.name.into_owned(),
+        text: licence.text.into_owned(),
+        packages: licence.packages,
+    });
+    Ok((own.collect(), others.collect()))
+}
+
+fn dependencies(sections: &Sections<'_>, limits: &IntakeLimits) -> Dependencies {
+    let mut read = Dependencies::read(&sections.dependencies, &sections.sboms, limits);
+    if sections.lists_left_out {
+        read.problems.push(format!(
+            "more than {} sections list packages; the rest is not read (`dependency-sections`)",
+            limits.dependency_sections
+        ));
+    }
+    read
 }
 
 fn section_json(bytes: ByteSize, depth_max: usize) -> JsonLimits {

@@ -11,6 +11,12 @@ pub(crate) const MANIFEST: &str = "portreeve:manifest";
 pub(crate) const TOOLS: &str = "portreeve:tools";
 /// A JSON array of `{"name", "text"}`: licence texts.
 pub(crate) const LICENCES: &str = "portreeve:licences";
+/// What a module was made from, as `cargo auditable` writes it.
+pub(crate) const DEPENDENCIES: &str = ".dep-v0";
+/// A software bill of materials that we wrote: CycloneDX.
+pub(crate) const SBOM: &str = "portreeve:sbom";
+/// Bills of other tools; no name is settled.
+const SBOMS: [&str; 3] = [SBOM, "sbom", ".sbom"];
 /// What the names of all our sections begin with.
 pub(crate) const OURS: &str = "portreeve:";
 
@@ -34,6 +40,10 @@ pub(crate) struct Sections<'a> {
     pub(crate) manifest: Option<&'a str>,
     pub(crate) tools: Option<&'a str>,
     pub(crate) licences: Option<&'a str>,
+    /// Lists of packages, and how many were left out as too many.
+    pub(crate) dependencies: Vec<&'a [u8]>,
+    pub(crate) sboms: Vec<&'a [u8]>,
+    pub(crate) lists_left_out: bool,
     pub(crate) docs: Option<&'a [u8]>,
     pub(crate) name: Option<&'a str>,
     pub(crate) version: Option<&'a str>,
@@ -42,6 +52,21 @@ pub(crate) struct Sections<'a> {
 }
 
 impl<'a> Sections<'a> {
+    /// Takes note of a list of packages, which stands at any depth: a linker puts that of
+    /// `cargo auditable` into the module, and composing components nests it further.
+    pub(crate) fn note_list(&mut self, name: &str, data: &'a [u8], limits: &IntakeLimits) {
+        let lists = match name {
+            DEPENDENCIES => &mut self.dependencies,
+            name if SBOMS.contains(&name) => &mut self.sboms,
+            _ => return,
+        };
+        if lists.len() < limits.dependency_sections as usize {
+            lists.push(data);
+        } else {
+            self.lists_left_out = true;
+        }
+    }
+
     /// Takes note of a section. Ours must be there once, be UTF-8 and keep their bounds;
     /// those of other tools are used when they make sense.
     pub(crate) fn note(

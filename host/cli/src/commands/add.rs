@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, Error, bail};
 use clap::Args;
 use portreeve_core::control::ControlRequest;
 use portreeve_core::{Arrival, Brought, MANIFEST, Pin, Project};
@@ -12,9 +12,11 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
 use portreeve_supply::Package;
+use portreeve_supply::licence::{self, Rules};
 use semver::VersionReq;
 use serde_json::{Map, json};
 
+use super::licences;
 use super::papers::read_package;
 use super::secrets;
 use crate::context::{Context, manifest_name};
@@ -82,6 +84,12 @@ impl Add {
                 "there is a plugin `{alias}` in {name} already: choose another name with --alias, or take that one out with `portreeve remove {alias}`"
             );
         }
+        let policy = manifest.policy.licenses.as_ref();
+        let rules = Rules::load(policy, project.dir()).map_err(Error::msg)?;
+        let report = licence::examine(&package, &alias, &rules);
+        if let Some(why) = report.refusal(&alias) {
+            return Err(error::refused(why));
+        }
         if review::is_interactive() {
             output::note(format!("{} {}", plugin.id, plugin.version));
         }
@@ -120,6 +128,7 @@ impl Add {
             "requests": requests,
             "grants": new.grants,
             "config-missing": missing,
+            "licences": report,
         });
         context.output.result(&result, || {
             let mut shown = format!(
@@ -127,6 +136,7 @@ impl Add {
                 plugin.id, plugin.version
             );
             shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
+            shown.push_str(&licences::notes(&report));
             if missing.is_empty() {
                 shown.push_str(&format!(
                     "next: `portreeve list`, or `portreeve call {alias} TOOL`"

@@ -1,6 +1,5 @@
 //! `portreeve build`: from an author's directory to one packed file.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +15,10 @@ use semver::Version;
 use serde_json::json;
 
 use super::inspect;
-use super::papers::{AuthorFile, bytes, read_text};
+use super::papers::{AuthorFile, bytes, licence_texts, write};
 use crate::cargo::Crate;
 use crate::context::Context;
+use crate::materials::Materials;
 use crate::progress::Progress;
 use crate::{output, places, text};
 
@@ -28,7 +28,8 @@ const LISTING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Build a plugin and pack it into one file.
 ///
 /// Builds a plugin: compiles its crate to a component, asks that for its tools, and packs it
-/// with plugin.toml and the licence texts into DIR/dist/ID-VERSION.wasm.
+/// with plugin.toml, the licence texts and the list of what it was made from into
+/// DIR/dist/ID-VERSION.wasm.
 ///
 /// Packages of other versions in DIR/dist are removed, so that DIR names one plugin.
 #[derive(Args)]
@@ -62,7 +63,7 @@ impl Build {
         context.log()?;
         let author = AuthorFile::read(&self.dir)?;
         let progress = Progress::new();
-        let (component, licence_texts) = self.component(&author, &progress)?;
+        let (component, licence_texts, materials) = self.component(&author, &progress)?;
         let limits = IntakeLimits::default();
         let read = source::read(&component, &limits)?;
         let found = Package::read(&read.bytes, &read.name(), &limits)
@@ -77,6 +78,9 @@ impl Build {
             manifest_toml: &author.text,
             licence_texts: &licence_texts,
             tools: &tools,
+            crates: materials.crates.as_ref(),
+            dependencies: &materials.dependencies,
+            dependency_texts: &materials.texts,
         };
         let packed = pack(&read.bytes, &parts)?;
         let package = Package::read(&packed, author.manifest.id.as_str(), &limits)?;
@@ -97,21 +101,26 @@ impl Build {
             .result(&result, || show(&file, &package, &removed))
     }
 
-    /// The component, given or built, and the licence texts that go with it.
+    /// The component, given or built, the licence texts that go with it, and what it is made
+    /// from.
     fn component(
         &self,
         author: &AuthorFile,
         progress: &Progress,
-    ) -> anyhow::Result<(PathBuf, Vec<(String, String)>)> {
+    ) -> anyhow::Result<(PathBuf, Vec<(String, String)>, Materials)> {
         let of_crate = Crate::read(&self.dir);
-        let (component, root) = match &self.component {
+        let (component, root, materials) = match &self.component {
             Some(component) => {
                 // Its crate, if there is one, may be anything.
                 let root = of_crate
                     .ok()
                     .flatten()
                     .map(|found| found.workspace_root().to_owned());
-                (component.clone(), root)
+                (
+                    component.clone(),
+                    root,
+                    Materials::of_lock_files(&self.dir)?,
+                )
             }
             None => {
                 let Some(found) = of_crate? else {
@@ -122,14 +131,16 @@ impl Build {
                 };
                 found.check(&author.manifest, &author.name, &author.text)?;
                 let component = found.build(&self.release_profile, progress)?;
-                (component, Some(found.workspace_root().to_owned()))
+                let materials = Materials::of_crate(&found)?;
+                let root = found.workspace_root().to_owned();
+                (component, Some(root), materials)
             }
         };
         let mut texts = licence_texts(&self.dir)?;
         if let (true, Some(root)) = (texts.is_empty(), root) {
             texts = licence_texts(&root)?;
         }
-        Ok((component, texts))
+        Ok((component, texts, materials))
     }
 
     fn file(&self, manifest: &PluginManifest) -> PathBuf {
@@ -138,36 +149,6 @@ impl Build {
             self.dir.join("dist").join(name)
         })
     }
-}
-
-/// The licence texts in a directory: file names and texts.
-fn licence_texts(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    const PREFIXES: [&str; 3] = ["LICENSE", "LICENCE", "COPYING"];
-    /// More licences than any plugin has.
-    const FILES_MAX: usize = 16;
-    /// The longest licences have some 35 KiB.
-    const FILE_BYTES_MAX: u64 = 256 << 10;
-    let entries =
-        std::fs::read_dir(dir).with_context(|| format!("{} can't be read", dir.display()))?;
-    let mut names: Vec<String> = entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter(|name| {
-            let name = name.to_ascii_uppercase();
-            PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        })
-        .filter(|name| dir.join(name).is_file())
-        .collect();
-    names.sort();
-    if names.len() > FILES_MAX {
-        bail!("{} has more than {FILES_MAX} licence files", dir.display());
-    }
-    names
-        .into_iter()
-        .map(|name| {
-            let text = read_text(&dir.join(&name), FILE_BYTES_MAX)?;
-            Ok((name, text))
-        })
-        .collect()
 }
 
 /// Asks a provider for its tools, without any grant.
@@ -215,28 +196,6 @@ impl OutputSink for ToStderr {
     fn line(&self, stream: Stream, line: &str) {
         output::note(format!("plugin {}: {}", stream.as_str(), text::line(line)));
     }
-}
-
-/// Replaces a file whole.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let write = || {
-        std::fs::create_dir_all(dir)?;
-        let mut file = tempfile::Builder::new()
-            .prefix(".portreeve-")
-            // As other build results: readable, as far as the umask lets it.
-            .permissions(std::fs::Permissions::from_mode(0o666))
-            .tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok::<_, std::io::Error>(())
-    };
-    write().with_context(|| format!("{} can't be written", path.display()))
 }
 
 /// Removes the packages of this plugin beside `written`.
@@ -325,17 +284,5 @@ mod tests {
         ] {
             assert_eq!(is_package(name, "markdown"), expected, "{name}");
         }
-    }
-
-    #[test]
-    fn licences_are_found_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["LICENSE-MIT", "Licence.md", "COPYING", "README.md"] {
-            std::fs::write(dir.path().join(name), name).unwrap();
-        }
-        std::fs::create_dir(dir.path().join("LICENSES")).unwrap();
-        let texts = licence_texts(dir.path()).unwrap();
-        let names: Vec<_> = texts.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["COPYING", "LICENSE-MIT", "Licence.md"]);
     }
 }

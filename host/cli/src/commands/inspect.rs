@@ -31,11 +31,11 @@ pub(crate) struct Inspect {
 }
 
 /// A component, and what is granted to it where it is installed.
-type Inspected = (PathBuf, Package, Option<Map<String, Value>>);
+pub(crate) type Inspected = (PathBuf, Package, Option<Map<String, Value>>);
 
 impl Inspect {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let (file, package, grants) = self.find(context)?;
+        let (file, package, grants) = find(&self.what, context)?;
         let mut result = describe(&file, &package);
         if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
             result.insert("grants".to_owned(), json!(grants));
@@ -43,27 +43,26 @@ impl Inspect {
         let show = || show(&file, &package, grants.as_ref());
         context.output.result(&result, show)
     }
+}
 
-    /// The component at the path itself where there is one, else that of the plugin with this
-    /// alias, and what is granted to that.
-    fn find(&self, context: &Context) -> anyhow::Result<Inspected> {
-        // What is no alias can only be a path, and so can anything outside of projects.
-        let alias = self.what.to_str().and_then(|what| Alias::new(what).ok());
-        let (false, Some(alias), Ok(project)) = (self.what.exists(), alias, context.project())
-        else {
-            let (file, package) = read_package(&self.what)?;
-            return Ok((file, package, None));
-        };
-        match context.manifest(&project)?.plugins.get(&alias) {
-            Some(entry) => {
-                let (file, package) = read_installed(&project, entry)?;
-                Ok((file, package, Some(entry.grants.to_json())))
-            }
-            None => anyhow::bail!(
-                "there is no file `{alias}` here, and no plugin of that name in {}: check the path, or see `portreeve list`",
-                project.manifest_path().display()
-            ),
+/// The component at the path itself where there is one, else that of the plugin with this
+/// alias, and what is granted to that.
+pub(crate) fn find(what: &Path, context: &Context) -> anyhow::Result<Inspected> {
+    // What is no alias can only be a path, and so can anything outside of projects.
+    let alias = what.to_str().and_then(|what| Alias::new(what).ok());
+    let (false, Some(alias), Ok(project)) = (what.exists(), alias, context.project()) else {
+        let (file, package) = read_package(what)?;
+        return Ok((file, package, None));
+    };
+    match context.manifest(&project)?.plugins.get(&alias) {
+        Some(entry) => {
+            let (file, package) = read_installed(&project, entry)?;
+            Ok((file, package, Some(entry.grants.to_json())))
         }
+        None => anyhow::bail!(
+            "there is no file `{alias}` here, and no plugin of that name in {}: check the path, or see `portreeve list`",
+            project.manifest_path().display()
+        ),
     }
 }
 
@@ -95,6 +94,11 @@ pub(crate) fn describe(file: &Path, package: &Package) -> Value {
         .iter()
         .map(|(name, why)| json!({ "name": name, "reason": why }))
         .collect();
+    let dependencies = json!({
+        "list": package.dependencies.list,
+        "recorded-by": package.dependencies.sources,
+        "problems": package.dependencies.problems,
+    });
     let licences: Vec<_> = package.licence_texts.iter().map(|(name, _)| name).collect();
     json!({
         "file": output::path(file),
@@ -116,6 +120,7 @@ pub(crate) fn describe(file: &Path, package: &Package) -> Value {
         "asynchronous": surface.asynchronous,
         "skipped": skipped,
         "licence-texts": licences,
+        "dependencies": dependencies,
     })
 }
 
@@ -151,6 +156,16 @@ pub(crate) fn show(file: &Path, package: &Package, granted: Option<&Map<String, 
     let requests = manifest.requests.items().len();
     let _ = write!(shown, "\n{}: ", count(requests, "request"));
     shown.push_str(&review::describe_all(manifest, granted));
+    if package.dependencies.is_whole() {
+        let number = package.dependencies.list.len();
+        let _ = writeln!(
+            shown,
+            "\nmade from {}: `portreeve licenses` and `portreeve sbom` show them",
+            count(number, "package")
+        );
+    } else {
+        shown.push_str("\nmade from packages that are not, or not all, recorded\n");
+    }
     list(&mut shown, "import", &package.surface.imports);
     list(&mut shown, "export", &package.surface.exports);
     let skipped: Vec<_> = package

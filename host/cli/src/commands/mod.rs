@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod install;
 mod keys;
+mod licences;
 mod list;
 mod logs;
 mod outdated;
@@ -19,6 +20,7 @@ pub(crate) mod papers;
 mod publish;
 mod remove;
 mod revoke;
+mod sbom;
 mod secrets;
 mod serve;
 mod sign;
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Publish(publish::Publish),
     Keys(keys::Keys),
     Inspect(inspect::Inspect),
+    Licenses(licences::Licences),
+    Sbom(sbom::Sbom),
     Init(init::Init),
     Add(add::Add),
     Install(install::Install),
@@ -66,6 +70,8 @@ impl Command {
             Command::Publish(command) => command.run(context),
             Command::Keys(command) => command.run(context),
             Command::Inspect(command) => command.run(context),
+            Command::Licenses(command) => command.run(context),
+            Command::Sbom(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
             Command::Install(command) => command.run(context),

@@ -1,10 +1,10 @@
 //! A plugin's papers as several commands read and show them.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use portreeve_core::{Pin, Project};
 use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::plugin::PluginManifest;
@@ -127,4 +127,73 @@ pub(crate) fn bytes(bytes: u64) -> String {
 pub(crate) fn count(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {what}{plural}")
+}
+
+/// The licence texts in a directory: file names and texts.
+pub(crate) fn licence_texts(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    const PREFIXES: [&str; 3] = ["LICENSE", "LICENCE", "COPYING"];
+    /// More licences than any plugin has.
+    const FILES_MAX: usize = 16;
+    /// The longest licences have some 35 KiB.
+    const FILE_BYTES_MAX: u64 = 256 << 10;
+    let entries =
+        std::fs::read_dir(dir).with_context(|| format!("{} can't be read", dir.display()))?;
+    let mut names: Vec<String> = entries
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| {
+            let name = name.to_ascii_uppercase();
+            PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        })
+        .filter(|name| dir.join(name).is_file())
+        .collect();
+    names.sort();
+    if names.len() > FILES_MAX {
+        bail!("{} has more than {FILES_MAX} licence files", dir.display());
+    }
+    names
+        .into_iter()
+        .map(|name| {
+            let text = read_text(&dir.join(&name), FILE_BYTES_MAX)?;
+            Ok((name, text))
+        })
+        .collect()
+}
+
+/// Replaces a file whole.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    };
+    let write = || {
+        std::fs::create_dir_all(dir)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".portreeve-")
+            // As other build results: readable, as far as the umask lets it.
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(dir)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok::<_, std::io::Error>(())
+    };
+    write().with_context(|| format!("{} can't be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn licences_are_found_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["LICENSE-MIT", "Licence.md", "COPYING", "README.md"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        std::fs::create_dir(dir.path().join("LICENSES")).unwrap();
+        let texts = licence_texts(dir.path()).unwrap();
+        let names: Vec<_> = texts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["COPYING", "LICENSE-MIT", "Licence.md"]);
+    }
 }

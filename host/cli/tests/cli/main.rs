@@ -10,6 +10,7 @@ mod build;
 mod call;
 mod check;
 mod grants;
+mod licences;
 mod operate;
 mod project;
 mod signatures;

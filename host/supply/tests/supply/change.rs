@@ -594,6 +594,7 @@ fn packages_are_compared_as_they_are() {
             manifest_toml: &manifest,
             licence_texts: &[],
             tools: &tools,
+            ..PackParts::default()
         };
         let component = common::provider("portreeve:tools/provider@0.1.0");
         common::read(&pack(&component, &parts).unwrap()).unwrap()

@@ -210,6 +210,7 @@ fn samples() -> Vec<Vec<u8>> {
         manifest_toml: manifest,
         licence_texts: &[],
         tools: &[],
+        ..PackParts::default()
     };
     vec![
         pack(&provider("portreeve:tools/provider@0.1.0"), &parts).unwrap(),

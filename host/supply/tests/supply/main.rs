@@ -16,6 +16,8 @@ mod intake;
 #[cfg(test)]
 mod kill;
 #[cfg(test)]
+mod licences;
+#[cfg(test)]
 mod minisign_tool;
 #[cfg(test)]
 mod pack;

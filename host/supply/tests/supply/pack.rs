@@ -27,6 +27,7 @@ fn parts<'a>(texts: &'a [(String, String)], tools: &'a [Tool]) -> PackParts<'a> 
         manifest_toml: MANIFEST,
         licence_texts: texts,
         tools,
+        ..PackParts::default()
     }
 }
 
