@@ -24,6 +24,7 @@ pub mod tools {
             "../wit/network",
             "../wit/storage",
             "../wit/directories",
+            "../wit/messages",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",
@@ -51,5 +52,48 @@ pub mod lifecycle {
         },
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
+    });
+}
+
+/// The handler of messages alone, to be exported beside the tools.
+pub mod handler {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/messages"],
+        inline: "
+            package portreeve:guest;
+
+            world handler-only {
+                export portreeve:messages/handler@0.1.0;
+            }
+        ",
+        with: {
+            "portreeve:types/types@0.1.0": super::tools::portreeve::types::types,
+            "portreeve:messages/message@0.1.0": generate,
+            "portreeve:messages/handler@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_handler",
+    });
+}
+
+/// The one who answers requests alone, to be exported beside the tools.
+pub mod responder {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/messages"],
+        inline: "
+            package portreeve:guest;
+
+            world responder-only {
+                export portreeve:messages/responder@0.1.0;
+            }
+        ",
+        with: {
+            "portreeve:types/types@0.1.0": super::tools::portreeve::types::types,
+            "portreeve:messages/bus@0.1.0": super::tools::portreeve::messages::bus,
+            "portreeve:messages/message@0.1.0": super::handler::portreeve::messages::message,
+            "portreeve:messages/responder@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_responder",
     });
 }

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
+use crate::bindings::handler::exports::portreeve::messages::handler;
 use crate::bindings::lifecycle::exports::portreeve::lifecycle::lifecycle;
+use crate::bindings::responder::exports::portreeve::messages::responder;
 use crate::bindings::tools::exports::portreeve::tools::provider;
 use crate::error::Failure;
-use crate::{Error, Outcome, Tool, tool};
+use crate::messages::{self, Answer, Handled, Message};
+use crate::{Code, Error, Outcome, Tool, tool};
 
 /// A tool behind plain function pointers.
 pub struct Entry {
@@ -48,6 +51,22 @@ pub trait Plugin {
     /// See `portreeve:lifecycle/lifecycle`.
     fn migrate(_from_version: &str) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// See `portreeve:messages/handler`.
+    fn handle(_message: Message) -> Result<Handled, Error> {
+        Err(Error::new(
+            Code::Unsupported,
+            "this plugin handles no messages",
+        ))
+    }
+
+    /// See `portreeve:messages/responder`.
+    fn respond(_request: Message) -> Result<Answer, Error> {
+        Err(Error::new(
+            Code::Unsupported,
+            "this plugin answers no requests",
+        ))
     }
 }
 
@@ -128,5 +147,17 @@ impl<P: Plugin> lifecycle::Guest for P {
 
     fn migrate(from_version: String) -> Result<(), Failure> {
         P::migrate(&from_version).map_err(Error::into_failure)
+    }
+}
+
+impl<P: Plugin> handler::Guest for P {
+    fn handle(message: handler::Message, attempt: u32) -> Result<handler::Outcome, Failure> {
+        messages::handle(message, attempt, P::handle).map_err(Error::into_failure)
+    }
+}
+
+impl<P: Plugin> responder::Guest for P {
+    fn respond(request: responder::Message) -> Result<responder::Answer, Failure> {
+        messages::respond(request, P::respond).map_err(Error::into_failure)
     }
 }

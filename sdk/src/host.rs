@@ -5,6 +5,7 @@
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
+    messages::bus,
     network::failures,
     secrets::{inject, reveal, store},
     storage::kv,
@@ -22,7 +23,9 @@ pub(crate) mod files {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, files, inject, kv, no_host, progress, reveal, store};
+pub(crate) use native::{
+    bus, config, context, files, inject, kv, no_host, progress, reveal, store,
+};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -169,6 +172,51 @@ mod native {
 
         pub(crate) fn used() -> Result<Usage, Failure> {
             none()
+        }
+    }
+
+    pub(crate) mod bus {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::messages::bus::{Answer, Published};
+
+        /// What is set goes nowhere.
+        #[derive(Debug)]
+        pub(crate) struct Options;
+
+        impl Options {
+            pub(crate) fn new() -> Options {
+                Options
+            }
+
+            pub(crate) fn set_content_type(&self, _content_type: &str) {}
+
+            pub(crate) fn set_header(&self, _name: &str, _value: &str) {}
+
+            pub(crate) fn set_key(&self, _key: &str) {}
+
+            pub(crate) fn set_dedup_id(&self, _id: &str) {}
+
+            pub(crate) fn set_delay_ms(&self, _delay_ms: u64) {}
+
+            pub(crate) fn set_ttl_ms(&self, _ttl_ms: u64) {}
+
+            pub(crate) fn set_timeout_ms(&self, _timeout_ms: u64) {}
+        }
+
+        pub(crate) fn publish(
+            _topic: &str,
+            _payload: &[u8],
+            _options: Option<&Options>,
+        ) -> Result<Published, Failure> {
+            Err(no_host("publish to"))
+        }
+
+        pub(crate) fn request(
+            _topic: &str,
+            _payload: &[u8],
+            _options: Option<&Options>,
+        ) -> Result<Answer, Failure> {
+            Err(no_host("ask"))
         }
     }
 

@@ -20,6 +20,7 @@ mod guest;
 mod host;
 pub mod http;
 pub mod kv;
+pub mod messages;
 pub mod progress;
 mod schema;
 pub mod secrets;
@@ -29,7 +30,8 @@ mod tool;
 pub use answer::{Answer, Content, Json, Outcome};
 pub use error::{Code, Error};
 /// Exports the tools of a plugin, once in its crate: `plugin!(greet, wave)`, also with hooks:
-/// `plugin!(greet, start = setup, stop = bye, health = check, migrate = update)`.
+/// `plugin!(greet, start = setup, stop = bye, health = check, migrate = update)`, and with what
+/// handles [messages](mod@messages): `plugin!(greet, handle = on_message, respond = answer)`.
 ///
 /// Two tools of one name stop the build, as does a function without `#[tool]`:
 ///

@@ -19,11 +19,12 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 11] = [
     "types",
     "tools",
     "host",
     "lifecycle",
+    "messages",
     "ui",
     "secrets",
     "network",

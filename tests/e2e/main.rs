@@ -16,12 +16,13 @@ mod author;
 mod calls;
 mod clients;
 mod commands;
-mod directories;
 mod conformance;
+mod directories;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod grants;
 mod http;
+mod messages;
 mod network;
 mod owner;
 mod peers;

@@ -34,7 +34,7 @@ fn server() -> Server {
 }
 
 /// A plugin as its author builds it, beside a manifest of the project.
-fn built(project: &Project, name: &str) -> PathBuf {
+pub(crate) fn built(project: &Project, name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let package = project.path().join(format!("{name}.wasm"));
     let built = project

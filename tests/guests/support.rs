@@ -203,6 +203,7 @@ impl Recorder {
             secrets: self.shared.clone(),
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),
+            messages: Arc::new(portreeve_runtime::NoMessages),
             kv: self.kv.clone().unwrap_or_else(|| Arc::new(NoKv)),
             directories: self
                 .directories

@@ -17,7 +17,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::places;
-use crate::progress::Progress;
 
 /// How long an owner may take to answer, or to give the project up when it is ending: longer
 /// than a `serve` takes to end.
@@ -95,10 +94,10 @@ impl Session {
     }
 
     /// Asks for something.
-    pub(crate) async fn ask(
+    pub(crate) async fn ask<P: ProgressListener + 'static>(
         &mut self,
         request: ControlRequest,
-        progress: &Arc<Progress>,
+        progress: &Arc<P>,
         cancel: &CancellationToken,
     ) -> Result<ControlAnswer, ControlError> {
         match &mut self.way {

@@ -186,6 +186,7 @@ impl Host {
             let next = InForce::new(effective, entry, Some(&now), &self.network);
             facts.grants.swap(Arc::new(next));
         }
+        self.post.changed.notify_one();
         Ok(())
     }
 

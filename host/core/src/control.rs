@@ -22,6 +22,7 @@ use crate::agreement::Arrival;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
 use crate::host::{Host, HostError};
+use crate::messages::{BusAct, BusDone};
 use crate::secrets::{SecretAct, SecretDone};
 use crate::status::Status;
 use crate::view::ProjectView;
@@ -57,6 +58,8 @@ pub enum ControlRequest {
     Secret(SecretAct),
     /// Something with what a plugin keeps.
     Data(DataAct),
+    /// Something with messages.
+    Bus(BusAct),
     /// How the project does, from a moment on: milliseconds since 1970, UTC.
     Status {
         /// The moment.
@@ -80,6 +83,8 @@ pub enum ControlAnswer {
     Secret(SecretDone),
     /// What came of an act with what a plugin keeps.
     Data(DataDone),
+    /// What came of an act with messages.
+    Bus(BusDone),
     /// How the project does.
     Status(Box<Status>),
 }
@@ -211,6 +216,9 @@ impl Host {
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
+            ControlRequest::Bus(act) => Ok(ControlAnswer::Bus(
+                self.bus(act, &caller, progress, cancel).await?,
+            )),
             ControlRequest::Data(act) => Ok(ControlAnswer::Data(self.data(act, &caller).await?)),
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use portreeve_broker::{Embedded, system_clock};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
@@ -22,7 +23,7 @@ use portreeve_state::{
 };
 use portreeve_supply::{ArtifactStore, Digest};
 use serde_json::Map;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
 use crate::admin::BY_FILE;
 use crate::admission::Admission;
@@ -30,6 +31,7 @@ use crate::agreement::{self, Agreement, Arrival};
 use crate::alarm::{Alarm, Mailing};
 use crate::call::Caller;
 use crate::data::Sweeper;
+use crate::deliver::{self, Post};
 use crate::directories::Directories;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
@@ -113,6 +115,7 @@ pub struct Host {
     pub(crate) network: Arc<Network>,
     artifacts: ArtifactStore,
     pub(crate) directories: Arc<Directories>,
+    pub(crate) post: Arc<Post>,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
@@ -154,7 +157,15 @@ impl Host {
         let settings = &manifest.settings;
         let alerts = Mailing::open("alert", "alerts", &settings.alerts.outlet);
         let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
-        let (store, audit) = open_state(&config, &manifest, heads.clone()).await?;
+        let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
+        let store: Arc<dyn StateStore> = database.clone();
+        let limits = deliver::limits(&manifest.settings.messages);
+        let broker = Embedded::open(database, limits, system_clock()).await;
+        let broker = broker.map_err(|error| HostError::Asked(error.to_string()))?;
+        let post = Arc::new(Post {
+            broker: Arc::new(broker),
+            changed: Notify::new(),
+        });
         let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
         let vault = Arc::new(Vault::new(store.clone(), place, wall_clock));
         let keeper = TokenKeeper {
@@ -185,6 +196,7 @@ impl Host {
             network,
             artifacts: config.artifacts,
             directories: Arc::new(directories),
+            post,
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -207,6 +219,12 @@ impl Host {
     /// The project.
     pub fn project(&self) -> &Project {
         &self.project
+    }
+
+    /// Has messages delivered from now on, as long as this host lives. A command that owns the
+    /// project for a moment leaves them to the next `serve`.
+    pub fn deliver_messages(self: &Arc<Self>) {
+        tokio::spawn(deliver::run(Arc::downgrade(self)));
     }
 
     /// Calls that run and calls that wait.
@@ -345,6 +363,7 @@ impl Host {
                 facts.grants.swap(Arc::default());
             }
         }
+        self.post.changed.notify_one();
         if !before.offers_the_same(&registry) {
             self.changes
                 .send_modify(|version| *version = version.wrapping_add(1));
@@ -474,14 +493,13 @@ async fn open_state(
     config: &HostConfig,
     manifest: &ProjectManifest,
     heads: Arc<Mailing>,
-) -> Result<(Arc<dyn StateStore>, Arc<AuditLog>), HostError> {
+) -> Result<(Arc<SqliteStore>, Arc<AuditLog>), HostError> {
     let settings = &manifest.settings;
     let store_config = StoreConfig {
         size_max: settings.state_size.0,
         ..StoreConfig::default()
     };
-    let store: Arc<dyn StateStore> =
-        SqliteStore::open(&config.project.database(), &store_config).await?;
+    let store = SqliteStore::open(&config.project.database(), &store_config).await?;
     let key = read_or_make_key(&config.user_state.join("audit.key"))?;
     let audit_config = AuditConfig {
         size_max: settings.audit_size.0,

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use crate::admission::Permit;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::call_directories::CallDirectories;
+use crate::call_messages::CallMessages;
 use crate::call_network::{CallHttp, CallNetwork, CallSockets};
 use crate::call_secrets::CallSecrets;
 use crate::call_storage::CallKv;
@@ -111,6 +112,7 @@ impl Host {
             call_id,
             request.caller.name.clone(),
             self.audit.clone(),
+            Vec::new(),
         ));
         let uses_sockets = !scope.granted().effective.sockets.is_empty();
         let context = self.context(facts, scope, request, uses_sockets).await?;
@@ -127,7 +129,7 @@ impl Host {
         Ok(finished)
     }
 
-    async fn template<'a>(
+    pub(crate) async fn template<'a>(
         &self,
         alias: &str,
         facts: &'a Facts,
@@ -150,7 +152,7 @@ impl Host {
     }
 
     /// What the guest knows of its call and reaches outside of itself.
-    async fn context(
+    pub(crate) async fn context(
         &self,
         facts: &Facts,
         scope: &Arc<CallScope>,
@@ -194,6 +196,7 @@ impl Host {
                 self.directories.clone(),
                 &facts.limits,
             )),
+            messages: Arc::new(CallMessages::new(scope.clone(), self.post.broker.clone())),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),
@@ -266,7 +269,7 @@ impl CallIds {
         }
     }
 
-    fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         format!(
             "{:08x}-{}",
             self.run,

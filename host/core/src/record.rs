@@ -46,20 +46,8 @@ impl Host {
                 limit = error.limit.as_ref();
             }
         }
-        if let Some(refusals) = scope.and_then(CallScope::refusals) {
-            add("refused", refusals);
-        }
-        if let Some(revealed) = scope.and_then(CallScope::revealed) {
-            add("revealed", revealed);
-        }
-        if let Some(network) = scope.and_then(CallScope::network_used) {
-            add("network", network);
-        }
-        if let Some(files) = scope.and_then(|scope| scope.directories().to_json()) {
-            add("directories", files);
-        }
-        if let Some(storage) = scope.and_then(CallScope::storage_used) {
-            add("storage", storage);
+        if let Some(scope) = scope {
+            scope.tell_uses(&mut body);
         }
         if let Some(tool) = &known {
             let used = CallUse {

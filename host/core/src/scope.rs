@@ -46,7 +46,14 @@ pub(crate) struct CallScope {
     storage: Mutex<StorageUse>,
     /// What it did with directories.
     directories: DirectoriesUsed,
+    /// Plugins and topics that led to it.
+    pub(crate) path: Vec<String>,
+    /// How many messages it sent, by topic.
+    published: Mutex<BTreeMap<String, u64>>,
 }
+
+/// Topics whose messages are counted one by one in the record of a call.
+const TOPICS_TOLD_MAX: usize = 20;
 
 /// What a call did with what its plugin keeps.
 #[derive(Clone, Copy, Default)]
@@ -62,6 +69,7 @@ impl CallScope {
         call_id: &str,
         caller: Arc<str>,
         audit: Arc<AuditLog>,
+        path: Vec<String>,
     ) -> Arc<CallScope> {
         Arc::new(CallScope {
             plugin,
@@ -73,6 +81,8 @@ impl CallScope {
             network: OnceLock::new(),
             storage: Mutex::default(),
             directories: DirectoriesUsed::default(),
+            path,
+            published: Mutex::default(),
         })
     }
 
@@ -213,6 +223,43 @@ impl CallScope {
     /// What it did with directories.
     pub(crate) fn directories(&self) -> &DirectoriesUsed {
         &self.directories
+    }
+
+    /// Counts a message that it sent.
+    pub(crate) fn publishes(&self, topic: &str) {
+        let mut published = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = published.len() < TOPICS_TOLD_MAX || published.contains_key(topic);
+        let topic = if known { topic } else { "(others)" };
+        let count = published.entry(topic.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// How many messages it sent, by topic; none where it sent none.
+    pub(crate) fn published(&self) -> Option<Value> {
+        let published = self
+            .published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        (!published.is_empty()).then(|| json!(*published))
+    }
+
+    /// Adds what it used to its record.
+    pub(crate) fn tell_uses(&self, body: &mut Map<String, Value>) {
+        let uses = [
+            ("refused", self.refusals()),
+            ("revealed", self.revealed()),
+            ("network", self.network_used()),
+            ("directories", self.directories().to_json()),
+            ("storage", self.storage_used()),
+            ("published", self.published()),
+        ];
+        let uses = uses
+            .into_iter()
+            .filter_map(|(name, used)| Some((name.to_owned(), used?)));
+        body.extend(uses);
     }
 
     /// How often each capability was refused; none where nothing was.

@@ -7,6 +7,7 @@ use portreeve_state::{StateError, StateStore};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Host, HostError};
+use crate::messages::BusStats;
 use crate::network::NetworkUse;
 
 /// How the project does.
@@ -47,6 +48,8 @@ pub struct HostStatus {
     pub network: Vec<NetworkUse>,
     /// How the origins are that `[network]` takes care of.
     pub origins: Vec<CareStatus>,
+    /// How messages between plugins stand.
+    pub messages: BusStats,
 }
 
 impl Status {
@@ -98,6 +101,7 @@ impl Host {
                 alerts: self.usage.standing(),
                 network: self.network.today(),
                 origins: self.network.origins(),
+                messages: self.bus_stats().await?,
             }),
             ..Status::of(&*self.store, from_ms, &aliases).await?
         })

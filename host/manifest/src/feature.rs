@@ -96,6 +96,9 @@ impl Feature {
             | Feature::Directories
             | Feature::StorageKv
             | Feature::UiProgress
+            | Feature::MessagesPublish
+            | Feature::MessagesSubscribe
+            | Feature::MessagesRequest
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicyLicenses
@@ -103,9 +106,6 @@ impl Feature {
             Feature::UiNotify
             | Feature::UiAsk
             | Feature::UiPanels
-            | Feature::MessagesPublish
-            | Feature::MessagesSubscribe
-            | Feature::MessagesRequest
             | Feature::Invoke
             | Feature::Schedules
             | Feature::ClientSampling

@@ -16,8 +16,8 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawServe,
-    RawState, RawVault, ServeSettings, Settings, read_registries,
+    AlertSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit, RawMessages, RawNetwork,
+    RawRegistry, RawServe, RawState, RawVault, ServeSettings, Settings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
@@ -90,6 +90,9 @@ pub(crate) struct RawProject {
     /// How clients reach the host over the network.
     #[serde(default)]
     serve: RawServe,
+    /// Messages between plugins.
+    #[serde(default)]
+    messages: RawMessages,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -149,6 +152,7 @@ impl ProjectManifest {
             ("network", mine.network != theirs.network),
             ("registries", mine.registries != theirs.registries),
             ("serve", mine.serve != theirs.serve),
+            ("messages", mine.messages != theirs.messages),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -222,6 +226,13 @@ impl ProjectManifest {
         for (table, error) in wrong {
             let table = table.iter().map(String::as_str);
             let table: Vec<_> = ["serve"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.messages = MessagesSettings::read(&raw.messages, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["messages"].into_iter().chain(table).collect();
             push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);

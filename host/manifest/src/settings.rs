@@ -2,6 +2,7 @@
 //! `[vault]`, `[alerts]`, `[network]`, `[registries]` and `[serve]` in `portreeve.toml`.
 
 mod alerts;
+mod messages;
 mod network;
 mod outlet;
 mod registries;
@@ -21,6 +22,8 @@ use crate::text::{quoted, written_as_string};
 
 pub(crate) use alerts::RawAlerts;
 pub use alerts::{AlertMetric, AlertRule, AlertScope, AlertSettings};
+pub(crate) use messages::RawMessages;
+pub use messages::{MessagesSettings, TopicRule};
 pub(crate) use network::RawNetwork;
 pub use network::{NetworkSettings, OriginBreaker, OriginCare, OriginRate, Roots};
 pub use outlet::{OutletSettings, is_loopback};
@@ -50,6 +53,8 @@ pub struct Settings {
     pub registries: BTreeMap<String, RegistrySettings>,
     /// How clients reach it over the network.
     pub serve: ServeSettings,
+    /// What bounds messages between plugins.
+    pub messages: MessagesSettings,
 }
 
 impl Default for Settings {
@@ -64,6 +69,7 @@ impl Default for Settings {
             network: NetworkSettings::default(),
             registries: BTreeMap::new(),
             serve: ServeSettings::default(),
+            messages: MessagesSettings::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
         "../../wit/network",
         "../../wit/storage",
         "../../wit/directories",
+        "../../wit/messages",
         "wit/keyvalue",
     ],
     inline: "
@@ -29,11 +30,15 @@ wasmtime::component::bindgen!({
             import portreeve:network/failures@0.1.0;
             import portreeve:storage/kv@0.1.0;
             import portreeve:directories/failures@0.1.0;
+            import portreeve:messages/bus@0.1.0;
+            import portreeve:messages/message@0.1.0;
             import wasi:keyvalue/store@0.2.0-draft;
             import wasi:keyvalue/atomics@0.2.0-draft;
             import wasi:keyvalue/batch@0.2.0-draft;
             export portreeve:tools/provider@0.1.0;
             export portreeve:lifecycle/lifecycle@0.1.0;
+            export portreeve:messages/handler@0.1.0;
+            export portreeve:messages/responder@0.1.0;
         }
     ",
     world: "portreeve:host-side/everything",
@@ -42,6 +47,7 @@ wasmtime::component::bindgen!({
         "portreeve:secrets/inject": async,
         "portreeve:secrets/reveal": async,
         "portreeve:storage/kv": async,
+        "portreeve:messages/bus": async | trappable,
         "wasi:keyvalue/store": async,
         "wasi:keyvalue/atomics": async,
         "wasi:keyvalue/batch": async,
@@ -49,6 +55,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     with: {
         "portreeve:secrets/store.secret": crate::capability::secrets::SecretHandle,
+        "portreeve:messages/bus.options": crate::capability::messages::OptionsHandle,
         "wasi:keyvalue/store.bucket": crate::capability::keyvalue::BucketHandle,
     },
 });

@@ -14,11 +14,12 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings;
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{host, secrets, storage, ui};
+use crate::bindings::portreeve::{host, messages, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
 use crate::capability::config::Config;
 use crate::capability::directories::{self, DirectorySource, NoDirectories};
 use crate::capability::last_failure::LastFailure;
+use crate::capability::messages::{MessageBus, NoMessages};
 use crate::capability::network;
 use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
 use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
@@ -62,6 +63,8 @@ pub struct CallContext {
     pub kv: Arc<dyn KvSource>,
     /// Decides about directories.
     pub directories: Arc<dyn DirectorySource>,
+    /// Takes the guest's messages.
+    pub messages: Arc<dyn MessageBus>,
     /// Takes what the guest writes to stdout and stderr.
     pub output: Arc<dyn OutputSink>,
     /// Ends the call when it is cancelled.
@@ -81,6 +84,7 @@ impl CallContext {
             sockets: Arc::new(NoSockets),
             kv: Arc::new(NoKv),
             directories: Arc::new(NoDirectories),
+            messages: Arc::new(NoMessages),
             output,
             cancel: CancellationToken::new(),
         }
@@ -160,6 +164,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
         |guest| guest,
     )?;
     storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    messages::bus::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    messages::message::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::batch::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;

@@ -36,6 +36,10 @@ pub use capability::directories::{
     DirectoryBar, DirectoryPermit, DirectoryRoom, DirectorySource, DirectoryUse, Mount,
     NoDirectories,
 };
+pub use capability::messages::{
+    GivenMessage, Handled, MessageAnswer, MessageBus, MessageOptions, NoMessages, PublishedMessage,
+    SentMessage,
+};
 pub use capability::network::http::{
     HttpBody, HttpError, HttpErrorKind, HttpSource, HttpTimeouts, NoHttp,
 };

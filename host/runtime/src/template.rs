@@ -16,7 +16,8 @@ use wasmtime::component::{Component, Instance, InstancePre, Val};
 
 use crate::answer::{self, Outcome};
 use crate::arguments::Arguments;
-use crate::bindings::exports::portreeve::{lifecycle, tools};
+use crate::bindings::exports::portreeve::{lifecycle, messages, tools};
+use crate::capability::messages::{GivenMessage, Handled, MessageAnswer};
 use crate::engine::EngineRoom;
 use crate::error::{CallError, Error, ErrorCode, LimitHit};
 use crate::guest::{CallContext, Guest};
@@ -38,6 +39,8 @@ struct Inner {
     component: Component,
     provider: Option<tools::provider::GuestIndices>,
     lifecycle: Option<lifecycle::lifecycle::GuestIndices>,
+    handler: Option<messages::handler::GuestIndices>,
+    responder: Option<messages::responder::GuestIndices>,
 }
 
 /// What is called.
@@ -90,11 +93,15 @@ impl<T> Finished<T> {
 enum Work<'a> {
     ListTools,
     Call(Target<'a>, &'a Arguments),
+    Handle(&'a GivenMessage, u32),
+    Respond(&'a GivenMessage),
 }
 
 enum Done {
     Tools(Vec<Tool>),
     Outcome(Outcome),
+    Handled(Handled),
+    Answer(MessageAnswer),
 }
 
 impl Template {
@@ -114,6 +121,14 @@ impl Template {
             .then(|| lifecycle::lifecycle::GuestIndices::new(&instance))
             .transpose()
             .map_err(mismatch)?;
+        let handler = exports(HANDLER)
+            .then(|| messages::handler::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
+        let responder = exports(RESPONDER)
+            .then(|| messages::responder::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
         Ok(Template {
             inner: Arc::new(Inner {
                 room,
@@ -121,6 +136,8 @@ impl Template {
                 component,
                 provider,
                 lifecycle,
+                handler,
+                responder,
             }),
         })
     }
@@ -128,6 +145,16 @@ impl Template {
     /// Whether the component exports `portreeve:tools/provider`.
     pub fn is_provider(&self) -> bool {
         self.inner.provider.is_some()
+    }
+
+    /// Whether the component exports `portreeve:messages/handler`.
+    pub fn is_handler(&self) -> bool {
+        self.inner.handler.is_some()
+    }
+
+    /// Whether the component exports `portreeve:messages/responder`.
+    pub fn is_responder(&self) -> bool {
+        self.inner.responder.is_some()
     }
 
     /// Asks a provider for its tools: without grants, configuration or caller, so that the
@@ -143,7 +170,7 @@ impl Template {
             usage: finished.usage,
             result: finished.result.and_then(|done| match done {
                 Done::Tools(tools) => Ok(tools),
-                Done::Outcome(_) => Err(CallError::internal("a call answered for list-tools")),
+                _ => Err(CallError::internal("a call answered for list-tools")),
             }),
         }
     }
@@ -165,7 +192,44 @@ impl Template {
             usage: finished.usage,
             result: finished.result.and_then(|done| match done {
                 Done::Outcome(outcome) => Ok(outcome),
-                Done::Tools(_) => Err(CallError::internal("list-tools answered for a call")),
+                _ => Err(CallError::internal("something else answered for a call")),
+            }),
+        }
+    }
+
+    /// Gives a message to a fresh instance; `attempt` says which try it is. Dropping the future
+    /// stops the guest.
+    pub async fn handle(
+        &self,
+        message: &GivenMessage,
+        attempt: u32,
+        limits: &Limits,
+        context: CallContext,
+    ) -> Finished<Handled> {
+        let work = Work::Handle(message, attempt);
+        let finished = self.run(work, limits, context).await;
+        Finished {
+            usage: finished.usage,
+            result: finished.result.and_then(|done| match done {
+                Done::Handled(handled) => Ok(handled),
+                _ => Err(CallError::internal("something else answered for a message")),
+            }),
+        }
+    }
+
+    /// Gives a request to a fresh instance. Dropping the future stops the guest.
+    pub async fn respond(
+        &self,
+        request: &GivenMessage,
+        limits: &Limits,
+        context: CallContext,
+    ) -> Finished<MessageAnswer> {
+        let finished = self.run(Work::Respond(request), limits, context).await;
+        Finished {
+            usage: finished.usage,
+            result: finished.result.and_then(|done| match done {
+                Done::Answer(answer) => Ok(answer),
+                _ => Err(CallError::internal("something else answered for a request")),
             }),
         }
     }
@@ -200,6 +264,7 @@ impl Template {
             bytes_in: guest.bytes_in,
             bytes_out: match &result {
                 Ok(Done::Outcome(outcome)) => outcome.bytes(),
+                Ok(Done::Answer(answer)) => answer.payload.len() as u64,
                 _ => 0,
             },
         };
@@ -216,6 +281,14 @@ impl Template {
         // What can be refused without an instance is refused before there is one.
         let prepared = match &work {
             Work::ListTools => Prepared::ListTools,
+            Work::Handle(message, attempt) => {
+                store.data_mut().bytes_in = message.payload.len() as u64;
+                Prepared::Handle(message, *attempt)
+            }
+            Work::Respond(request) => {
+                store.data_mut().bytes_in = request.payload.len() as u64;
+                Prepared::Respond(request)
+            }
             Work::Call(target, arguments) => {
                 let text = arguments.text();
                 store.data_mut().bytes_in = text.len() as u64;
@@ -237,6 +310,13 @@ impl Template {
         }
         match prepared {
             Prepared::ListTools => self.list(store, &instance, limits).await,
+            Prepared::Handle(message, attempt) => {
+                self.handle_message(store, &instance, message, attempt, limits)
+                    .await
+            }
+            Prepared::Respond(request) => {
+                self.answer_request(store, &instance, request, limits).await
+            }
             Prepared::Tool(name, text) => {
                 self.call_tool(store, &instance, name, text, limits).await
             }
@@ -321,6 +401,49 @@ impl Template {
         }
     }
 
+    async fn handle_message(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        message: &GivenMessage,
+        attempt: u32,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let Some(indices) = &self.inner.handler else {
+            return Err(not_exported("no-handler", HANDLER));
+        };
+        let handler = indices
+            .load(&mut *store, instance)
+            .map_err(|error| CallError::internal(format!("{error:#}")))?;
+        let message = message.into();
+        match handler.call_handle(&mut *store, &message, attempt).await {
+            Ok(Ok(outcome)) => Ok(Done::Handled(outcome.into())),
+            Ok(Err(failure)) => Err(CallError::plugin(answer::failure(failure))),
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+
+    async fn answer_request(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        request: &GivenMessage,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let Some(indices) = &self.inner.responder else {
+            return Err(not_exported("no-responder", RESPONDER));
+        };
+        let responder = indices
+            .load(&mut *store, instance)
+            .map_err(|error| CallError::internal(format!("{error:#}")))?;
+        let request = request.into();
+        match responder.call_respond(&mut *store, &request).await {
+            Ok(Ok(answer)) => Ok(Done::Answer(answer.into())),
+            Ok(Err(failure)) => Err(CallError::plugin(answer::failure(failure))),
+            Err(error) => Err(stopped::explain(error, store, limits)),
+        }
+    }
+
     async fn call_function(
         &self,
         store: &mut Store<Guest>,
@@ -356,10 +479,23 @@ enum Prepared<'a> {
     ListTools,
     Tool(&'a str, &'a String),
     Function(&'a BareFunction, Vec<Val>),
+    Handle(&'a GivenMessage, u32),
+    Respond(&'a GivenMessage),
 }
 
 const PROVIDER: &str = "portreeve:tools/provider@0.1.0";
 const LIFECYCLE: &str = "portreeve:lifecycle/lifecycle@0.1.0";
+
+const HANDLER: &str = "portreeve:messages/handler@0.1.0";
+const RESPONDER: &str = "portreeve:messages/responder@0.1.0";
+
+fn not_exported(reason: &'static str, interface: &str) -> CallError {
+    CallError::host(
+        ErrorCode::Unsupported,
+        reason,
+        format!("the component does not export {interface}"),
+    )
+}
 
 fn missing(name: &str) -> CallError {
     CallError::internal(format!("the component has no export `{name}`"))

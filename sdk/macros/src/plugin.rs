@@ -18,10 +18,13 @@ struct Hooks {
     stop: Option<Path>,
     health: Option<Path>,
     migrate: Option<Path>,
+    handle: Option<Path>,
+    respond: Option<Path>,
 }
 
 impl Hooks {
-    fn is_empty(&self) -> bool {
+    /// Whether none of them is of the life of an instance.
+    fn no_lifecycle(&self) -> bool {
         self.start.is_none()
             && self.stop.is_none()
             && self.health.is_none()
@@ -43,10 +46,12 @@ impl Parse for Input {
                     "stop" => &mut hooks.stop,
                     "health" => &mut hooks.health,
                     "migrate" => &mut hooks.migrate,
+                    "handle" => &mut hooks.handle,
+                    "respond" => &mut hooks.respond,
                     _ => {
                         return Err(Error::new(
                             key.span(),
-                            "unknown hook; there are `start`, `stop`, `health` and `migrate`",
+                            "unknown hook; there are `start`, `stop`, `health`, `migrate`, `handle` and `respond`",
                         ));
                     }
                 };
@@ -109,7 +114,43 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
             }
         }
     });
-    let export_lifecycle = (!hooks.is_empty()).then(|| {
+    let handle = hooks.handle.as_ref().map(|hook| {
+        quote! {
+            fn handle(
+                message: ::portreeve_sdk::messages::Message,
+            ) -> ::core::result::Result<::portreeve_sdk::messages::Handled, ::portreeve_sdk::Error> {
+                #hook(message)
+                    .map(::core::convert::Into::into)
+                    .map_err(::core::convert::Into::into)
+            }
+        }
+    });
+    let respond = hooks.respond.as_ref().map(|hook| {
+        quote! {
+            fn respond(
+                request: ::portreeve_sdk::messages::Message,
+            ) -> ::core::result::Result<::portreeve_sdk::messages::Answer, ::portreeve_sdk::Error> {
+                #hook(request).map_err(::core::convert::Into::into)
+            }
+        }
+    });
+    let export_handler = hooks.handle.is_some().then(|| {
+        quote! {
+            #[cfg(target_family = "wasm")]
+            #private::bindings::handler::export_handler!(
+                Component with_types_in #private::bindings::handler
+            );
+        }
+    });
+    let export_responder = hooks.respond.is_some().then(|| {
+        quote! {
+            #[cfg(target_family = "wasm")]
+            #private::bindings::responder::export_responder!(
+                Component with_types_in #private::bindings::responder
+            );
+        }
+    });
+    let export_lifecycle = (!hooks.no_lifecycle()).then(|| {
         quote! {
             #[cfg(target_family = "wasm")]
             #private::bindings::lifecycle::export_lifecycle!(
@@ -128,6 +169,8 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
                 #stop
                 #health
                 #migrate
+                #handle
+                #respond
             }
 
             const _: () = #private::assert_unique(<Component as #private::Plugin>::TOOLS);
@@ -137,6 +180,8 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
                 Component with_types_in #private::bindings::tools
             );
             #export_lifecycle
+            #export_handler
+            #export_responder
         };
     })
 }
@@ -175,7 +220,9 @@ mod tests {
         );
         check(
             "greet, begin = setup",
-            expect![[r#"1:8: unknown hook; there are `start`, `stop`, `health` and `migrate`"#]],
+            expect![[
+                r#"1:8: unknown hook; there are `start`, `stop`, `health`, `migrate`, `handle` and `respond`"#
+            ]],
         );
         check(
             "greet, start = a, start = b",

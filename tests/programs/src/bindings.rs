@@ -22,6 +22,7 @@ pub mod provider {
             "../../wit/network",
             "../../wit/storage",
             "../../wit/directories",
+            "../../wit/messages",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

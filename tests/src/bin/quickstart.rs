@@ -9,13 +9,15 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 6] = [
+const PLUGINS: [&str; 8] = [
     "markdown",
     "datetime",
     "data",
     "fetch",
     "github",
     "file-searcher",
+    "feed-watcher",
+    "digest-writer",
 ];
 
 fn main() -> ExitCode {

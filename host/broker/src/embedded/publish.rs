@@ -158,7 +158,7 @@ impl Inner {
                 what: "topics".to_owned(),
                 used: core.topics.len() as u64,
                 allowed: limits.topics_max as u64,
-                setting: "[messages] topics",
+                setting: "[messages] topics-max",
             });
         }
         core.publisher_may(&message.sender.holder, bytes, limits, now)?;

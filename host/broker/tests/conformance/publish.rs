@@ -226,7 +226,10 @@ pub(crate) async fn topics_are_counted(backend: &dyn Backend) {
         publish(&broker, topic, "1").await;
     }
     let error = broker.publish(message("d", "1")).await.unwrap_err();
-    assert!(error.to_string().contains("[messages] topics"), "{error}");
+    assert!(
+        error.to_string().contains("[messages] topics-max"),
+        "{error}"
+    );
 }
 
 pub(crate) async fn a_topic_goes_to_so_many_subscriptions(backend: &dyn Backend) {

@@ -3,6 +3,7 @@
 mod add;
 mod audit;
 mod build;
+mod bus;
 mod call;
 mod check;
 mod data;
@@ -52,6 +53,7 @@ pub(crate) enum Command {
     Remove(remove::Remove),
     Secrets(secrets::Secrets),
     Data(data::Data),
+    Bus(bus::Bus),
     List(list::List),
     Call(call::Call),
     Serve(serve::Serve),
@@ -82,6 +84,7 @@ impl Command {
             Command::Remove(command) => command.run(context),
             Command::Secrets(command) => command.run(context),
             Command::Data(command) => command.run(context),
+            Command::Bus(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
             Command::Serve(command) => command.run(context),

@@ -209,6 +209,7 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
         Clients::Stdio => None,
         Clients::Http { addresses, reach } => Some(listen(&host, addresses, reach)?),
     };
+    host.deliver_messages();
     let _watch = match host.watch().await {
         Ok(watch) => Some(watch),
         Err(error) => {

@@ -102,6 +102,24 @@ fn show(status: &ProjectStatus) -> String {
                     used.connections
                 );
             }
+            let messages = &host.messages;
+            for one in &messages.subscriptions {
+                let _ = writeln!(
+                    shown,
+                    "{} has {} messages waiting, {} with it now; {} handled since then",
+                    text::line(one["plugin"].as_str().unwrap_or("?")),
+                    one["lag"],
+                    one["in-flight"],
+                    one["acked"]
+                );
+            }
+            if messages.dead > 0 {
+                let _ = writeln!(
+                    shown,
+                    "DEAD LETTERS: {}; see `portreeve bus dead list`",
+                    messages.dead
+                );
+            }
             for origin in &host.origins {
                 show_origin(&mut shown, origin);
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::network::{AddressRange, NetworkPolicy, Overlaps, SocketPolicy, SocketRule};
-use super::{Directory, DirectoryRule, Grants, Requests, SecretRef};
+use super::{Directory, DirectoryRule, Grants, Requests, SecretRef, Topic, TopicPattern};
 use crate::feature::Feature;
 use crate::id::Name;
 use crate::plugin::{Origin, PluginManifest};
@@ -27,10 +27,35 @@ pub struct Effective {
     pub kv: Option<ByteSize>,
     /// It may report how far a call has come.
     pub progress: bool,
+    /// The topics that it may publish to, receive, and ask on.
+    pub messages: Arc<Messages>,
     /// The secrets that the host puts into its requests, by the plugin's own names.
     pub inject: BTreeMap<Name, SecretRef>,
     /// The secrets that it may read, by its own names.
     pub reveal: BTreeMap<Name, SecretRef>,
+}
+
+/// What a plugin may do with messages.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Messages {
+    /// The topics that it may publish to.
+    pub publish: Vec<TopicPattern>,
+    /// The topics that it receives.
+    pub subscribe: Vec<TopicPattern>,
+    /// The topics on which it may ask.
+    pub request: Vec<TopicPattern>,
+}
+
+impl Messages {
+    /// Whether it may publish to a topic.
+    pub fn may_publish(&self, topic: &Topic) -> bool {
+        self.publish.iter().any(|pattern| pattern.matches(topic))
+    }
+
+    /// Whether it may ask on a topic.
+    pub fn may_request(&self, topic: &Topic) -> bool {
+        self.request.iter().any(|pattern| pattern.matches(topic))
+    }
 }
 
 /// Something that is granted but not requested.
@@ -89,6 +114,7 @@ impl Grants {
             directories: self.directories(asked),
             kv: self.kv(asked),
             progress: self.ui.progress,
+            messages: Arc::new(self.messages(asked)),
             inject: self.secrets.inject.clone(),
             reveal: self.secrets.reveal.clone(),
         })
@@ -115,6 +141,23 @@ impl Grants {
             })
         });
         granted.collect()
+    }
+
+    /// The topics that are both asked for and granted.
+    fn messages(&self, asked: Option<&Requests>) -> Messages {
+        let granted = &self.messages;
+        let Some(asked) = asked.map(|asked| &asked.messages) else {
+            return Messages {
+                publish: granted.publish.clone(),
+                subscribe: granted.subscribe.clone(),
+                request: granted.request.clone(),
+            };
+        };
+        Messages {
+            publish: common_topics(&asked.publish, &granted.publish),
+            subscribe: common_topics(&asked.subscribe, &granted.subscribe),
+            request: common_topics(&asked.request, &granted.request),
+        }
     }
 
     /// What may be kept: what is asked for or what is granted, whichever is less.
@@ -174,6 +217,15 @@ impl Grants {
                 Feature::SecretsReveal => {
                     names_beyond(&self.secrets.reveal, asked.secrets.reveal.iter().collect())
                 }
+                Feature::MessagesPublish => {
+                    topics_beyond(&self.messages.publish, &asked.messages.publish)
+                }
+                Feature::MessagesSubscribe => {
+                    topics_beyond(&self.messages.subscribe, &asked.messages.subscribe)
+                }
+                Feature::MessagesRequest => {
+                    topics_beyond(&self.messages.request, &asked.messages.request)
+                }
                 _ => continue,
             };
             excess.extend(items.into_iter().map(|item| Excess {
@@ -197,6 +249,26 @@ fn common(asked: &Requests, granted: &[AddressRange]) -> Vec<AddressRange> {
         }
     }
     ranges
+}
+
+fn common_topics(asked: &[TopicPattern], granted: &[TopicPattern]) -> Vec<TopicPattern> {
+    let mut topics: Vec<TopicPattern> = Vec::new();
+    for grant in granted {
+        for common in asked.iter().filter_map(|request| request.common(grant)) {
+            if !topics.contains(&common) {
+                topics.push(common);
+            }
+        }
+    }
+    topics
+}
+
+fn topics_beyond(granted: &[TopicPattern], asked: &[TopicPattern]) -> Vec<ExcessItem> {
+    rules_beyond(granted, |pattern: &TopicPattern| {
+        asked
+            .iter()
+            .any(|request| request.common(pattern).is_some())
+    })
 }
 
 /// The rules of which nothing is asked for.

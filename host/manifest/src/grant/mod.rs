@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 pub(crate) use directory::forbidden;
 pub use directory::{DIRECTORIES_MAX, Directory, DirectoryRule};
-pub use effective::{Effective, Excess, ExcessItem};
+pub use effective::{Effective, Excess, ExcessItem, Messages};
 pub use network::{
     AddressRange, CredentialAsked, CredentialUse, Decision, HostPattern, NetworkPolicy,
     NetworkRule, Origin, PathPattern, Place, Ports, RuleError, Scheme, SocketPolicy,

@@ -84,6 +84,30 @@ impl TopicPattern {
         covers(&self.0, &other.0)
     }
 
+    /// The topics that are of both; none where there are none.
+    pub fn common(&self, other: &TopicPattern) -> Option<TopicPattern> {
+        let (mut names, mut others) = (self.0.split('.'), other.0.split('.'));
+        let mut common: Vec<&str> = Vec::new();
+        loop {
+            match (names.next(), others.next()) {
+                (None, None) => return Some(TopicPattern(common.join("."))),
+                (Some(REST), Some(name)) => {
+                    common.push(name);
+                    common.extend(others);
+                    return Some(TopicPattern(common.join(".")));
+                }
+                (Some(name), Some(REST)) => {
+                    common.push(name);
+                    common.extend(names);
+                    return Some(TopicPattern(common.join(".")));
+                }
+                (Some(ONE), Some(name)) | (Some(name), Some(ONE)) => common.push(name),
+                (Some(name), Some(same)) if name == same => common.push(name),
+                _ => return None,
+            }
+        }
+    }
+
     /// The topic, where the pattern names one.
     pub fn topic(&self) -> Option<Topic> {
         self.0.parse().ok()
@@ -259,6 +283,16 @@ mod tests {
         fn a_pattern_covers_another_if_it_matches_all_of_it(a in any_pattern(), b in any_pattern()) {
             let all = universe().iter().filter(|topic| b.matches(topic)).all(|topic| a.matches(topic));
             prop_assert_eq!(a.covers(&b), all, "{} {}", a, b);
+        }
+
+        #[test]
+        fn what_two_patterns_have_in_common_is_what_both_match(a in any_pattern(), b in any_pattern()) {
+            let common = a.common(&b);
+            for topic in universe() {
+                let both = a.matches(&topic) && b.matches(&topic);
+                let is = common.as_ref().is_some_and(|common| common.matches(&topic));
+                prop_assert_eq!(is, both, "{} {} {:?} {}", a, b, common, topic);
+            }
         }
 
         #[test]

@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod directories;
 pub(crate) mod keyvalue;
 pub(crate) mod last_failure;
+pub(crate) mod messages;
 pub(crate) mod network;
 pub(crate) mod progress;
 pub(crate) mod secrets;

@@ -76,6 +76,12 @@ kinds! {
     DataImport => "data-import",
     /// What a plugin keeps was removed.
     DataClear => "data-clear",
+    /// Somebody published a message by hand.
+    BusPublish => "bus-publish",
+    /// A dead letter was delivered once more.
+    BusDeadRetry => "bus-dead-retry",
+    /// A dead letter was removed.
+    BusDeadDrop => "bus-dead-drop",
     /// A call ended.
     Call => "call",
     /// A use of a capability was refused.

@@ -15,6 +15,7 @@ wit_bindgen::generate!({
         "../../../wit/secrets",
         "../../../wit/network",
         "../../../wit/storage",
+        "../../../wit/messages",
         "../../../wit/plugin",
     ],
     world: "portreeve:plugin/lifecycle-plugin",

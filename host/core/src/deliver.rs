@@ -1,0 +1,492 @@
+//! Who handles messages: for each plugin that may subscribe, a task that gives them to it, one
+//! fresh instance each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use portreeve_broker::{
+    Answer, Broker, BrokerError, Delivery, Embedded, Limits, Message, Outcome, Retry, Start,
+    Subscription, TopicSettings,
+};
+use portreeve_manifest::grant::TopicPattern;
+use portreeve_manifest::settings::MessagesSettings;
+use portreeve_runtime::{CallError, Finished, GivenMessage, Handled, MessageAnswer, Usage};
+use portreeve_state::Holder;
+use portreeve_state::audit::AuditKind;
+use serde_json::{Map, json};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::call::{CallRequest, Caller};
+use crate::host::Host;
+use crate::plugin::{Facts, Plugin, PluginStatus};
+use crate::scope::CallScope;
+
+/// Messages of one plugin that are handled at a time. More wait in their topics.
+const AT_ONCE: usize = 4;
+
+/// Before something that failed on the host's side is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The name of a plugin's subscription: it has one, which is a group of its instances.
+const NAME: &str = "main";
+
+/// The messages of a host.
+pub(crate) struct Post {
+    pub(crate) broker: Arc<Embedded>,
+    /// Plugins or grants have changed.
+    pub(crate) changed: Notify,
+}
+
+/// The broker's limits as the operator has set them.
+pub(crate) fn limits(settings: &MessagesSettings) -> Limits {
+    let mut limits = Limits::default();
+    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    if let Some(rate) = settings.publisher_rate {
+        limits.publisher_rate = small(rate);
+    }
+    if let Some(bytes) = settings.publisher_bytes {
+        limits.publisher_bytes = bytes.0;
+    }
+    if let Some(bytes) = settings.message_bytes {
+        limits.message_bytes_max = bytes.as_usize();
+    }
+    if let Some(delay) = settings.delay {
+        limits.delay_max_ms = ms(delay);
+    }
+    if let Some(lag) = settings.lag {
+        limits.lag_max = lag;
+    }
+    if let Some(attempts) = settings.attempts {
+        limits.attempts_max = small(attempts);
+    }
+    if let Some(hops) = settings.hops {
+        limits.hops_max = count(hops);
+    }
+    if let Some(topics) = settings.topics_max {
+        limits.topics_max = count(topics);
+    }
+    if let Some(requests) = settings.requests {
+        limits.requests_max = count(requests);
+    }
+    if let Some(dead) = settings.dead_letters {
+        limits.dead_max = small(dead);
+    }
+    for (pattern, rule) in &settings.topics {
+        let default = TopicSettings::default();
+        let own = TopicSettings {
+            ephemeral: rule.ephemeral,
+            keep_ms: rule.keep.map(|keep| ms(keep.0)),
+            messages_max: rule.messages.unwrap_or(default.messages_max),
+            bytes_max: rule.bytes.map_or(default.bytes_max, |bytes| bytes.0),
+            rate: rule.rate.map_or(default.rate, small),
+            dedup_ms: rule.dedup.map_or(default.dedup_ms, |dedup| ms(dedup.0)),
+            fan_out_max: rule.fan_out.map_or(default.fan_out_max, count),
+        };
+        limits.topics.push((pattern.clone(), own));
+    }
+    // The more particular one counts: one that is covered comes before what covers it.
+    limits
+        .topics
+        .sort_by(|(a, _), (b, _)| match (a.covers(b), b.covers(a)) {
+            (true, false) => std::cmp::Ordering::Greater,
+            (false, true) => std::cmp::Ordering::Less,
+            _ => b
+                .as_str()
+                .matches('.')
+                .count()
+                .cmp(&a.as_str().matches('.').count()),
+        });
+    limits
+}
+
+/// What one plugin's task was started with.
+struct Serving {
+    patterns: Vec<TopicPattern>,
+    plugin: Arc<Plugin>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+fn subscription(alias: &str) -> Subscription {
+    Subscription {
+        holder: Holder::plugin(alias),
+        name: NAME.to_owned(),
+    }
+}
+
+/// Has messages delivered as long as the host lives.
+pub(crate) async fn run(host: Weak<Host>) {
+    let mut serving: BTreeMap<String, Serving> = BTreeMap::new();
+    loop {
+        let post = {
+            let Some(host) = host.upgrade() else {
+                return;
+            };
+            host.serve(&mut serving).await;
+            host.post.clone()
+        };
+        let _ = tokio::time::timeout(Duration::from_secs(60), post.changed.notified()).await;
+    }
+}
+
+impl Host {
+    /// Starts, changes and ends the plugins' tasks as the registry and its grants want it.
+    async fn serve(self: &Arc<Self>, serving: &mut BTreeMap<String, Serving>) {
+        let registry = self.registry();
+        let broker = &self.post.broker;
+        serving.retain(|alias, _| registry.plugin(alias).is_some());
+        let known = broker.stats().await.map(|stats| stats.subscriptions);
+        for known in known.unwrap_or_default() {
+            let alias = &*known.subscription.holder.alias;
+            // What can't be read now keeps its messages; what is gone does not.
+            let gone = match registry.plugin(alias) {
+                None => true,
+                Some(plugin) => plugin
+                    .in_force()
+                    .is_some_and(|now| now.effective.messages.subscribe.is_empty()),
+            };
+            if gone && let Err(error) = broker.unsubscribe(&known.subscription).await {
+                tracing::error!(plugin = alias, %error, "a subscription could not be ended");
+            }
+        }
+        for plugin in registry.plugins() {
+            let patterns = plugin
+                .in_force()
+                .map(|now| now.effective.messages.subscribe.clone())
+                .unwrap_or_default();
+            let alias = &plugin.alias;
+            if patterns.is_empty() || plugin.status != PluginStatus::Ready {
+                serving.remove(alias);
+                continue;
+            }
+            let same = serving
+                .get(alias)
+                .is_some_and(|now| now.patterns == patterns && Arc::ptr_eq(&now.plugin, plugin));
+            if same {
+                continue;
+            }
+            // The old one ends first: messages that it has come again.
+            serving.remove(alias);
+            match self.serve_plugin(plugin, &patterns).await {
+                Ok(tasks) => {
+                    let now = Serving {
+                        patterns,
+                        plugin: plugin.clone(),
+                        _tasks: tasks,
+                    };
+                    serving.insert(alias.clone(), now);
+                }
+                Err(why) => {
+                    tracing::error!(plugin = alias, why, "a plugin gets no messages");
+                }
+            }
+        }
+    }
+
+    async fn serve_plugin(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        patterns: &[TopicPattern],
+    ) -> Result<Vec<AbortOnDropHandle<()>>, String> {
+        let alias = &plugin.alias;
+        let facts = plugin.facts.as_ref().ok_or("its package was not read")?;
+        let template = self.template(alias, facts, None).await;
+        let template = template.map_err(|error| error.failure.message)?;
+        let mut tasks = Vec::new();
+        if template.is_handler() {
+            let subscription = subscription(alias);
+            let broker = &self.post.broker;
+            let subscribed = broker.subscribe(&subscription, patterns, Start::Now).await;
+            subscribed.map_err(|error| error.to_string())?;
+            let task = deliver(Arc::downgrade(self), plugin.clone(), subscription);
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+        }
+        if template.is_responder() {
+            let task = answer(Arc::downgrade(self), plugin.clone(), patterns.to_vec());
+            tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+        }
+        if tasks.is_empty() {
+            return Err(
+                "it is granted messages.subscribe, but exports neither portreeve:messages/handler nor portreeve:messages/responder".to_owned(),
+            );
+        }
+        Ok(tasks)
+    }
+}
+
+/// Gives a plugin its messages, a few at a time.
+async fn deliver(host: Weak<Host>, plugin: Arc<Plugin>, subscription: Subscription) {
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = tokio::task::JoinSet::new();
+    loop {
+        while running.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let Some(broker) = host.upgrade().map(|host| host.post.broker.clone()) else {
+            return;
+        };
+        let next = async {
+            broker.ready(&subscription).await?;
+            broker.fetch(&subscription, 1).await
+        };
+        match next.await {
+            Ok(deliveries) => {
+                let Some(delivery) = deliveries.into_iter().next() else {
+                    continue;
+                };
+                let (host, plugin, subscription) =
+                    (host.clone(), plugin.clone(), subscription.clone());
+                running.spawn(async move {
+                    let _place = place;
+                    if let Some(host) = host.upgrade() {
+                        host.deliver_one(&plugin, &subscription, &delivery).await;
+                    }
+                });
+            }
+            Err(BrokerError::NotFound(_) | BrokerError::Closed) => return,
+            Err(error) => {
+                tracing::warn!(plugin = plugin.alias, %error, "messages can't be delivered now");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Has a plugin answer requests, a few at a time.
+async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPattern>) {
+    let Some(mut requests) = host.upgrade().map(|host| host.post.broker.answer(patterns)) else {
+        return;
+    };
+    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let mut running = tokio::task::JoinSet::new();
+    while let Some((request, reply)) = requests.next().await {
+        while running.try_join_next().is_some() {}
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let (host, plugin) = (host.clone(), plugin.clone());
+        running.spawn(async move {
+            let _place = place;
+            let Some(host) = host.upgrade() else {
+                return;
+            };
+            // Who asked is told by the loss of the sender where there is no answer.
+            if let Ok(answer) = host.answer_one(&plugin, &request).await {
+                let _ = reply.send(Answer {
+                    payload: answer.payload.into(),
+                    content_type: answer.content_type,
+                    headers: answer.headers,
+                });
+            }
+        });
+    }
+}
+
+fn given(message: &Message) -> GivenMessage {
+    GivenMessage {
+        id: message.id.clone(),
+        topic: message.topic.to_string(),
+        position: u64::try_from(message.position).unwrap_or(0),
+        time_ms: u64::try_from(message.time_ms).unwrap_or(0),
+        payload: message.payload.to_vec(),
+        content_type: message.content_type.clone(),
+        headers: message.headers.clone(),
+        key: message.key.clone(),
+        source: message.sender.holder.alias.to_string(),
+    }
+}
+
+/// What is given to a guest.
+enum Work {
+    Message(u32),
+    Request,
+}
+
+/// What it made of it.
+enum Done {
+    Handled(Handled),
+    Answer(MessageAnswer),
+}
+
+impl Host {
+    async fn deliver_one(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        subscription: &Subscription,
+        delivery: &Delivery,
+    ) {
+        let message = &delivery.message;
+        // A revoke holds from the next message on; what was fetched before goes back.
+        let granted = plugin.in_force().is_some_and(|now| {
+            let patterns = &now.effective.messages.subscribe;
+            patterns
+                .iter()
+                .any(|pattern| pattern.matches(&message.topic))
+        });
+        let outcome = if granted {
+            let work = Work::Message(delivery.attempt);
+            match self.give(plugin, message, work).await.result {
+                Ok(Done::Handled(Handled::Ack)) => Outcome::Ack,
+                Ok(Done::Handled(Handled::Retry(after))) => {
+                    let retry = after.map_or(Retry::Backoff, |after| {
+                        Retry::After(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+                    });
+                    Outcome::Retry(retry, "the plugin asked for it".to_owned())
+                }
+                Ok(Done::Handled(Handled::Reject(why))) => Outcome::Reject(why),
+                Ok(Done::Answer(_)) => Outcome::Retry(Retry::Backoff, "no outcome".to_owned()),
+                Err(error) => {
+                    let failure = error.failure;
+                    let why = format!("{} ({}): {}", failure.code, failure.reason, failure.message);
+                    let retry = failure.retry_after.map_or(Retry::Backoff, |after| {
+                        Retry::After(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+                    });
+                    Outcome::Retry(retry, why)
+                }
+            }
+        } else {
+            Outcome::Retry(Retry::Backoff, "it is not granted any more".to_owned())
+        };
+        match self
+            .post
+            .broker
+            .settle(subscription, delivery, outcome)
+            .await
+        {
+            Ok(()) | Err(BrokerError::Stale | BrokerError::Closed) => {}
+            Err(error) => {
+                let (plugin, topic) = (&plugin.alias, message.topic.as_str());
+                tracing::warn!(plugin, topic, %error, "what became of a message was not written");
+            }
+        }
+    }
+
+    async fn answer_one(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        request: &Message,
+    ) -> Result<MessageAnswer, CallError> {
+        match self.give(plugin, request, Work::Request).await.result? {
+            Done::Answer(answer) => Ok(answer),
+            Done::Handled(_) => Err(CallError::internal("a request was handled as a message")),
+        }
+    }
+
+    /// Gives a message to a fresh instance, on record as a call.
+    async fn give(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        message: &Message,
+        work: Work,
+    ) -> Finished<Done> {
+        let call_id = self.ids.next();
+        let scope = CallScope::new(
+            plugin.clone(),
+            &call_id,
+            message.sender.principal.as_str().into(),
+            self.audit.clone(),
+            message.path_with_it(),
+        );
+        let attempt = match work {
+            Work::Message(attempt) => Some(attempt),
+            Work::Request => None,
+        };
+        let finished = match &plugin.facts {
+            Some(facts) => self.run_given(plugin, facts, &scope, message, work).await,
+            None => Err(CallError::internal(
+                "a plugin without package got a message",
+            )),
+        };
+        let finished = finished.unwrap_or_else(Finished::refused);
+        self.record_given(&scope, message, attempt, &finished);
+        finished
+    }
+
+    async fn run_given(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        facts: &Facts,
+        scope: &Arc<CallScope>,
+        message: &Message,
+        work: Work,
+    ) -> Result<Finished<Done>, CallError> {
+        let template = self.template(&plugin.alias, facts, None).await?.clone();
+        let connection = format!("messages of {}", plugin.alias);
+        let permit = self
+            .admission
+            .admit(&connection, &plugin.alias, &facts.limits)
+            .await?;
+        let request = CallRequest {
+            caller: Caller {
+                name: scope.caller.clone(),
+                connection: connection.as_str().into(),
+            },
+            tool: String::new(),
+            arguments: Map::new(),
+            progress: None,
+            cancel: CancellationToken::new(),
+        };
+        let sockets = !scope.granted().effective.sockets.is_empty();
+        let context = self.context(facts, scope, &request, sockets).await?;
+        let (limits, given) = (facts.limits.clone(), given(message));
+        let running = Box::pin(async move {
+            let _permit = permit;
+            match work {
+                Work::Message(attempt) => {
+                    let finished = template.handle(&given, attempt, &limits, context).await;
+                    Finished {
+                        usage: finished.usage,
+                        result: finished.result.map(Done::Handled),
+                    }
+                }
+                Work::Request => {
+                    let finished = template.respond(&given, &limits, context).await;
+                    Finished {
+                        usage: finished.usage,
+                        result: finished.result.map(Done::Answer),
+                    }
+                }
+            }
+        });
+        Ok(self.workshop.run(running, sockets).await)
+    }
+
+    fn record_given(
+        &self,
+        scope: &CallScope,
+        message: &Message,
+        attempt: Option<u32>,
+        finished: &Finished<Done>,
+    ) {
+        let Usage { duration, fuel, .. } = finished.usage;
+        let mut body = Map::new();
+        let mut add = |name: &str, value| body.insert(name.to_owned(), value);
+        add("topic", json!(message.topic.as_str()));
+        add("message", json!(message.id));
+        add("from", json!(&*message.sender.holder.alias));
+        if let Some(attempt) = attempt {
+            add("attempt", json!(attempt));
+        }
+        add("ms", json!(duration.as_millis() as u64));
+        add("fuel", json!(fuel));
+        match &finished.result {
+            Ok(Done::Handled(Handled::Ack)) => add("outcome", json!("ack")),
+            Ok(Done::Handled(Handled::Retry(_))) => add("outcome", json!("retry")),
+            Ok(Done::Handled(Handled::Reject(_))) => add("outcome", json!("reject")),
+            Ok(Done::Answer(_)) => add("outcome", json!("answer")),
+            Err(error) => {
+                add("error", json!(error.failure.code.as_str()));
+                add("reason", json!(error.failure.reason))
+            }
+        };
+        scope.tell_uses(&mut body);
+        if let Err(error) = self.audit.note(scope.event(AuditKind::Call, body)) {
+            tracing::error!(%error, "a message's call was not recorded");
+        }
+    }
+}
