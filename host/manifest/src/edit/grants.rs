@@ -435,11 +435,10 @@ a = "vault:x" # the first
             bare,
             json!({ "messages": { "publish": ["a"] } }),
             expect![[r#"
-                the edit is refused, since the file would not be valid:
-                portreeve.toml:4:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
-                  |
-                4 | grants.messages = { publish = ["a"] }
-                  |                     ^^^^^^^
+                schema = 1
+                [plugins.demo]
+                source = "a.wasm"
+                grants.messages = { publish = ["a"] }
             "#]],
         );
         check_grant(

@@ -380,12 +380,18 @@ source   =   "a.wasm"
             TEXT,
             "b",
             &plugin(json!({ "messages": { "publish": ["a.b"] } })),
-            expect![[r#"
-                the edit is refused, since the file would not be valid:
-                portreeve.toml:10:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
-                   |
-                10 | grants.messages = { publish = ["a.b"] }
-                   |                     ^^^^^^^"#]],
+            expect![[r##"
+                # My plugins.
+                schema = 1     # fixed
+
+                [plugins.first]   # the first
+                source   =   "a.wasm"
+                # the end
+
+                [plugins.b]
+                source = "b.wasm"
+                grants.messages = { publish = ["a.b"] }
+            "##]],
         );
         check(
             TEXT,
