@@ -33,6 +33,7 @@ use crate::network::{Network, TokenKeeper};
 use crate::papers::Desk;
 use crate::pipeline::CallIds;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
+use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
@@ -101,6 +102,8 @@ pub struct Host {
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
     pub(crate) network: Arc<Network>,
+    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) turns: Turns,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
@@ -167,6 +170,8 @@ impl Host {
             started_ms: wall_clock(),
             vault,
             network,
+            prompts: Prompts::new(store.clone(), audit.clone()),
+            turns: Turns::new(),
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -242,6 +247,7 @@ impl Host {
         }
         self.record_settings(manifest).await?;
         self.admission.resize(&limits);
+        self.prompts.resize(limits.parked_calls);
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);

@@ -1,12 +1,13 @@
 //! The MCP server of one connection: the host's tools, and nothing else.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::{CallRequest, Caller, CallerUi, Host, Turn};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    Implementation, InputRequiredResult, InputResponses, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams,
     SubscriptionFilter, ToolListChangedNotification,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::convert;
+use crate::people::{self, Elicitor};
 use crate::progress;
 use crate::tools::{self, ToolLists};
 
@@ -35,6 +37,8 @@ pub(crate) struct Server {
     lists: ToolLists,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
+    /// How much a notice must matter for a client of the older era to be told.
+    least: AtomicU8,
     connection: CancellationToken,
 }
 
@@ -47,7 +51,42 @@ impl Server {
             caller,
             lists: ToolLists::default(),
             telling: AtomicBool::new(false),
+            least: AtomicU8::new(0),
             connection,
+        }
+    }
+}
+
+impl Server {
+    /// Calls, or goes on with a call that its caller was asked about. `in_turns` says whether
+    /// the caller is one that gets questions as results.
+    async fn answered(
+        &self,
+        call: CallRequest,
+        in_turns: bool,
+        (state, responses): (Option<String>, Option<InputResponses>),
+    ) -> Result<CallToolResponse, ErrorData> {
+        let turn = match state {
+            Some(state) => {
+                let replies = people::replies(responses.unwrap_or_default())?;
+                let resumed = self.host.resume(call, &state, replies).await;
+                resumed.map_err(|error| ErrorData::invalid_params(error.failure.message, None))?
+            }
+            None if responses.is_some() => {
+                return Err(ErrorData::invalid_params(
+                    "`inputResponses` come with the `requestState` that they belong to",
+                    None,
+                ));
+            }
+            None if in_turns => self.host.call_in_turns(call).await,
+            None => Turn::Done(Box::new(self.host.call(call).await)),
+        };
+        match turn {
+            Turn::Done(response) => convert::answer(*response).map(Into::into),
+            Turn::Asks(pending) => {
+                let requests = people::requests(&pending.questions)?;
+                Ok(InputRequiredResult::new(Some(requests), Some(pending.handle)).into())
+            }
         }
     }
 }
@@ -57,6 +96,7 @@ impl ServerHandler for Server {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_tool_list_changed()
+            .enable_logging()
             .build();
         let about = Implementation::new("portreeve", env!("CARGO_PKG_VERSION"))
             .with_title("Portreeve")
@@ -86,23 +126,55 @@ impl ServerHandler for Server {
             return Err(tools::unknown(&registry, &request.name));
         }
         drop(registry);
+        let greeted = context.peer.peer_info();
         let mut call = CallRequest {
             caller: self.caller.clone(),
             tool: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
             progress: None,
+            ui: CallerUi::default(),
             cancel: context.ct.clone(),
         };
-        let response = match context.meta.get_progress_token() {
-            None => self.host.call(call).await,
-            Some(token) => {
-                let (reporter, reports) = progress::reports();
-                call.progress = Some(reporter);
-                let call = self.host.call(call);
+        let capabilities = match &greeted {
+            Some(info) => Some(info.capabilities.clone()),
+            None => context.meta.client_capabilities(),
+        };
+        let shows_forms = capabilities.as_ref().is_some_and(people::shows_forms);
+        if shows_forms && greeted.is_some() {
+            call.ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
+        }
+        // Those of the newer era say with each request whether they want to be told anything.
+        let least = match &greeted {
+            Some(_) => Some(self.least.load(Ordering::Relaxed)),
+            None => context.meta.log_level().map(people::weight),
+        };
+        let (notifier, notices) = people::notices();
+        if least.is_some() {
+            call.ui.notices = Some(Arc::new(notifier));
+        }
+        let reports = context.meta.get_progress_token().map(|token| {
+            let (reporter, reports) = progress::reports();
+            call.progress = Some(reporter);
+            (token, reports)
+        });
+        let answers = (request.request_state, request.input_responses);
+        let call = self.answered(call, shows_forms && greeted.is_none(), answers);
+        let call = people::passed_on(call, notices, &context.peer, least.unwrap_or(u8::MAX));
+        match reports {
+            None => call.await,
+            Some((token, reports)) => {
                 progress::passed_on(call, reports, &context.peer, token, &context.ct).await
             }
-        };
-        convert::answer(response).map(Into::into)
+        }
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.least.store(people::weight(request.level), Ordering::Relaxed);
+        Ok(())
     }
 
     async fn on_custom_request(

@@ -97,13 +97,13 @@ impl Feature {
             | Feature::Sockets
             | Feature::Addresses
             | Feature::StorageKv
+            | Feature::UiNotify
+            | Feature::UiAsk
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicySignatures => true,
             Feature::Directories
-            | Feature::UiNotify
-            | Feature::UiAsk
             | Feature::UiPanels
             | Feature::MessagesPublish
             | Feature::MessagesSubscribe

@@ -669,6 +669,22 @@ impl StateStore for Faulty {
         Ok(())
     }
 
+    async fn inbox_put(&self, row: InboxRow, rows_max: u32) -> Result<(), StateError> {
+        self.inner.inbox_put(row, rows_max).await
+    }
+
+    async fn inbox(&self, now_ms: i64, rows_max: u32) -> Result<Vec<InboxRow>, StateError> {
+        self.inner.inbox(now_ms, rows_max).await
+    }
+
+    async fn inbox_remove(&self, holder: &Holder, id: &str) -> Result<bool, StateError> {
+        self.inner.inbox_remove(holder, id).await
+    }
+
+    async fn inbox_sweep(&self, now_ms: i64) -> Result<u64, StateError> {
+        self.inner.inbox_sweep(now_ms).await
+    }
+
     async fn kv_entry(
         &self,
         holder: &Holder,

@@ -8,6 +8,7 @@ pub(crate) mod context;
 pub(crate) mod keyvalue;
 pub(crate) mod network;
 pub(crate) mod progress;
+pub(crate) mod prompt;
 pub(crate) mod secrets;
 pub(crate) mod storage;
 

@@ -13,18 +13,20 @@ use crate::error::StateError;
 use crate::sqlite::{NOFOLLOW, failure};
 
 /// The newest version that is known: the number of the last migration.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 3;
 
-const FIRST: &str = include_str!("migrations/0001_state.sql");
+/// Number, name and text. Numbers may leave gaps.
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "state", include_str!("migrations/0001_state.sql")),
+    (3, "inbox", include_str!("migrations/0003_inbox.sql")),
+];
 
 fn migrator() -> Migrator {
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "state".into(),
-        MigrationType::Simple,
-        FIRST.into_sql_str(),
-        false,
-    )])
+    let migrations = MIGRATIONS.map(|(number, name, text)| {
+        let (name, text) = (name.into(), text.into_sql_str());
+        Migration::new(number, name, MigrationType::Simple, text, false)
+    });
+    Migrator::with_migrations(migrations.to_vec())
 }
 
 /// Brings the database to the version that is known.
@@ -46,7 +48,8 @@ pub(super) async fn migrate(
         }
     })?;
     // In the file's header, where it can be read without opening the database.
-    sqlx::query("PRAGMA user_version = 1")
+    let version = format!("PRAGMA user_version = {VERSION}");
+    sqlx::query(sqlx::AssertSqlSafe(version))
         .execute(connection)
         .await
         .map(|_| ())
