@@ -18,6 +18,7 @@ mod grants;
 mod network;
 mod owner;
 mod peers;
+mod people;
 mod protocol;
 mod reload;
 mod secrets;

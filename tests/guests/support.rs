@@ -9,9 +9,9 @@ use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
     Arguments, CallContext, CallError, CompileLimits, Config, Content, ErrorCode, Failure,
-    Finished, HttpSource, KvSource, LimitHit, NoHttp, NoKv, NoSockets, Origin, Outcome, OutputSink,
-    ProgressReport, ProgressSink, Runtime, RuntimeConfig, SecretSource, SecretSummary,
-    SocketSource, Stream, Target, Template,
+    Finished, HttpSource, KvSource, LimitHit, NoHttp, NoKv, NoPrompt, NoSockets, Origin, Outcome,
+    OutputSink, ProgressReport, ProgressSink, PromptSource, Runtime, RuntimeConfig, SecretSource,
+    SecretSummary, SocketSource, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -159,6 +159,8 @@ pub(crate) struct Recorder {
     pub(crate) sockets: Option<Arc<dyn SocketSource>>,
     /// What keeps keys and values; without it nothing is granted.
     pub(crate) kv: Option<Arc<dyn KvSource>>,
+    /// Who is told and asked; without it nothing is granted.
+    pub(crate) prompt: Option<Arc<dyn PromptSource>>,
 }
 
 #[derive(Default)]
@@ -198,6 +200,7 @@ impl Recorder {
             caller: "tester".to_owned(),
             config: self.config.clone(),
             progress: self.shared.clone(),
+            prompt: self.prompt.clone().unwrap_or_else(|| Arc::new(NoPrompt)),
             secrets: self.shared.clone(),
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),

@@ -199,9 +199,7 @@ impl Host {
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
-            ControlRequest::Inbox(act) => {
-                Ok(ControlAnswer::Inbox(self.inbox(act, &caller).await?))
-            }
+            ControlRequest::Inbox(act) => Ok(ControlAnswer::Inbox(self.inbox(act, &caller).await?)),
             ControlRequest::Data(act) => Ok(ControlAnswer::Data(self.data(act, &caller).await?)),
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))

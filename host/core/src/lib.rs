@@ -51,8 +51,8 @@ pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
-    CallError, Content, ErrorCode, Failure, LimitHit, Notice, NoticeLevel, Origin, Outcome, ProgressReport,
-    Reply, Usage,
+    CallError, Content, ErrorCode, Failure, LimitHit, Notice, NoticeLevel, Origin, Outcome,
+    ProgressReport, Reply, Usage,
 };
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use prompt::{

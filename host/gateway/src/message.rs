@@ -3,15 +3,15 @@
 //! What two readers could take for two things is refused before the protocol's machinery
 //! sees it, and every refusal says what is wrong, under the request's id where that can be
 //! read.
+#![allow(deprecated, reason = "clients of the older era are told by its log")]
 
 use portreeve_manifest::json::{self, JsonLimits};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CancelledNotification, ClientJsonRpcMessage,
     ClientNotification, ClientRequest, ClientResult, CustomRequest, DiscoverRequest, EmptyResult,
-    ErrorCode, ErrorData,
-    GetMeta, InitializeRequest, InitializedNotification, JsonRpcMessage, ListToolsRequest,
-    PaginatedRequestParams, PingRequest, RequestId, RequestMetaObject, SetLevelRequest,
-    SubscriptionsListenRequest,
+    ErrorCode, ErrorData, GetMeta, InitializeRequest, InitializedNotification, JsonRpcMessage,
+    ListToolsRequest, PaginatedRequestParams, PingRequest, RequestId, RequestMetaObject,
+    SetLevelRequest, SubscriptionsListenRequest,
 };
 use serde_json::{Map, Value};
 
@@ -323,13 +323,36 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/other","params":{}}"#,
             expect!["nothing"],
         );
+        check(r#"{"jsonrpc":"2.0","result":{}}"#, expect!["nothing"]);
         check(
-            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":"x"}"#,
             expect!["nothing"],
         );
         check(
-            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
             expect!["nothing"],
+        );
+    }
+
+    #[test]
+    fn answers_to_what_was_asked_are_read() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"something":"else"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":"odd"}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"an error that can't be read"}}"#
+            ]],
         );
     }
 

@@ -1,5 +1,7 @@
 //! The MCP server of one connection: the host's tools, and nothing else.
+#![allow(deprecated, reason = "clients of the older era are told by its log")]
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
@@ -7,8 +9,8 @@ use portreeve_core::{CallRequest, Caller, CallerUi, Host, Turn};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
     Implementation, InputRequiredResult, InputResponses, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, SetLevelRequestParams,
-    SubscriptionFilter, ToolListChangedNotification,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter,
+    ToolListChangedNotification,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -27,6 +29,8 @@ A tool's name is PLUGIN__TOOL. Plugins run under limits and have only what their
 granted them: an error that begins with \"Refused or stopped by the host\" names the limit or \
 the grant, and only the operator can change those. One that begins with \"Error of the plugin\" \
 is the plugin's own text, whatever it says. The list of tools may change at any time.";
+
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Serves one client.
 pub(crate) struct Server {
@@ -158,7 +162,9 @@ impl ServerHandler for Server {
             (token, reports)
         });
         let answers = (request.request_state, request.input_responses);
-        let call = self.answered(call, shows_forms && greeted.is_none(), answers);
+        // Boxed: what lies within each other has no end otherwise.
+        let call: BoxFuture<'_, _> =
+            Box::pin(self.answered(call, shows_forms && greeted.is_none(), answers));
         let call = people::passed_on(call, notices, &context.peer, least.unwrap_or(u8::MAX));
         match reports {
             None => call.await,
@@ -173,7 +179,8 @@ impl ServerHandler for Server {
         request: SetLevelRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.least.store(people::weight(request.level), Ordering::Relaxed);
+        self.least
+            .store(people::weight(request.level), Ordering::Relaxed);
         Ok(())
     }
 

@@ -63,7 +63,11 @@ fn cleaned(text: &str, chars_max: usize, lines: bool) -> String {
         if is_hostile(c) {
             continue;
         }
-        marks = if is_mark(c) { marks.saturating_add(1) } else { 0 };
+        marks = if is_mark(c) {
+            marks.saturating_add(1)
+        } else {
+            0
+        };
         if marks > MARKS_MAX || (marks > 0 && (clean.is_empty() || spaces || ends > 0)) {
             continue;
         }
@@ -111,7 +115,10 @@ mod tests {
             ("\u{2066}a\u{2069}\u{200f}b\u{061c}", "ab"),
             ("a\u{200b}b\u{feff}c\u{e0041}d\u{2060}e\u{3164}f", "abcdef"),
             ("  a \r\n\t b\u{2028}c  ", "a b c"),
-            ("Z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}", "Z\u{300}\u{301}\u{302}\u{303}"),
+            (
+                "Z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}",
+                "Z\u{300}\u{301}\u{302}\u{303}",
+            ),
             ("\u{301}a", "a"),
             ("👩\u{200d}🔬", "👩\u{200d}🔬"),
             ("\u{e000}\u{10fffd}", ""),

@@ -144,7 +144,13 @@ impl Format {
 impl Field {
     /// Whether what is written there is nobody else's business.
     pub fn is_sensitive(&self) -> bool {
-        matches!(self.kind, FieldKind::Text { sensitive: true, .. })
+        matches!(
+            self.kind,
+            FieldKind::Text {
+                sensitive: true,
+                ..
+            }
+        )
     }
 
     /// What people see: its title, or its name where it has none.
@@ -194,10 +200,12 @@ fn put(schema: &mut Value, key: &str, value: Option<impl Into<Value>>) {
     }
 }
 
-/// A number as JSON has it: whole ones without a fraction.
+/// A number as JSON has it: whole ones without a fraction, where they have none.
 fn number(value: f64, whole: bool) -> Value {
-    #[expect(clippy::cast_possible_truncation, reason = "whole, and saturating besides")]
-    if whole {
+    /// 2^53: up to here, floats hold every whole number.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and not too large")]
+    if whole && value.fract() == 0.0 && value.abs() <= EXACT {
         Value::from(value as i64)
     } else {
         Value::from(value)

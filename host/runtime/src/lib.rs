@@ -38,9 +38,7 @@ pub use capability::network::http::{
 };
 pub use capability::network::sockets::{NoSockets, SocketRoom, SocketSource, SocketUse};
 pub use capability::progress::{ProgressReport, ProgressSink};
-pub use capability::prompt::{
-    NoPrompt, Notice, NoticeLevel, PromptSource, QUESTIONS_MAX, Reply,
-};
+pub use capability::prompt::{NoPrompt, Notice, NoticeLevel, PromptSource, QUESTIONS_MAX, Reply};
 pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use capability::storage::{
     KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvChange, KvDone, KvEntry, KvExpected,
-    KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvChange, KvDone, KvEntry,
+    KvExpected, KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.

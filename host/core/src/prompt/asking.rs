@@ -102,7 +102,11 @@ impl CallPrompt {
 
     /// Asks each where it belongs. Sensitive things are asked for where nothing but this host
     /// sees them.
-    async fn replies(&self, forms: &[Form], record: &mut Record<'_>) -> Result<Vec<Reply>, Failure> {
+    async fn replies(
+        &self,
+        forms: &[Form],
+        record: &mut Record<'_>,
+    ) -> Result<Vec<Reply>, Failure> {
         let at_client = |form: &Form| self.ui.asker.is_some() && !form.is_sensitive();
         let (mut there, mut here) = (Vec::new(), Vec::new());
         for (place, form) in forms.iter().enumerate() {
@@ -123,9 +127,9 @@ impl CallPrompt {
             replies.push((*place, reply, "inbox", who));
         }
         replies.sort_by_key(|(place, ..)| *place);
-        let each = replies.iter().map(|(_, reply, via, who)| {
-            json!({"outcome": reply.as_str(), "via": via, "by": &**who})
-        });
+        let each = replies.iter().map(
+            |(_, reply, via, who)| json!({"outcome": reply.as_str(), "via": via, "by": &**who}),
+        );
         record.outcome = Some(json!({"answers": each.collect::<Vec<_>>()}));
         Ok(replies.into_iter().map(|(_, reply, ..)| reply).collect())
     }
@@ -191,7 +195,10 @@ impl CallPrompt {
         let waiting = inbox.ask(&self.scope, form.clone(), self.ask_timeout).await;
         let mut waiting = waiting.map_err(|error| self.state(&error))?;
         let id = &waiting.id;
-        let told = format!("`{}` asks something: `portreeve answer {id}` shows and answers it", self.alias());
+        let told = format!(
+            "`{}` asks something: `portreeve answer {id}` shows and answers it",
+            self.alias()
+        );
         if let Some(listener) = &self.progress {
             listener.progress(ProgressReport {
                 done: 0.0,
@@ -209,7 +216,11 @@ impl CallPrompt {
             listener.notice(self.alias(), &notice);
         }
         waiting.answered().await.ok_or_else(|| {
-            Failure::new(ErrorCode::Unavailable, "inbox", "the question was taken away")
+            Failure::new(
+                ErrorCode::Unavailable,
+                "inbox",
+                "the question was taken away",
+            )
         })
     }
 }
@@ -268,8 +279,6 @@ impl PromptSource for CallPrompt {
 
     async fn ask(&self, forms: Vec<Form>) -> Result<Vec<Reply>, Failure> {
         self.may_ask()?;
-        let count = u32::try_from(forms.len()).unwrap_or(u32::MAX);
-        self.count(Counted::Questions, count)?;
         let alias = self.alias();
         let parked = self.prompts.park(alias, self.parked_calls);
         let _parked = parked.map_err(|(crowd, allowed)| {
@@ -285,12 +294,21 @@ impl PromptSource for CallPrompt {
             self.note(AuditKind::Limit, body(json!({"setting": "parked-calls", "allowed": allowed})));
             Failure::new(ErrorCode::QuotaExceeded, "limit-parked-calls", told)
         })?;
+        let count = u32::try_from(forms.len()).unwrap_or(u32::MAX);
+        self.count(Counted::Questions, count)?;
         let asked = forms.iter().map(|form| {
             let message: String = form.message.chars().take(RECORDED_CHARS_MAX).collect();
-            let fields: Vec<&str> = form.fields.iter().map(|field| field.name.as_str()).collect();
+            let fields: Vec<&str> = form
+                .fields
+                .iter()
+                .map(|field| field.name.as_str())
+                .collect();
             json!({"message": message, "fields": fields})
         });
-        self.note(AuditKind::Ask, body(json!({"questions": asked.collect::<Vec<_>>()})));
+        self.note(
+            AuditKind::Ask,
+            body(json!({"questions": asked.collect::<Vec<_>>()})),
+        );
         let mut record = Record {
             prompt: self,
             outcome: None,

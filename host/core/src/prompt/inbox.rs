@@ -153,7 +153,9 @@ fn id() -> Result<String, StateError> {
     let mut random = [0_u8; 8];
     getrandom::fill(&mut random)
         .map_err(|error| StateError::Database(format!("there is no randomness: {error}")))?;
-    let letters = random.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
+    let letters = random
+        .iter()
+        .filter_map(|byte| LETTERS.get(usize::from(byte % 32)));
     Ok(letters.map(|letter| char::from(*letter)).collect())
 }
 
@@ -215,7 +217,10 @@ impl Inbox {
     }
 
     async fn items(&self) -> Result<Vec<InboxItem>, StateError> {
-        let rows = self.store.inbox(wall_clock(), portreeve_state::ROWS_MAX).await?;
+        let rows = self
+            .store
+            .inbox(wall_clock(), portreeve_state::ROWS_MAX)
+            .await?;
         let open = self.open();
         let item = |row: InboxRow| {
             let what = match row.kind.as_str() {
@@ -241,12 +246,20 @@ impl Inbox {
     fn waiting(&self, id: &str) -> Option<(Holder, String, Form)> {
         let open = self.open();
         let question = open.get(id)?;
-        Some((question.holder.clone(), question.call.clone(), question.form.clone()))
+        Some((
+            question.holder.clone(),
+            question.call.clone(),
+            question.form.clone(),
+        ))
     }
 
     /// Gives a call its answer. It is on record before.
     async fn answer(&self, id: &str, reply: Reply, who: &Caller) -> Result<(), HostError> {
-        let gone = || HostError::Asked(format!("there is no question `{id}` any more; `portreeve inbox` shows those that there are"));
+        let gone = || {
+            HostError::Asked(format!(
+                "there is no question `{id}` any more; `portreeve inbox` shows those that there are"
+            ))
+        };
         let Some((holder, call, form)) = self.waiting(id) else {
             return Err(self.ended(id).await?.unwrap_or_else(gone));
         };
@@ -280,7 +293,10 @@ impl Inbox {
     /// Takes away a question whose call ended with the process that ran it; what to tell whoever
     /// answers it.
     async fn ended(&self, id: &str) -> Result<Option<HostError>, StateError> {
-        let rows = self.store.inbox(wall_clock(), portreeve_state::ROWS_MAX).await?;
+        let rows = self
+            .store
+            .inbox(wall_clock(), portreeve_state::ROWS_MAX)
+            .await?;
         let question = |row: &&InboxRow| row.id == id && row.kind == "question";
         let Some(row) = rows.iter().find(question) else {
             return Ok(None);

@@ -18,10 +18,10 @@ use portreeve_state::StateStore;
 use portreeve_state::audit::AuditLog;
 
 pub(crate) use asking::CallPrompt;
-pub use inbox::{InboxAct, InboxDone, InboxItem, InboxWhat};
 pub(crate) use inbox::Inbox;
-pub use turns::{Pending, Turn};
+pub use inbox::{InboxAct, InboxDone, InboxItem, InboxWhat};
 pub(crate) use turns::Turns;
+pub use turns::{Pending, Turn};
 
 /// A question to people.
 #[derive(Clone, Debug)]
@@ -109,7 +109,10 @@ impl Prompts {
 
     /// Takes another limit on. Calls that wait already stay.
     pub(crate) fn resize(&self, parked_calls: u32) {
-        self.parked.lock().unwrap_or_else(PoisonError::into_inner).allowed = parked_calls;
+        self.parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .allowed = parked_calls;
     }
 
     /// Counts some more; after how long to try again where it is too many.

@@ -113,7 +113,11 @@ impl Relay {
 
 impl ProgressListener for Relay {
     fn progress(&self, report: ProgressReport) {
-        let listener = self.progress.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let listener = self
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(listener) = listener {
             listener.progress(report);
         }
@@ -122,7 +126,11 @@ impl ProgressListener for Relay {
 
 impl NoticeListener for Relay {
     fn notice(&self, plugin: &str, notice: &Notice) {
-        let listener = self.notices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let listener = self
+            .notices
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if let Some(listener) = listener {
             listener.notice(plugin, notice);
         }
@@ -176,25 +184,42 @@ impl Turns {
             msg: &plain,
             aad: &Turns::bound_to(request),
         };
-        let sealed = self.cipher.as_ref()?.encrypt(&XNonce::from(nonce), payload).ok()?;
+        let sealed = self
+            .cipher
+            .as_ref()?
+            .encrypt(&XNonce::from(nonce), payload)
+            .ok()?;
         let mut handle = nonce.to_vec();
         handle.extend(sealed);
         Some(URL_SAFE_NO_PAD.encode(handle))
     }
 
-    fn unseal(&self, handle: &str, request: &CallRequest, now_ms: i64) -> Result<[u8; 16], CallError> {
-        let forged = || refused("this request state is not one of this host, caller and call: send it back unchanged, with the same tool and arguments");
+    fn unseal(
+        &self,
+        handle: &str,
+        request: &CallRequest,
+        now_ms: i64,
+    ) -> Result<[u8; 16], CallError> {
+        let forged = || {
+            refused(
+                "this request state is not one of this host, caller and call: send it back unchanged, with the same tool and arguments",
+            )
+        };
         if handle.len() > HANDLE_CHARS_MAX {
             return Err(forged());
         }
         let sealed = URL_SAFE_NO_PAD.decode(handle).map_err(|_| forged())?;
-        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>().ok_or_else(forged)?;
+        let (nonce, sealed) = sealed
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or_else(forged)?;
         let payload = Payload {
             msg: sealed,
             aad: &Turns::bound_to(request),
         };
         let cipher = self.cipher.as_ref().ok_or_else(forged)?;
-        let plain = cipher.decrypt(&XNonce::from(*nonce), payload).map_err(|_| forged())?;
+        let plain = cipher
+            .decrypt(&XNonce::from(*nonce), payload)
+            .map_err(|_| forged())?;
         let plain: [u8; HANDLE_BYTES] = plain.try_into().map_err(|_| forged())?;
         let (id, expires) = plain.split_first_chunk::<16>().ok_or_else(forged)?;
         let expires = i64::from_be_bytes(expires.try_into().map_err(|_| forged())?);
@@ -386,9 +411,15 @@ mod tests {
             ("ada", "notes__ask", json!({"a": 1}), 1_000),
         ] {
             let other = request(caller, tool, arguments);
-            assert!(turns.unseal(&handle, &other, now).is_err(), "{caller} {tool} {now}");
+            assert!(
+                turns.unseal(&handle, &other, now).is_err(),
+                "{caller} {tool} {now}"
+            );
         }
-        assert!(Turns::new().unseal(&handle, &ours, 999).is_err(), "another host's");
+        assert!(
+            Turns::new().unseal(&handle, &ours, 999).is_err(),
+            "another host's"
+        );
         // Each character of it counts; the last ones hold a few spare bits.
         for at in 0..handle.len() - 1 {
             let mut altered = handle.clone().into_bytes();
@@ -396,7 +427,14 @@ mod tests {
             let altered = String::from_utf8(altered).unwrap();
             assert!(turns.unseal(&altered, &ours, 999).is_err(), "{at}");
         }
-        for text in ["", "A", "ÄÖ", &handle[1..], &handle[..handle.len() - 1], &"A".repeat(500)] {
+        for text in [
+            "",
+            "A",
+            "ÄÖ",
+            &handle[1..],
+            &handle[..handle.len() - 1],
+            &"A".repeat(500),
+        ] {
             assert!(turns.unseal(text, &ours, 999).is_err(), "{text}");
         }
     }

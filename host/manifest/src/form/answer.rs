@@ -60,7 +60,10 @@ impl Field {
                 _ => return Err(format!("{} is neither yes nor no", quoted(text))),
             },
             FieldKind::Choices { .. } => {
-                let chosen = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+                let chosen = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|word| !word.is_empty());
                 Value::Array(chosen.map(Value::from).collect())
             }
         };
@@ -88,7 +91,9 @@ impl Field {
                 let text = value.as_str().ok_or_else(wrong)?;
                 let chars = text.chars().count() as u64;
                 if chars < *min || chars > *max {
-                    return Err(format!("it has {chars} characters, but must have {min} to {max}"));
+                    return Err(format!(
+                        "it has {chars} characters, but must have {min} to {max}"
+                    ));
                 }
                 match format {
                     Some(format) if !format.fits(text) => {
@@ -112,7 +117,11 @@ impl Field {
                         shown(*max, "any number")
                     ));
                 }
-                Ok(if *whole { number(given, true) } else { value.clone() })
+                Ok(if *whole {
+                    number(given, true)
+                } else {
+                    value.clone()
+                })
             }
             FieldKind::Flag => value.as_bool().map(Value::from).ok_or_else(wrong),
             FieldKind::Choice(of) => {

@@ -39,7 +39,18 @@ pub(super) fn fields(schema: &str) -> Result<Vec<Field>, FormError> {
     let Value::Object(schema) = schema else {
         return Err(FormError::new("the schema must be an object"));
     };
-    known(&schema, "the schema", &["$schema", "type", "properties", "required", "title", "description"])?;
+    known(
+        &schema,
+        "the schema",
+        &[
+            "$schema",
+            "type",
+            "properties",
+            "required",
+            "title",
+            "description",
+        ],
+    )?;
     if schema.get("type").and_then(Value::as_str) != Some("object") {
         return Err(FormError::new("the schema's `type` must be \"object\""));
     }
@@ -53,8 +64,14 @@ pub(super) fn fields(schema: &str) -> Result<Vec<Field>, FormError> {
         )));
     }
     let required = names(schema.get("required"), "required")?;
-    if let Some(name) = required.iter().find(|name| !properties.contains_key(**name)) {
-        return Err(FormError(format!("`required` names {}, which is no property", quoted(name))));
+    if let Some(name) = required
+        .iter()
+        .find(|name| !properties.contains_key(**name))
+    {
+        return Err(FormError(format!(
+            "`required` names {}, which is no property",
+            quoted(name)
+        )));
     }
     properties
         .iter()
@@ -88,14 +105,21 @@ fn field(name: &str, schema: &Value, required: bool) -> Result<Field, FormError>
     };
     if let Some(default) = schema.get("default") {
         if field.is_sensitive() {
-            return Err(FormError(format!("`{name}` is sensitive, and has no default")));
+            return Err(FormError(format!(
+                "`{name}` is sensitive, and has no default"
+            )));
         }
         let default = field
             .fit(default)
             .map_err(|why| FormError(format!("`{name}` has a default that does not fit: {why}")))?;
         // It is shown, so it must show what it is.
-        if default.as_str().is_some_and(|text| text.chars().any(clean::is_hostile)) {
-            return Err(FormError(format!("the default of `{name}` has unprintable characters")));
+        if default
+            .as_str()
+            .is_some_and(|text| text.chars().any(clean::is_hostile))
+        {
+            return Err(FormError(format!(
+                "the default of `{name}` has unprintable characters"
+            )));
         }
         field.default = Some(default);
     }
@@ -153,7 +177,11 @@ fn kind(schema: &Members) -> Result<FieldKind, FormError> {
                 return Err(FormError::new("`items` must be an object"));
             };
             known(items, "`items`", &["type", "enum", "anyOf", "oneOf"])?;
-            let titled = if items.contains_key("oneOf") { "oneOf" } else { "anyOf" };
+            let titled = if items.contains_key("oneOf") {
+                "oneOf"
+            } else {
+                "anyOf"
+            };
             let of = choices(items, titled)?;
             let all = of.len() as u64;
             let min = count(schema, "minItems")?.unwrap_or(0);
@@ -183,7 +211,9 @@ fn ordered(fits: bool, least: &str, greatest: &str) -> Result<(), FormError> {
     if fits {
         return Ok(());
     }
-    Err(FormError(format!("`{least}` is more than `{greatest}` allows")))
+    Err(FormError(format!(
+        "`{least}` is more than `{greatest}` allows"
+    )))
 }
 
 fn count(schema: &Members, key: &str) -> Result<Option<u64>, FormError> {
@@ -191,7 +221,9 @@ fn count(schema: &Members, key: &str) -> Result<Option<u64>, FormError> {
         None => Ok(None),
         Some(value) => match value.as_u64() {
             Some(count) => Ok(Some(count)),
-            None => Err(FormError(format!("`{key}` must be a whole number, 0 or more"))),
+            None => Err(FormError(format!(
+                "`{key}` must be a whole number, 0 or more"
+            ))),
         },
     }
 }
@@ -212,7 +244,9 @@ fn format(format: &Value) -> Result<Format, FormError> {
         Some("uri") => Ok(Format::Uri),
         Some("date") => Ok(Format::Date),
         Some("date-time") => Ok(Format::DateTime),
-        _ => Err(FormError::new("its `format` must be email, uri, date or date-time")),
+        _ => Err(FormError::new(
+            "its `format` must be email, uri, date or date-time",
+        )),
     }
 }
 
@@ -246,7 +280,11 @@ fn choices(schema: &Members, titled: &str) -> Result<Vec<Choice>, FormError> {
                 choice(value, each.get("title").and_then(Value::as_str))
             })
             .collect::<Result<_, _>>()?,
-        _ => return Err(FormError(format!("there must be either `enum` or `{titled}`"))),
+        _ => {
+            return Err(FormError(format!(
+                "there must be either `enum` or `{titled}`"
+            )));
+        }
     };
     if of.is_empty() || of.len() > CHOICES_MAX {
         return Err(FormError(format!(
@@ -256,7 +294,10 @@ fn choices(schema: &Members, titled: &str) -> Result<Vec<Choice>, FormError> {
     }
     let mut values: Vec<&str> = of.iter().map(|choice| choice.value.as_str()).collect();
     values.sort_unstable();
-    if let Some([value, _]) = values.array_windows::<2>().find(|[one, other]| one == other) {
+    if let Some([value, _]) = values
+        .array_windows::<2>()
+        .find(|[one, other]| one == other)
+    {
         return Err(FormError(format!("{} can be chosen twice", quoted(value))));
     }
     Ok(of)

@@ -24,13 +24,20 @@ fn forms_are_made_anew_of_what_was_understood() {
         },
         "required": ["name"],
     });
-    let form = Form::read(" Who\u{7} are\u{2066} you?\n\n\n\nSay. ", &schema.to_string()).unwrap();
+    let form = Form::read(
+        " Who\u{7} are\u{2066} you?\n\n\n\nSay. ",
+        &schema.to_string(),
+    )
+    .unwrap();
     assert_eq!(form.message, "Who are you?\n\nSay.");
     expect![[r#"{"properties":{"age":{"maximum":150,"minimum":0,"type":"integer"},"colour":{"oneOf":[{"const":"red","title":"Red"},{"const":"green","title":"Green"}],"type":"string"},"days":{"items":{"anyOf":[{"const":"mo","title":"Monday"},{"const":"tu","title":"tu"}]},"maxItems":2,"minItems":1,"type":"array"},"mail":{"format":"email","maxLength":10000,"minLength":0,"type":"string"},"name":{"default":"me","description":"you","maxLength":10000,"minLength":1,"title":"Na[31mme","type":"string"},"share":{"default":0.5,"type":"number"},"size":{"enum":["s","m"],"type":"string"},"sure":{"default":false,"type":"boolean"}},"required":["name"],"type":"object"}"#]]
     .assert_eq(&form.schema().to_string());
     // What was made of it is read as the same.
     let again = Form::read(&form.message, &form.schema().to_string()).unwrap();
-    assert_eq!((again.schema(), &again.message), (form.schema(), &form.message));
+    assert_eq!(
+        (again.schema(), &again.message),
+        (form.schema(), &form.message)
+    );
 }
 
 #[test]
@@ -47,7 +54,10 @@ fn what_is_no_form_is_refused() {
         r#"{"type":"object"}"#.to_owned(),
         of(json!({})),
         of(Value::Object(many)),
-        format!("{{\"type\":\"object\",\"title\":\"{}\"}}", "x".repeat(70_000)),
+        format!(
+            "{{\"type\":\"object\",\"title\":\"{}\"}}",
+            "x".repeat(70_000)
+        ),
         of(json!({"a b": {"type": "boolean"}})),
         of(json!({"a\u{1b}": {"type": "boolean"}})),
         of(json!({"a": {"type": "object", "properties": {}}})),
@@ -62,7 +72,8 @@ fn what_is_no_form_is_refused() {
         of(json!({"a": {"type": "string", "enum": ["x", "x"]}})),
         of(json!({"a": {"type": "string", "enum": ["x\u{200b}"]}})),
         of(json!({"a": {"type": "array", "items": {"type": "string"}}})),
-        json!({"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["b"]}).to_string(),
+        json!({"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["b"]})
+            .to_string(),
         json!({"type": "object", "properties": {"a": {"$ref": "#"}}}).to_string(),
     ];
     let told: String = cases
@@ -118,7 +129,8 @@ fn answers_fit_or_are_refused() {
         `key`: it has 21 characters, but must have 0 to 5
         `name`: it has 1 characters, but must have 2 to 10000
         `size`: `x` is none of s, m
-        there is no field `more`"#]].assert_eq(&form.check(bad.as_object().unwrap()).unwrap_err().join("\n"));
+        there is no field `more`"#]]
+    .assert_eq(&form.check(bad.as_object().unwrap()).unwrap_err().join("\n"));
     assert_eq!(form.check(&Map::new()).unwrap_err().len(), 6);
 }
 

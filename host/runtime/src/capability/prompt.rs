@@ -172,7 +172,9 @@ fn link(text: &str) -> Result<String, Failure> {
     // As it was parsed: hosts in ASCII, and everything else escaped.
     let url = url.to_string();
     if url.len() > LINK_BYTES_MAX {
-        return Err(wrong(&format!("has more than {LINK_BYTES_MAX} bytes when it is escaped")));
+        return Err(wrong(&format!(
+            "has more than {LINK_BYTES_MAX} bytes when it is escaped"
+        )));
     }
     Ok(url)
 }
@@ -206,10 +208,15 @@ impl Guest {
         if asked.is_empty() || asked.len() > QUESTIONS_MAX {
             return Err(invalid(
                 "questions",
-                format!("{} questions are asked at once, but it may be 1 to {QUESTIONS_MAX}", asked.len()),
+                format!(
+                    "{} questions are asked at once, but it may be 1 to {QUESTIONS_MAX}",
+                    asked.len()
+                ),
             ));
         }
-        let forms = asked.iter().map(|question| Form::read(&question.message, &question.schema));
+        let forms = asked
+            .iter()
+            .map(|question| Form::read(&question.message, &question.schema));
         let forms: Vec<Form> = forms
             .collect::<Result<_, _>>()
             .map_err(|error| invalid("form", error.to_string()))?;
@@ -265,8 +272,14 @@ mod tests {
     #[test]
     fn links_show_where_they_lead() {
         for (text, expected) in [
-            ("https://example.com/a?b=c", Some("https://example.com/a?b=c")),
-            ("https://example.com/\u{202e}x", Some("https://example.com/%E2%80%AEx")),
+            (
+                "https://example.com/a?b=c",
+                Some("https://example.com/a?b=c"),
+            ),
+            (
+                "https://example.com/\u{202e}x",
+                Some("https://example.com/%E2%80%AEx"),
+            ),
             ("https://exämple.com/", Some("https://xn--exmple-cua.com/")),
             ("http://example.com/", None),
             ("javascript:alert(1)", None),

@@ -32,8 +32,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo, KvQuota, KvUsed,
-    KvWrite, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;

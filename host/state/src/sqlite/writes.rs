@@ -5,8 +5,8 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::{inbox, kv, reads};
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow, UsageRow,
-    UsageSpan,
+    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow,
+    UsageRow, UsageSpan,
 };
 
 /// Rows of one statement: SQLite takes 32,766 values in one.

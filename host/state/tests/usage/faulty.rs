@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo, KvQuota, KvUsed,
-    KvWrite, SecretRow, StateError, StateStore, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, StateError, StateStore, UsageRow, UsageSpan,
 };
 
 /// A store whose usage can't be written, as a full disk makes it.
