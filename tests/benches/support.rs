@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use portreeve_core::{HostConfig, Ownership, Project, Role};
+use portreeve_core::{ArtifactStore, HostConfig, Ownership, Project, Role};
 
 #[path = "figures.rs"]
 mod figures;
@@ -122,6 +122,7 @@ impl Bench {
             lock,
             runtime: self.runtime_config(),
             user_state: self.path().join("state"),
+            artifacts: ArtifactStore::open(&self.path().join("store"), 1 << 30).expect("a store"),
         }
     }
 

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
 
@@ -14,6 +15,8 @@ mod audit;
 mod author;
 mod calls;
 mod commands;
+#[path = "../support/docker_registry.rs"]
+mod docker_registry;
 mod grants;
 mod network;
 mod owner;
@@ -22,6 +25,7 @@ mod people;
 mod protocol;
 mod reload;
 mod secrets;
+mod sources;
 mod state;
 mod storage;
 mod support;

@@ -122,7 +122,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn start(mut command: Command) -> Client {
+    pub(crate) fn start(mut command: Command) -> Client {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -6,21 +6,22 @@ use std::path::Path;
 use crate::{files, read, root};
 
 /// Each floor with the floors below it that it may use. Siblings never use each other.
-const FLOORS: [(&str, &[&str]); 8] = [
+const FLOORS: [(&str, &[&str]); 9] = [
     ("manifest", &[]),
     ("state", &["manifest"]),
     ("egress", &["manifest", "state"]),
     ("supply", &["manifest", "egress"]),
     ("runtime", &["manifest"]),
+    ("broker", &["manifest", "state"]),
     (
         "core",
-        &["manifest", "state", "egress", "supply", "runtime"],
+        &["manifest", "state", "egress", "supply", "runtime", "broker"],
     ),
     ("gateway", &["manifest", "core"]),
     (
         "cli",
         &[
-            "manifest", "state", "egress", "supply", "runtime", "core", "gateway",
+            "manifest", "state", "egress", "supply", "runtime", "broker", "core", "gateway",
         ],
     ),
 ];

@@ -42,6 +42,16 @@ pub(crate) fn usage(message: impl Into<String>) -> anyhow::Error {
     .into()
 }
 
+/// The operator's policy refuses it.
+pub(crate) fn refused(message: impl Into<String>) -> anyhow::Error {
+    Coded {
+        exit: Exit::Refused,
+        message: message.into(),
+        shown: false,
+    }
+    .into()
+}
+
 /// The command failed, and its result, which is printed, says so.
 pub(crate) fn shown(exit: Exit) -> anyhow::Error {
     Coded {

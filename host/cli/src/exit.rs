@@ -9,7 +9,7 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The arguments make no sense.
     Usage = 2,
-    /// Something is forbidden by a grant that is missing.
+    /// Something is forbidden: by a grant that is missing, or by papers that are not in order.
     Refused = 3,
 }
 

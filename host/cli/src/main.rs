@@ -16,6 +16,7 @@ mod progress;
 mod prompt;
 mod review;
 mod session;
+mod sources;
 mod text;
 
 use std::process::ExitCode;

@@ -5,9 +5,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use etcetera::BaseStrategy as _;
 use portreeve_runtime::{CompileLimits, RuntimeConfig};
+use portreeve_supply::ArtifactStore;
 
 /// Bytes of compiled components that are kept.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
+
+/// Bytes of components in the store, all projects of the user together.
+const STORE_BYTES_MAX: u64 = 8 << 30;
 
 /// Instances that may live at once where no project says how many.
 const INSTANCES: u32 = 64;
@@ -44,6 +48,14 @@ pub(crate) fn state_dir() -> anyhow::Result<PathBuf> {
     // Every Unix strategy has a directory for state; data is the next best.
     let dir = user.state_dir().unwrap_or_else(|| user.data_dir());
     Ok(dir.join("portreeve"))
+}
+
+/// The store of components that came over a network.
+pub(crate) fn artifacts() -> anyhow::Result<ArtifactStore> {
+    Ok(ArtifactStore::open(
+        &state_dir()?.join("store"),
+        STORE_BYTES_MAX,
+    )?)
 }
 
 fn compiler() -> anyhow::Result<PathBuf> {

@@ -148,6 +148,14 @@ pub(crate) fn agree() -> anyhow::Result<bool> {
     answered(|| question.interact())
 }
 
+/// Asks whether versions are taken that somebody should agree to.
+pub(crate) fn agree_to_update() -> anyhow::Result<bool> {
+    let question = Confirm::new()
+        .with_prompt("Take it? Nothing is granted by that.")
+        .default(false);
+    answered(|| question.interact())
+}
+
 /// Asks about one request. None, where it is not granted.
 fn ask(item: &RequestItem) -> anyhow::Result<Option<String>> {
     output::note(describe(item, "").trim_end());

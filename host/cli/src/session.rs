@@ -156,6 +156,7 @@ pub(crate) async fn open_host(project: Project, lock: OwnerLock) -> anyhow::Resu
         lock,
         runtime: places::runtime()?,
         user_state: places::state_dir()?,
+        artifacts: places::artifacts()?,
     })
     .await?)
 }

@@ -5,18 +5,23 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use portreeve_manifest::edit::Edit;
+use portreeve_manifest::id::Alias;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
 use portreeve_state::{HistoryRow, Holder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use crate::agreement::{Agreement, Arrival};
 use crate::call::Caller;
 use crate::grants::InForce;
-use crate::host::{Host, HostError};
+use crate::host::{Host, HostError, read_manifest};
 use crate::install::FileStamp;
 use crate::plugin::Facts;
 use crate::registry::Registry;
+
+/// Who changes the operator's file by hand.
+pub(crate) const BY_FILE: &str = "file";
 
 /// What an edit came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,8 +37,8 @@ pub struct Edited {
 
 impl Host {
     /// Edits the operator's file and puts the change in force: recorded, then written, then
-    /// swapped. A revoke holds for the next use of calls that run. `agreed` is the digest of
-    /// the plugin's component, where the operator has seen what it asks for.
+    /// swapped. A revoke holds for the next use of calls that run. `arrived` is the plugin's
+    /// component, where the operator has seen what it asks for.
     ///
     /// # Errors
     /// When the edit makes no sense, can't be recorded or can't be written; nothing is then
@@ -41,7 +46,7 @@ impl Host {
     pub async fn edit(
         &self,
         edit: &Edit,
-        agreed: Option<String>,
+        arrived: Option<Arrival>,
         who: &Caller,
     ) -> Result<Edited, HostError> {
         let mut stamp = self.manifest.lock().await;
@@ -54,7 +59,8 @@ impl Host {
         let manifest = ProjectManifest::parse(&file, &edited)?;
         if *stamp != found {
             // Somebody's edit by hand that the watcher has not come to: on record as theirs.
-            self.adopt(&before, None).await?;
+            self.adopt(&before, BTreeMap::new(), &Caller::local(BY_FILE))
+                .await?;
             *stamp = found;
         }
         let alias = edit.alias();
@@ -69,6 +75,7 @@ impl Host {
         let plugin = registry.plugin(alias.as_str());
         let facts = plugin.and_then(|plugin| plugin.facts.as_ref());
         let digest = facts.map(|facts| facts.component.digest.to_string());
+        let agreed = arrived.as_ref().map(|arrival| arrival.pin.digest.clone());
         let replaced = agreed.is_some() && agreed != digest;
         if edited == text && !replaced {
             return Ok(Edited {
@@ -80,6 +87,12 @@ impl Host {
         if let (Some(entry), Some(facts), false) = (manifest.plugins.get(alias), facts, replaced) {
             manifest.effective(entry, &facts.manifest)?;
         }
+        let arrived: BTreeMap<_, _> = arrived
+            .filter(|_| replaced)
+            .map(|arrival| (alias.clone(), arrival))
+            .into_iter()
+            .collect();
+        self.judge(&manifest, &arrived).await?;
         let kind = match edit {
             Edit::Add(..) => AuditKind::Add,
             Edit::Grant(..) => AuditKind::Grant,
@@ -111,8 +124,7 @@ impl Host {
         if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced {
             self.regrant(&manifest, &registry)?;
         } else {
-            let agreed = agreed.map(|digest| (alias.clone(), digest));
-            self.adopt(&manifest, agreed).await?;
+            self.adopt(&manifest, arrived, who).await?;
         }
         *stamp = FileStamp::of(&path);
         Ok(Edited {
@@ -120,6 +132,23 @@ impl Host {
             grants: granted,
             record: Some(record),
         })
+    }
+
+    /// Installs components that are in the store, for plugins that stand in the operator's file.
+    /// Calls that run finish on the former ones.
+    ///
+    /// # Errors
+    /// When the papers of one are not in order, or it can't be recorded; all stays as it was.
+    pub(crate) async fn take_in(
+        &self,
+        arrived: BTreeMap<Alias, Arrival>,
+        who: &Caller,
+    ) -> Result<(), HostError> {
+        let mut stamp = self.manifest.lock().await;
+        *stamp = FileStamp::of(&self.project.manifest_path());
+        let manifest = read_manifest(&self.project)?;
+        self.judge(&manifest, &arrived).await?;
+        self.adopt(&manifest, arrived, who).await
     }
 
     /// Does something once it is on record; where it fails, that is on record, too.
@@ -162,6 +191,8 @@ impl Host {
         &self,
         manifest: &ProjectManifest,
         registry: &Registry,
+        agreement: &Agreement,
+        who: &Caller,
     ) -> Result<(), HostError> {
         let mut known: BTreeMap<String, HistoryRow> = self
             .store
@@ -170,7 +201,14 @@ impl Host {
             .into_iter()
             .map(|row| (row.holder.alias.to_string(), row))
             .collect();
-        let operator = Caller::local("file");
+        let by_hand = Caller::local(BY_FILE);
+        let arrived = |alias: &str| {
+            agreement
+                .arrived
+                .keys()
+                .any(|known| known.as_str() == alias)
+        };
+        let by = |alias: &str| if arrived(alias) { who } else { &by_hand };
         let mut changes = Vec::new();
         for plugin in registry.plugins() {
             let last = known.remove(&plugin.alias);
@@ -194,10 +232,10 @@ impl Host {
             let event = AuditEvent {
                 kind: *kind,
                 holder: Holder::plugin(alias),
-                caller: operator.name.clone(),
+                caller: by(alias).name.clone(),
                 call: String::new(),
                 body: object(json!({
-                    "by": "file",
+                    "by": if arrived(alias) { "install" } else { BY_FILE },
                     "before": before,
                     "after": facts.map(|facts| &facts.next.written),
                     "digest": facts.map(|facts| facts.component.digest.to_string()),
@@ -210,7 +248,7 @@ impl Host {
         for (alias, kind, _, facts) in &changes {
             let digest = facts.map(|facts| facts.component.digest.to_string());
             let grants = facts.map_or(&none, |facts| &facts.next.written);
-            let row = history(alias, *kind, &operator, digest, grants);
+            let row = history(alias, *kind, by(alias), digest, grants);
             self.store.history_append(row).await?;
         }
         Ok(())

@@ -1,23 +1,61 @@
 //! What the operator has agreed to, held against what a component asks for.
 
+use std::collections::BTreeMap;
+
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::{self, LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::PluginEntry;
 use portreeve_supply::Digest;
+use serde::{Deserialize, Serialize};
 
 use crate::host::HostError;
 use crate::papers::Agreed;
 use crate::project::{LOCKFILE, Project};
 use crate::registry::Registry;
 
-/// What was agreed to before, and just now.
+/// What was agreed to before, and what came just now.
 #[derive(Debug, Default)]
 pub(crate) struct Agreement {
     /// As `portreeve.lock` says it.
     pub(crate) lock: Lockfile,
-    /// The component that the operator agrees to with what they are doing.
-    pub(crate) now: Option<(Alias, String)>,
+    /// The components that came with what is being done.
+    pub(crate) arrived: BTreeMap<Alias, Arrival>,
+}
+
+/// A component that takes the place of another, or is new.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Arrival {
+    /// Which one it is.
+    #[serde(flatten)]
+    pub pin: Pin,
+    /// Whether the operator has seen what it asks for, and agrees. Otherwise it may ask for no
+    /// more than was agreed to.
+    pub agreed: bool,
+}
+
+/// Which component it is, whatever its source stands for later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pin {
+    /// The SHA-256 digest of its bytes.
+    pub digest: String,
+    /// The SHA-512 digest of its bytes, where it came over a network.
+    pub sha512: Option<String>,
+    /// What its source stood for: an address by which the same bytes are had again.
+    pub resolved: Option<String>,
+}
+
+impl Pin {
+    /// A component on this machine.
+    pub fn local(digest: &Digest) -> Pin {
+        Pin {
+            digest: digest.to_string(),
+            sha512: None,
+            resolved: None,
+        }
+    }
 }
 
 impl Agreement {
@@ -30,13 +68,20 @@ impl Agreement {
             }
             None => Lockfile::default(),
         };
-        Ok(Agreement { lock, now: None })
+        Ok(Agreement {
+            lock,
+            arrived: BTreeMap::new(),
+        })
     }
 
     /// The component that was agreed to, and who signed it. None where nobody did, and where the
     /// operator is agreeing to another one.
     pub(crate) fn signed(&self, alias: &Alias) -> Option<Agreed> {
-        if self.now.as_ref().is_some_and(|(which, _)| which == alias) {
+        if self
+            .arrived
+            .get(alias)
+            .is_some_and(|arrival| arrival.agreed)
+        {
             return None;
         }
         let locked = self.lock.plugins.get(alias)?;
@@ -46,6 +91,28 @@ impl Agreement {
         })
     }
 
+    /// The component that a remote source stands for: it is never fetched on the way.
+    ///
+    /// # Errors
+    /// It was not fetched from there, and what to do.
+    pub(crate) fn pin(&self, alias: &Alias, source: &str) -> Result<Pin, String> {
+        if let Some(arrival) = self.arrived.get(alias) {
+            return Ok(arrival.pin.clone());
+        }
+        match self.lock.plugins.get(alias) {
+            Some(locked) if locked.source == source => Ok(Pin {
+                digest: locked.digest.clone(),
+                sha512: locked.sha512.clone(),
+                resolved: locked.resolved.clone(),
+            }),
+            Some(locked) => Err(format!(
+                "its source is {source} now, and was {} when it was agreed to: `portreeve install` fetches it from there",
+                locked.source
+            )),
+            None => Err("it was not fetched yet: `portreeve install` does".to_owned()),
+        }
+    }
+
     /// Whether a component may run under what was agreed to. A plugin that was never seen is
     /// agreed to by standing in the operator's file.
     ///
@@ -53,12 +120,14 @@ impl Agreement {
     /// What it asks for beyond that, and what to do.
     pub(crate) fn covers(
         &self,
-        alias: &Alias,
+        entry: &PluginEntry,
         digest: &Digest,
         manifest: &PluginManifest,
     ) -> Result<(), String> {
+        let alias = &entry.alias;
         let digest = digest.to_string();
-        if let Some((_, seen)) = self.now.as_ref().filter(|(which, _)| which == alias) {
+        if let Some(arrival) = self.arrived.get(alias).filter(|arrival| arrival.agreed) {
+            let seen = &arrival.pin.digest;
             if *seen == digest {
                 return Ok(());
             }
@@ -76,8 +145,16 @@ impl Agreement {
         if diff.more.is_empty() {
             return Ok(());
         }
+        let how = match entry.source.is_remote() {
+            true => {
+                format!("`portreeve update {alias} --agree` agrees to that, and grants nothing")
+            }
+            false => format!(
+                "`portreeve grant {alias}` shows it and asks; or put the former component back"
+            ),
+        };
         Err(format!(
-            "its component was replaced ({} {}, now {}) and asks for more than was agreed to in {LOCKFILE}:\n{}\n`portreeve grant {alias}` shows it and asks; or put the former component back",
+            "requests: its component was replaced ({} {}, now {}) and asks for more than was agreed to in {LOCKFILE}:\n{}\n{how}",
             manifest.id,
             agreed.version,
             manifest.version,
@@ -104,8 +181,9 @@ pub(crate) fn lockfile<'a>(
                 license: facts.manifest.license.as_ref().map(ToString::to_string),
                 signer: facts.signer.clone(),
                 surface: Some(facts.surface.to_string()),
+                resolved: facts.pin.resolved.clone(),
+                sha512: facts.pin.sha512.clone(),
                 requests: lock::requests(&facts.manifest.requests),
-                ..LockedPlugin::default()
             },
             None => before.plugins.get(alias)?.clone(),
         };

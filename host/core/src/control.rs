@@ -6,16 +6,19 @@
 //! other: a line of JSON each, answered by lines of progress and one answer. Who closes the
 //! connection gives up what they asked for.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::{Edit, EditError};
+use portreeve_manifest::id::Alias;
 use portreeve_runtime::ProgressReport;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Edited;
+use crate::agreement::Arrival;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
 use crate::host::{Host, HostError};
@@ -43,8 +46,13 @@ pub enum ControlRequest {
     Edit {
         /// The change.
         edit: Edit,
-        /// The digest of the plugin's component, where its operator has seen what it asks for.
-        agreed: Option<String>,
+        /// The plugin's component, where its operator has seen what it asks for.
+        arrived: Option<Arrival>,
+    },
+    /// Components of the plugins in the operator's file, which are in the store.
+    Install {
+        /// By the plugins' names.
+        arrived: BTreeMap<Alias, Arrival>,
     },
     /// Something with the vault.
     Secret(SecretAct),
@@ -69,6 +77,8 @@ pub enum ControlAnswer {
     Called(Box<CallResponse>),
     /// What an edit came to.
     Edited(Edited),
+    /// They are installed.
+    Installed,
     /// What came of an act with the vault.
     Secret(SecretDone),
     /// What came of an act with what a plugin keeps.
@@ -155,6 +165,10 @@ impl From<HostError> for ControlError {
                     ..diagnostics.into()
                 }
             }
+            HostError::Refused(why) => ControlError {
+                refused: true,
+                ..ControlError::failed(why)
+            },
             _ => ControlError::failed(error.to_string()),
         }
     }
@@ -192,9 +206,13 @@ impl Host {
                     .await;
                 Ok(ControlAnswer::Called(Box::new(response)))
             }
-            ControlRequest::Edit { edit, agreed } => {
-                let edited = self.edit(&edit, agreed, &caller).await?;
+            ControlRequest::Edit { edit, arrived } => {
+                let edited = self.edit(&edit, arrived, &caller).await?;
                 Ok(ControlAnswer::Edited(edited))
+            }
+            ControlRequest::Install { arrived } => {
+                self.take_in(arrived, &caller).await?;
+                Ok(ControlAnswer::Installed)
             }
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))

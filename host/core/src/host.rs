@@ -1,5 +1,6 @@
 //! The host: one project, open.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,13 +19,15 @@ use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
-use portreeve_supply::Digest;
+use portreeve_supply::{ArtifactStore, Digest};
 use serde_json::Map;
 use tokio::sync::{Mutex, watch};
 
+use crate::admin::BY_FILE;
 use crate::admission::Admission;
-use crate::agreement::{self, Agreement};
+use crate::agreement::{self, Agreement, Arrival};
 use crate::alarm::{Alarm, Mailing};
+use crate::call::Caller;
 use crate::data::Sweeper;
 use crate::guests::GuestThreads;
 use crate::install::{FileStamp, Installer};
@@ -51,6 +54,8 @@ pub struct HostConfig {
     /// The user's own directory for what no project may bring along: keys, and the heads of
     /// the audit log.
     pub user_state: PathBuf,
+    /// Where components are that came over a network.
+    pub artifacts: ArtifactStore,
 }
 
 /// Why a host can't be opened or a change not be taken up.
@@ -74,6 +79,9 @@ pub enum HostError {
     /// What is to be done can't be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The papers of a component are not in order.
+    #[error("{0}")]
+    Refused(String),
     /// What was asked for makes no sense.
     #[error("{0}")]
     Asked(String),
@@ -104,6 +112,7 @@ pub struct Host {
     pub(crate) network: Arc<Network>,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) turns: Turns,
+    artifacts: ArtifactStore,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
@@ -172,6 +181,7 @@ impl Host {
             network,
             prompts: Prompts::new(store.clone(), audit.clone()),
             turns: Turns::new(),
+            artifacts: config.artifacts,
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -185,7 +195,8 @@ impl Host {
             lock: config.lock,
             project: config.project,
         };
-        host.adopt(&manifest, None).await?;
+        host.adopt(&manifest, BTreeMap::new(), &Caller::local(BY_FILE))
+            .await?;
         Ok(Arc::new(host))
     }
 
@@ -223,18 +234,20 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         *stamp = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
-        self.adopt(&manifest, None).await
+        self.adopt(&manifest, BTreeMap::new(), &Caller::local(BY_FILE))
+            .await
     }
 
     /// Makes a manifest the one that holds. What it changes is on record before it does.
-    /// `agreed` is a component that the operator agrees to with it.
+    /// `arrived` are the components that come with it.
     pub(crate) async fn adopt(
         &self,
         manifest: &ProjectManifest,
-        agreed: Option<(Alias, String)>,
+        arrived: BTreeMap<Alias, Arrival>,
+        who: &Caller,
     ) -> Result<(), HostError> {
         let agreement = Agreement {
-            now: agreed,
+            arrived,
             ..Agreement::read(&self.project)?
         };
         let mut limits = manifest.host.clone();
@@ -253,7 +266,10 @@ impl Host {
         self.network.set(&manifest.settings.network);
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
-        if let Err(error) = self.record_changes(manifest, &registry).await {
+        if let Err(error) = self
+            .record_changes(manifest, &registry, &agreement, who)
+            .await
+        {
             self.close_changed(&registry);
             return Err(error);
         }
@@ -385,18 +401,61 @@ impl Host {
 
     async fn install(&self, manifest: &ProjectManifest, agreement: &Agreement) -> Registry {
         let before = self.registry.load_full();
-        let signatures = manifest.policy.signatures.as_ref();
-        let desk = Desk::open(signatures, self.project.dir());
-        let installer = Installer {
-            desk: &desk,
+        let desk = self.desk(manifest);
+        let installer = self.installer(manifest, agreement, &desk, &before);
+        installer.install().await
+    }
+
+    /// Holds the components that arrive against all that is asked of papers, before anything
+    /// is changed.
+    ///
+    /// # Errors
+    /// A refusal: what is wrong with one, and what to do.
+    pub(crate) async fn judge(
+        &self,
+        manifest: &ProjectManifest,
+        arrived: &BTreeMap<Alias, Arrival>,
+    ) -> Result<(), HostError> {
+        let agreement = Agreement {
+            arrived: arrived.clone(),
+            ..Agreement::read(&self.project)?
+        };
+        let before = self.registry.load_full();
+        let desk = self.desk(manifest);
+        let installer = self.installer(manifest, &agreement, &desk, &before);
+        for entry in arrived
+            .keys()
+            .filter_map(|alias| manifest.plugins.get(alias))
+        {
+            let judged = installer.judge(entry).await;
+            judged.map_err(|why| {
+                HostError::Refused(format!("`{}` is refused: {why}", entry.alias))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn desk(&self, manifest: &ProjectManifest) -> Arc<Desk> {
+        Desk::open(manifest.policy.signatures.as_ref(), self.project.dir())
+    }
+
+    fn installer<'a>(
+        &'a self,
+        manifest: &'a ProjectManifest,
+        agreement: &'a Agreement,
+        desk: &'a Arc<Desk>,
+        before: &'a Registry,
+    ) -> Installer<'a> {
+        Installer {
+            desk,
             dir: self.project.dir(),
             manifest,
             agreement,
+            artifacts: &self.artifacts,
             workshop: &self.workshop,
             network: &self.network,
-            before: &before,
-        };
-        installer.install().await
+            before,
+        }
     }
 }
 

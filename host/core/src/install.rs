@@ -16,13 +16,13 @@ use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
 use portreeve_supply::change::Content;
-use portreeve_supply::signature::read_beside;
-use portreeve_supply::{IntakeLimits, Package, Tools, source};
+use portreeve_supply::signature::{SignatureFile, read_beside};
+use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
 
-use crate::agreement::Agreement;
+use crate::agreement::{Agreement, Pin};
 use crate::grants::{GrantCell, InForce};
 use crate::network::Network;
-use crate::papers::{Agreed, Desk};
+use crate::papers::{Agreed, Cargo, Desk};
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::project::path_of;
 use crate::registry::{Offered, Registry};
@@ -38,6 +38,8 @@ pub(crate) struct Installer<'a> {
     pub(crate) workshop: &'a Workshop,
     pub(crate) network: &'a Network,
     pub(crate) desk: &'a Arc<Desk>,
+    /// Where components are that came over a network.
+    pub(crate) artifacts: &'a ArtifactStore,
     /// What was agreed to.
     pub(crate) agreement: &'a Agreement,
     /// What was installed before: components are taken over from it.
@@ -48,6 +50,15 @@ pub(crate) struct Installer<'a> {
 struct Read {
     plugin: Plugin,
     tools: Tools,
+}
+
+/// A component whose papers are in order.
+struct Cleared {
+    path: PathBuf,
+    stamp: Option<FileStamp>,
+    package: Package,
+    signer: Option<String>,
+    pin: Pin,
 }
 
 impl Installer<'_> {
@@ -68,15 +79,9 @@ impl Installer<'_> {
     }
 
     async fn plugin(&self, alias: &str, entry: &PluginEntry) -> (Arc<Plugin>, Vec<Offered>) {
-        let path = path_of(self.dir, &entry.source.to_string());
-        let tried = match &entry.source {
-            PluginSource::Local(_) => match self.read(alias, entry, &path).await {
-                Ok(read) => self.tools(read).await,
-                Err(why) => Err(why),
-            },
-            remote => Err(format!(
-                "its source {remote} is not a local file, which is all that this version knows"
-            )),
+        let tried = match self.read(alias, entry).await {
+            Ok(read) => self.tools(read).await,
+            Err(why) => Err(why),
         };
         match tried {
             Ok((plugin, offered)) => (Arc::new(plugin), offered),
@@ -84,7 +89,10 @@ impl Installer<'_> {
                 tracing::error!(plugin = alias, why, "a plugin is not offered");
                 let plugin = Plugin {
                     alias: alias.to_owned(),
-                    path,
+                    path: match &entry.source {
+                        PluginSource::Local(path) => path_of(self.dir, path),
+                        remote => remote.to_string().into(),
+                    },
                     status: PluginStatus::Failed(why),
                     facts: None,
                 };
@@ -93,16 +101,32 @@ impl Installer<'_> {
         }
     }
 
-    /// Reads the package and holds it against the operator's entry.
-    async fn read(&self, alias: &str, entry: &PluginEntry, path: &Path) -> Result<Read, String> {
-        let given = path.to_owned();
+    /// Whether the papers of a component are in order: what the gate asks before anything of
+    /// it is used.
+    ///
+    /// # Errors
+    /// What is wrong with them, and what to do.
+    pub(crate) async fn judge(&self, entry: &PluginEntry) -> Result<(), String> {
+        self.clear(entry).await.map(drop)
+    }
+
+    async fn clear(&self, entry: &PluginEntry) -> Result<Cleared, String> {
+        let alias = entry.alias.clone();
+        let agreed = self.agreement.signed(&alias);
         let desk = self.desk.clone();
-        let (name, agreed) = (entry.alias.clone(), self.agreement.signed(&entry.alias));
-        let reading = move || read_package(&given, &desk, &name, agreed.as_ref());
-        let (path, stamp, package, signer) = tokio::task::spawn_blocking(reading)
+        let place = match &entry.source {
+            PluginSource::Local(path) => Place::File(path_of(self.dir, path)),
+            remote => Place::Store {
+                store: self.artifacts.clone(),
+                pin: self.agreement.pin(&alias, &remote.to_string())?,
+                name: remote.name().unwrap_or_default().to_owned(),
+            },
+        };
+        let reading = move || place.clear(&desk, &alias, agreed.as_ref());
+        let cleared = tokio::task::spawn_blocking(reading)
             .await
             .map_err(|error| format!("reading it was given up: {error}"))??;
-        let manifest = &package.manifest;
+        let manifest = &cleared.package.manifest;
         if let Some(wanted) = entry
             .version
             .as_ref()
@@ -110,17 +134,35 @@ impl Installer<'_> {
         {
             let message = format!(
                 "version {wanted} is wanted, but {} is {}",
-                path.display(),
+                cleared.path.display(),
                 manifest.version
             );
-            let help = "ask for the version that is there, or put another one there";
+            let help = match entry.source {
+                PluginSource::Local(_) => {
+                    "ask for the version that is there, or put another one there"
+                }
+                _ => "ask for that version, or fetch another one with `portreeve update`",
+            };
             return Err(self
                 .manifest
                 .refuse_entry(&entry.alias, "version", &message, help)
                 .to_string());
         }
         self.agreement
-            .covers(&entry.alias, &package.digest, manifest)?;
+            .covers(entry, &cleared.package.digest, manifest)?;
+        Ok(cleared)
+    }
+
+    /// Reads the package and holds it against the operator's entry.
+    async fn read(&self, alias: &str, entry: &PluginEntry) -> Result<Read, String> {
+        let Cleared {
+            path,
+            stamp,
+            package,
+            signer,
+            pin,
+        } = self.clear(entry).await?;
+        let manifest = &package.manifest;
         let effective = self
             .manifest
             .effective(entry, manifest)
@@ -157,6 +199,7 @@ impl Installer<'_> {
                     grants: cell.unwrap_or_default(),
                     surface: Content::of(&package).surface_digest(),
                     manifest: Arc::new(package.manifest.clone()),
+                    pin,
                     signer,
                     component,
                     stamp,
@@ -240,27 +283,95 @@ impl FileStamp {
     }
 }
 
-/// A package, and who signed it.
-type Signed = (PathBuf, Option<FileStamp>, Package, Option<String>);
+/// Where a component is.
+enum Place {
+    /// A file, or a directory that holds one.
+    File(PathBuf),
+    /// In the store, by its digest.
+    Store {
+        store: ArtifactStore,
+        pin: Pin,
+        name: String,
+    },
+}
 
-fn read_package(
-    path: &Path,
-    desk: &Desk,
-    alias: &Alias,
-    agreed: Option<&Agreed>,
-) -> Result<Signed, String> {
-    let limits = IntakeLimits {
-        // The compiler checks function bodies; a component that was compiled passed.
-        check_code: false,
-        ..IntakeLimits::default()
-    };
-    // Before reading: a change in between then shows as one.
-    let file = source::locate(path).map_err(|error| error.to_string())?;
-    let stamp = FileStamp::of(&file);
-    let read = source::read(&file, &limits).map_err(|error| error.to_string())?;
-    let package =
-        Package::read(&read.bytes, &read.name(), &limits).map_err(|error| error.to_string())?;
-    let signatures = read_beside(&file)?;
-    let signer = desk.signer(alias, &package, &read.bytes, &signatures, agreed)?;
-    Ok((file, stamp, package, signer))
+/// What was read of a component.
+struct Found {
+    path: PathBuf,
+    name: String,
+    bytes: Vec<u8>,
+    signatures: Vec<SignatureFile>,
+    /// None for a file: it is what it is.
+    pin: Option<Pin>,
+}
+
+impl Place {
+    fn clear(self, desk: &Desk, alias: &Alias, agreed: Option<&Agreed>) -> Result<Cleared, String> {
+        let limits = IntakeLimits {
+            // The compiler checks function bodies; a component that was compiled passed.
+            check_code: false,
+            ..IntakeLimits::default()
+        };
+        let (stamp, found) = match self {
+            Place::File(path) => {
+                // Before reading: a change in between then shows as one.
+                let file = source::locate(&path).map_err(|error| error.to_string())?;
+                (FileStamp::of(&file), read_file(&file, &limits)?)
+            }
+            Place::Store { store, pin, name } => {
+                let digest: Digest = pin.digest.parse().map_err(|error| format!("{error}"))?;
+                let stamp = FileStamp::of(&store.path(&digest));
+                (stamp, read_stored(&store, digest, pin, name)?)
+            }
+        };
+        let package =
+            Package::read(&found.bytes, &found.name, &limits).map_err(|error| error.to_string())?;
+        let cargo = Cargo {
+            package: &package,
+            bytes: &found.bytes,
+            signatures: &found.signatures,
+            remote: found.pin.is_some(),
+        };
+        let signer = desk.signer(alias, &cargo, agreed)?;
+        Ok(Cleared {
+            path: found.path,
+            stamp,
+            signer,
+            pin: found.pin.unwrap_or_else(|| Pin::local(&package.digest)),
+            package,
+        })
+    }
+}
+
+fn read_file(file: &Path, limits: &IntakeLimits) -> Result<Found, String> {
+    let read = source::read(file, limits).map_err(|error| error.to_string())?;
+    Ok(Found {
+        name: read.name(),
+        bytes: read.bytes,
+        signatures: read_beside(file)?,
+        pin: None,
+        path: read.path,
+    })
+}
+
+/// What is in the store is hashed whenever it is read.
+fn read_stored(
+    store: &ArtifactStore,
+    digest: Digest,
+    pin: Pin,
+    name: String,
+) -> Result<Found, String> {
+    let bytes = store.get(&digest).map_err(|error| error.to_string())?;
+    let bytes = bytes.ok_or_else(|| {
+        format!("its component ({digest}) is not in the store of this machine: `portreeve install` fetches it")
+    })?;
+    Ok(Found {
+        path: store.path(&digest),
+        name,
+        bytes,
+        signatures: store
+            .signatures(&digest)
+            .map_err(|error| error.to_string())?,
+        pin: Some(pin),
+    })
 }

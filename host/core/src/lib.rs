@@ -37,12 +37,14 @@ mod registry;
 mod scope;
 mod secrets;
 pub mod socket;
+mod sources;
 mod status;
 mod view;
 mod watch;
 mod workshop;
 
 pub use admin::Edited;
+pub use agreement::{Arrival, Pin};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
@@ -54,6 +56,7 @@ pub use portreeve_runtime::{
     CallError, Content, ErrorCode, Failure, LimitHit, Notice, NoticeLevel, Origin, Outcome,
     ProgressReport, Reply, Usage,
 };
+pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use prompt::{
     Asker, CallerUi, InboxAct, InboxDone, InboxItem, InboxWhat, NoAnswer, NoticeListener, Pending,
@@ -61,6 +64,7 @@ pub use prompt::{
 };
 pub use registry::{RegisteredTool, Registry};
 pub use secrets::{SecretAct, SecretDone, SecretText};
+pub use sources::{Brought, SourceError, Sources, newest};
 pub use status::Status;
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -295,7 +295,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn gate(dir: &Path, settings: &NetworkSettings) -> Result<Gate, GateError> {
+/// The gate as it is set, with the roots that it names.
+pub(crate) fn gate(dir: &Path, settings: &NetworkSettings) -> Result<Gate, GateError> {
     let roots = match &settings.roots {
         Roots::System => Ok(None),
         Roots::File(path) | Roots::Both(path) => read_roots(&dir.join(path.as_str())).map(Some),

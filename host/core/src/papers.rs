@@ -16,6 +16,15 @@ pub(crate) struct Agreed {
     pub(crate) signer: String,
 }
 
+/// A component that is judged.
+pub(crate) struct Cargo<'a> {
+    pub(crate) package: &'a Package,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) signatures: &'a [SignatureFile],
+    /// Whether it came over a network.
+    pub(crate) remote: bool,
+}
+
 /// The operator's policy, ready to judge by.
 pub(crate) struct Desk {
     policy: SignaturePolicy,
@@ -42,12 +51,16 @@ impl Desk {
     pub(crate) fn signer(
         &self,
         alias: &Alias,
-        package: &Package,
-        bytes: &[u8],
-        signatures: &[SignatureFile],
+        cargo: &Cargo<'_>,
         agreed: Option<&Agreed>,
     ) -> Result<Option<String>, String> {
-        let required = self.policy.requires(false);
+        let Cargo {
+            package,
+            bytes,
+            signatures,
+            remote,
+        } = *cargo;
+        let required = self.policy.requires(remote);
         let trust = match &self.trust {
             Ok(trust) => trust,
             Err(_) if !required => return Ok(None),
@@ -84,8 +97,16 @@ impl Desk {
             && let Some(before) = &turn.before
         {
             let now = turn.now.as_deref().unwrap_or("nobody who is listed");
+            let how = match remote {
+                true => format!(
+                    "`portreeve update {alias} --agree` takes it all the same, if you know why; the former one stays until then"
+                ),
+                false => format!(
+                    "look at it with `portreeve inspect {alias}`, and agree to it with `portreeve grant {alias}`, or put the former component back"
+                ),
+            };
             return Err(format!(
-                "it was signed by {before} when it was agreed to, and is now by {now}: look at it with `portreeve inspect {alias}`, and agree to it with `portreeve grant {alias}`, or put the former component back"
+                "signature: it was signed by {before} when it was agreed to, and is now by {now}: {how}"
             ));
         }
         Ok(examined.signer.map(|signer| signer.to_string()))

@@ -12,6 +12,7 @@ use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
+use crate::agreement::Pin;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
 use crate::workshop::Workshop;
@@ -49,6 +50,8 @@ pub(crate) struct Facts {
     /// What is in force now.
     pub(crate) grants: Arc<GrantCell>,
     pub(crate) component: Arc<Component>,
+    /// Which one it is, and where exactly it came from.
+    pub(crate) pin: Pin,
     /// Who signed it, as the lockfile names them.
     pub(crate) signer: Option<String>,
     /// The digest of its tools, imports and exports.

@@ -49,8 +49,6 @@ pub enum Feature {
     ClientLog,
     /// One long-lived instance instead of a fresh one per call.
     InstancesResident,
-    /// Sources that aren't local files or directories.
-    SourceRemote,
     /// The operator's list of licences.
     PolicyLicenses,
     /// The operator's signing keys and what must be signed.
@@ -61,7 +59,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order in which they are shown.
-    pub const ALL: [Feature; 25] = [
+    pub const ALL: [Feature; 24] = [
         Feature::Network,
         Feature::Credentials,
         Feature::Sockets,
@@ -83,7 +81,6 @@ impl Feature {
         Feature::ClientRoots,
         Feature::ClientLog,
         Feature::InstancesResident,
-        Feature::SourceRemote,
         Feature::PolicyLicenses,
         Feature::PolicySignatures,
         Feature::PolicyScan,
@@ -114,7 +111,6 @@ impl Feature {
             | Feature::ClientRoots
             | Feature::ClientLog
             | Feature::InstancesResident
-            | Feature::SourceRemote
             | Feature::PolicyLicenses
             | Feature::PolicyScan => false,
         }
@@ -125,7 +121,6 @@ impl Feature {
         !matches!(
             self,
             Feature::InstancesResident
-                | Feature::SourceRemote
                 | Feature::PolicyLicenses
                 | Feature::PolicySignatures
                 | Feature::PolicyScan
@@ -156,7 +151,6 @@ impl Feature {
             Feature::ClientRoots => "client.roots",
             Feature::ClientLog => "client.log",
             Feature::InstancesResident => "instances = \"resident\"",
-            Feature::SourceRemote => "remote sources",
             Feature::PolicyLicenses => "policy.licenses",
             Feature::PolicySignatures => "policy.signatures",
             Feature::PolicyScan => "policy.scan",

@@ -33,6 +33,11 @@ pub struct IntegrityError {
 }
 
 impl Integrity {
+    /// What some bytes hash to by SHA-512.
+    pub fn sha512(bytes: &[u8]) -> Integrity {
+        Integrity::Sha512(Sha512::digest(bytes).into())
+    }
+
     /// Whether these are the bytes.
     pub fn is_of(&self, bytes: &[u8]) -> bool {
         match self {

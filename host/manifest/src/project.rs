@@ -16,9 +16,10 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawState, RawVault, Settings,
+    AlertSettings, NetworkSettings, RawAlerts, RawAudit, RawNetwork, RawRegistry, RawState,
+    RawVault, Settings, read_registries,
 };
-pub use crate::source::PluginSource;
+pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
 
 /// A valid `portreeve.toml`.
@@ -80,6 +81,9 @@ pub(crate) struct RawProject {
     /// How plugins' requests leave this machine.
     #[serde(default)]
     network: RawNetwork,
+    /// How registries are reached, by their hosts.
+    #[serde(default)]
+    registries: BTreeMap<String, RawRegistry>,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -133,6 +137,7 @@ impl ProjectManifest {
             ("vault", mine.vault_key != theirs.vault_key),
             ("alerts", mine.alerts != theirs.alerts),
             ("network", mine.network != theirs.network),
+            ("registries", mine.registries != theirs.registries),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -194,6 +199,11 @@ impl ProjectManifest {
             let table = table.iter().map(String::as_str);
             let table: Vec<_> = ["network"].into_iter().chain(table).collect();
             push_limits(vec![error], &table, &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.registries = read_registries(&raw.registries, &mut wrong);
+        for (host, error) in wrong {
+            push_limits(vec![error], &["registries", &host], &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);
         if raw.plugins.len() > plugins_max {
@@ -419,13 +429,12 @@ fn validate_entry(
     });
     let span = document.span(&at(&["source"]));
     let source = match PluginSource::parse(&raw.source) {
-        Ok(PluginSource::Oci(_) | PluginSource::Https(_)) if !Feature::SourceRemote.enforced() => {
+        Ok(PluginSource::Https(HttpsSource {
+            integrity: None, ..
+        })) => {
             errors.push(
-                Diagnostic::new(
-                    "remote sources are not supported by this version of Portreeve yet",
-                    span,
-                )
-                .with_help("fetch the component and write its path"),
+                Diagnostic::new("a file on a web server is installed only with its digest", span)
+                    .with_help("write it behind the address, as https://…#sha256=…; `portreeve add` says what it is at this moment"),
             );
             return None;
         }

@@ -1,10 +1,12 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]` and `[network]` in `portreeve.toml`.
+//! `[vault]`, `[alerts]`, `[network]` and `[registries]` in `portreeve.toml`.
 
 mod alerts;
 mod network;
 mod outlet;
+mod registries;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +23,8 @@ pub use alerts::{AlertMetric, AlertRule, AlertScope, AlertSettings};
 pub(crate) use network::RawNetwork;
 pub use network::{NetworkSettings, OriginBreaker, OriginCare, OriginRate, Roots};
 pub use outlet::{OutletSettings, is_loopback};
+pub use registries::RegistrySettings;
+pub(crate) use registries::{RawRegistry, read as read_registries};
 
 /// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +43,8 @@ pub struct Settings {
     pub alerts: AlertSettings,
     /// How plugins' requests leave this machine.
     pub network: NetworkSettings,
+    /// How registries are reached, by their hosts.
+    pub registries: BTreeMap<String, RegistrySettings>,
 }
 
 impl Default for Settings {
@@ -51,6 +57,7 @@ impl Default for Settings {
             vault_key: VaultKeyPlace::Default,
             alerts: AlertSettings::default(),
             network: NetworkSettings::default(),
+            registries: BTreeMap::new(),
         }
     }
 }

@@ -81,6 +81,19 @@ impl PluginSource {
         }
     }
 
+    /// What a component from there is called that doesn't say so itself; none for a path,
+    /// whose file has a name.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            PluginSource::Local(_) => None,
+            PluginSource::Oci(reference) => reference.repository.rsplit('/').next(),
+            PluginSource::Https(source) => {
+                let last = source.url.path().rsplit('/').next()?;
+                Some(last.strip_suffix(".wasm").unwrap_or(last))
+            }
+        }
+    }
+
     /// Whether it comes over a network.
     pub fn is_remote(&self) -> bool {
         !matches!(self, PluginSource::Local(_))
@@ -240,6 +253,47 @@ impl FromStr for OciReference {
             repository: repository.to_owned(),
             tag,
             digest,
+        })
+    }
+}
+
+/// A place that is asked before a registry: its host, and what its repositories begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    registry: String,
+    prefix: String,
+}
+
+impl Mirror {
+    /// Its host, and its port where it has one of its own.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// What its repositories begin with; often nothing.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+}
+
+impl FromStr for Mirror {
+    type Err = String;
+
+    /// Reads `mirror.example.com` or `mirror.example.com/prefix`.
+    fn from_str(text: &str) -> Result<Mirror, String> {
+        let (_, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let whole = if prefix.is_empty() {
+            format!("oci://{text}/x")
+        } else {
+            format!("oci://{text}")
+        };
+        let read: OciReference = whole.parse()?;
+        if read.tag().is_some() || read.digest().is_some() {
+            return Err("a mirror has no tag and no digest".to_owned());
+        }
+        Ok(Mirror {
+            registry: read.registry().to_owned(),
+            prefix: prefix.to_owned(),
         })
     }
 }

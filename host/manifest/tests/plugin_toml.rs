@@ -332,22 +332,22 @@ fn values_are_checked() {
           |          ^^"#]],
     );
     check_tail(
-        "[requests.messages]\npublish = [\"a.b\", \"A\", \"a..b\", \"**.a\"]\n",
+        "[requests.messages]\npublish = [\"a.b\", \"A\", \"a..b\", \">.a\"]\n",
         expect![[r#"
-        plugin.toml:7:19: error: `A` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" or "builds.**"
-          |
-        7 | publish = ["a.b", "A", "a..b", "**.a"]
-          |                   ^^^
+            plugin.toml:7:19: error: `A` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" (one name) or "builds.>" (the rest)
+              |
+            7 | publish = ["a.b", "A", "a..b", ">.a"]
+              |                   ^^^
 
-        plugin.toml:7:24: error: `a..b` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" or "builds.**"
-          |
-        7 | publish = ["a.b", "A", "a..b", "**.a"]
-          |                        ^^^^^^
+            plugin.toml:7:24: error: `a..b` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" (one name) or "builds.>" (the rest)
+              |
+            7 | publish = ["a.b", "A", "a..b", ">.a"]
+              |                        ^^^^^^
 
-        plugin.toml:7:32: error: `**.a` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" or "builds.**"
-          |
-        7 | publish = ["a.b", "A", "a..b", "**.a"]
-          |                                ^^^^^^"#]],
+            plugin.toml:7:32: error: `>.a` is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in "builds.failed", "builds.*" (one name) or "builds.>" (the rest)
+              |
+            7 | publish = ["a.b", "A", "a..b", ">.a"]
+              |                                ^^^^^"#]],
     );
     check_tail(
         "[requests.schedules]\nnightly = { cron = \"0 3 * *\", reason = \"r\" }\n",

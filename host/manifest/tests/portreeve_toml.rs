@@ -208,12 +208,6 @@ limits = { memory = "128 MiB", timeout = "20s" }
             8 | [policy.scan]
               |         ^^^^
 
-            portreeve.toml:12:10: error: remote sources are not supported by this version of Portreeve yet
-               |
-            12 | source = "oci://registry.example.com/acme/github-issues"
-               |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-               = help: fetch the component and write its path
-
             portreeve.toml:18:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
                |
             18 | grants.messages = { publish = ["issues.opened"] }
@@ -235,11 +229,11 @@ limits = { memory = "128 MiB", timeout = "20s" }
     check(
         "[plugins.a]\nsource = 'https://example.com/a.wasm'\n",
         expect![[r#"
-        portreeve.toml:3:10: error: remote sources are not supported by this version of Portreeve yet
-          |
-        3 | source = 'https://example.com/a.wasm'
-          |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-          = help: fetch the component and write its path"#]],
+            portreeve.toml:3:10: error: a file on a web server is installed only with its digest
+              |
+            3 | source = 'https://example.com/a.wasm'
+              |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+              = help: write it behind the address, as https://…#sha256=…; `portreeve add` says what it is at this moment"#]],
     );
 }
 

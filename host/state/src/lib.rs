@@ -1,5 +1,5 @@
 //! What Portreeve keeps: plugin storage, the audit log, sealed secrets, the history of
-//! grants, usage.
+//! grants, usage, messages between plugins.
 //!
 //! [`StateStore`] is what a backend must do; [`SqliteStore`] does it in one file of the
 //! project. One process writes (the owner of the project); any other may read beside it.
@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod audit;
+mod bus;
 mod error;
 mod key;
 mod rows;
@@ -17,6 +18,10 @@ mod store;
 pub mod usage;
 pub mod vault;
 
+pub use bus::{
+    BusAppend, BusAppended, BusCount, BusCursor, BusDead, BusDeadFilter, BusEnd, BusException,
+    BusImage, BusMessage, BusSettle, BusStore, BusSubscription, BusSweep, BusTopic, BusTrim,
+};
 pub use error::StateError;
 pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
 pub use rows::{

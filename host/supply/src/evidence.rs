@@ -97,7 +97,6 @@ fn trace(feature: Feature) -> Trace {
         | Feature::ClientRoots
         | Feature::ClientLog
         | Feature::InstancesResident
-        | Feature::SourceRemote
         | Feature::PolicyLicenses
         | Feature::PolicySignatures
         | Feature::PolicyScan => Trace::None,

@@ -14,21 +14,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_egress::{Gate, HostClient, HostLimits};
-use portreeve_manifest::source::{HttpsSource, OciReference, PluginSource};
+use portreeve_manifest::source::{HttpsSource, Mirror, OciReference, PluginSource};
 use semver::Version;
 
 pub use error::FetchError;
 
 use crate::credentials::RegistryCredentials;
 use crate::oci::Registries;
+use crate::signature::SignatureFile;
 use crate::store::ArtifactStore;
 use crate::{Digest, IntakeLimits};
-
-/// Bytes of a signature, or of a bundle of signatures: these have some 10 KiB.
-pub(crate) const SIGNATURE_BYTES_MAX: u64 = 256 << 10;
-
-/// Signatures of one artifact that are looked at.
-pub(crate) const SIGNATURES_MAX: usize = 16;
 
 /// What is fetched: a source that is told from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,43 +75,6 @@ impl std::fmt::Debug for Fetched {
     }
 }
 
-/// A signature as it was found: nobody has looked at it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SignatureFile {
-    /// What it should be.
-    pub kind: SignatureKind,
-    /// What is in it.
-    pub bytes: Vec<u8>,
-}
-
-impl std::fmt::Debug for SignatureFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}({} bytes)", self.kind, self.bytes.len())
-    }
-}
-
-/// The kinds of signatures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SignatureKind {
-    /// A detached signature of minisign.
-    Minisign,
-    /// A bundle of Sigstore.
-    SigstoreBundle,
-}
-
-impl SignatureKind {
-    /// All of them.
-    pub const ALL: [SignatureKind; 2] = [SignatureKind::Minisign, SignatureKind::SigstoreBundle];
-
-    /// What a file's name has behind that of the component.
-    pub fn suffix(self) -> &'static str {
-        match self {
-            SignatureKind::Minisign => ".minisig",
-            SignatureKind::SigstoreBundle => ".sigstore.json",
-        }
-    }
-}
-
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchProgress {
@@ -135,35 +93,6 @@ pub enum FetchProgress {
 
 /// Who wants to know how far it has come.
 pub type Progress<'a> = &'a (dyn Fn(FetchProgress) + Send + Sync);
-
-/// A place that is asked before a registry: its host, and what its repositories begin with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mirror {
-    pub(crate) registry: String,
-    pub(crate) prefix: String,
-}
-
-impl std::str::FromStr for Mirror {
-    type Err = String;
-
-    /// Reads `mirror.example.com` or `mirror.example.com/prefix`.
-    fn from_str(text: &str) -> Result<Mirror, String> {
-        let (_, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let whole = if prefix.is_empty() {
-            format!("oci://{text}/x")
-        } else {
-            format!("oci://{text}")
-        };
-        let read: OciReference = whole.parse()?;
-        if read.tag().is_some() || read.digest().is_some() {
-            return Err("a mirror has no tag and no digest".to_owned());
-        }
-        Ok(Mirror {
-            registry: read.registry().to_owned(),
-            prefix: prefix.to_owned(),
-        })
-    }
-}
 
 /// How things are fetched.
 #[derive(Clone, Debug)]

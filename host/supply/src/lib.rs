@@ -41,7 +41,7 @@ mod types;
 
 pub use digest::{Digest, ParseDigestError};
 pub use error::Error;
-pub use fetch::{FetchError, Fetched, Fetcher, Reference, SignatureFile, SignatureKind};
+pub use fetch::{FetchError, Fetched, Fetcher, Reference};
 pub use limits::IntakeLimits;
 pub use linkage::Linkage;
 pub use pack::{PackParts, pack};

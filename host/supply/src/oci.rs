@@ -59,11 +59,11 @@ impl Registries {
     fn places(&self, reference: &OciReference) -> Vec<Repository<'_>> {
         let mirrors = self.settings.mirrors.get(reference.registry());
         let mirrors = mirrors.into_iter().flatten().map(|mirror| {
-            let name = match mirror.prefix.as_str() {
+            let name = match mirror.prefix() {
                 "" => reference.repository().to_owned(),
                 prefix => format!("{prefix}/{}", reference.repository()),
             };
-            Repository::new(self, &mirror.registry, name)
+            Repository::new(self, mirror.registry(), name)
         });
         let own = Repository::new(
             self,

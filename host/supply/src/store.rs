@@ -14,6 +14,7 @@
 
 mod collect;
 mod error;
+mod signatures;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};

@@ -1,22 +1,26 @@
 //! `portreeve add`: a plugin into the project.
 
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use portreeve_core::control::ControlRequest;
-use portreeve_core::{MANIFEST, Project};
+use portreeve_core::{Arrival, Brought, MANIFEST, Pin, Project};
 use portreeve_manifest::edit::{Edit, NewPlugin};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::project::ProjectManifest;
+use portreeve_manifest::project::{PluginSource, ProjectManifest};
+use portreeve_supply::Package;
+use semver::VersionReq;
 use serde_json::{Map, json};
 
 use super::papers::read_package;
 use super::secrets;
 use crate::context::{Context, manifest_name};
+use crate::progress::Progress;
 use crate::review::{self, Choice};
-use crate::{error, output};
+use crate::{error, output, places, sources};
 
 /// Install a plugin in the project.
 ///
@@ -29,11 +33,17 @@ use crate::{error, output};
 #[command(after_help = "\
 Examples:
   portreeve add plugins/markdown
+  portreeve add oci://registry.example.com/acme/markdown --version ^1.4
   portreeve add ~/Downloads/github.wasm --alias work-github --grant ui.progress
   portreeve add plugins/signer --grant secrets.reveal=signing-key:acme-signing")]
 pub(crate) struct Add {
-    /// A component file, or a directory that holds one.
-    path: PathBuf,
+    /// A component file, a directory that holds one, an artifact in a registry
+    /// (oci://REGISTRY/OWNER/NAME) or a file on a web server (https://...#sha256=...).
+    #[arg(value_name = "SOURCE")]
+    source: PathBuf,
+    /// The versions that may run, of a component in a registry: "^1.4".
+    #[arg(long, value_name = "VERSIONS")]
+    version: Option<VersionReq>,
     /// The name of the plugin in this project, by which its tools are named; its own id by
     /// default.
     #[arg(long, value_name = "NAME")]
@@ -50,7 +60,15 @@ impl Add {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         context.log()?;
         let project = context.project()?;
-        let (file, package) = read_package(&self.path)?;
+        let manifest = context.manifest(&project)?;
+        let (source, file, package, pin) = match self.remote()? {
+            Some(remote) => self.bring(context, &project, &manifest, remote)?,
+            None => {
+                let (file, package) = read_package(&self.source)?;
+                let pin = Pin::local(&package.digest);
+                (self.local(&project)?, file, package, pin)
+            }
+        };
         let plugin = &package.manifest;
         let alias = match &self.alias {
             Some(alias) => alias.clone(),
@@ -59,12 +77,11 @@ impl Add {
             }
         };
         let name = manifest_name(&project);
-        if context.manifest(&project)?.plugins.contains_key(&alias) {
+        if manifest.plugins.contains_key(&alias) {
             bail!(
                 "there is a plugin `{alias}` in {name} already: choose another name with --alias, or take that one out with `portreeve remove {alias}`"
             );
         }
-        let source = self.source(&project)?;
         if review::is_interactive() {
             output::note(format!("{} {}", plugin.id, plugin.version));
         }
@@ -75,6 +92,7 @@ impl Add {
         };
         let new = NewPlugin {
             source: source.clone(),
+            version: self.version.as_ref().map(ToString::to_string),
             grants: review::choose(plugin, &choice, &Map::new())?,
             ..NewPlugin::default()
         };
@@ -84,7 +102,10 @@ impl Add {
         let missing = check(&name, &text, &alias, plugin)?;
         let request = ControlRequest::Edit {
             edit,
-            agreed: Some(package.digest.to_string()),
+            arrived: Some(Arrival {
+                pin: pin.clone(),
+                agreed: true,
+            }),
         };
         context.ask(project, "adding it", request)?;
         let requests = plugin.requests.items();
@@ -95,6 +116,7 @@ impl Add {
             "file": output::path(&file),
             "source": source,
             "digest": package.digest,
+            "resolved": pin.resolved,
             "requests": requests,
             "grants": new.grants,
             "config-missing": missing,
@@ -119,13 +141,61 @@ impl Add {
         })
     }
 
+    /// The source, where it is none on this machine.
+    fn remote(&self) -> anyhow::Result<Option<PluginSource>> {
+        let Some(text) = self.source.to_str().filter(|text| text.contains("://")) else {
+            if self.version.is_some() {
+                return Err(error::usage(
+                    "--version is for components in registries: a file is the version that it is",
+                ));
+            }
+            return Ok(None);
+        };
+        PluginSource::parse(text).map(Some).map_err(error::usage)
+    }
+
+    /// Fetches it, and holds it against the policy, before anybody is asked about it.
+    fn bring(
+        &self,
+        context: &Context,
+        project: &Project,
+        manifest: &ProjectManifest,
+        source: PluginSource,
+    ) -> anyhow::Result<(String, PathBuf, Package, Pin)> {
+        let sources = sources::open(project, manifest)?;
+        let alias = match &self.alias {
+            Some(alias) => alias.clone(),
+            None => Alias::new(source.name().unwrap_or_default())
+                .map_err(|error| error::usage(format!("{error}; choose a name with --alias")))?,
+        };
+        let progress = Arc::new(Progress::new());
+        let shown = sources::shown(&progress, &source.to_string());
+        let brought = context.block_on(async {
+            let version = self.version.as_ref();
+            let brought = sources.bring(&alias, &source, version, true, &shown).await;
+            brought.map_err(sources::failed)
+        });
+        progress.clear();
+        let Brought {
+            pin,
+            package,
+            signer,
+        } = brought?;
+        if review::is_interactive() {
+            let by = signer.as_deref().unwrap_or("nobody who is listed");
+            output::note(format!("signed by {by}"));
+        }
+        let file = places::artifacts()?.path(&package.digest);
+        Ok((source.to_string(), file, package, pin))
+    }
+
     /// The source as the manifest says it: relative where the plugin lies in the project or
     /// near it, so that both can move together.
-    fn source(&self, project: &Project) -> anyhow::Result<String> {
+    fn local(&self, project: &Project) -> anyhow::Result<String> {
         let path = self
-            .path
+            .source
             .canonicalize()
-            .with_context(|| format!("{} can't be found", self.path.display()))?;
+            .with_context(|| format!("{} can't be found", self.source.display()))?;
         let path = relative(&path, project.dir()).unwrap_or(path);
         path.into_os_string().into_string().map_err(|path| {
             anyhow::anyhow!(

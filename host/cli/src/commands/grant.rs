@@ -2,15 +2,15 @@
 
 use anyhow::bail;
 use clap::Args;
-use portreeve_core::Project;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_core::{Arrival, Pin, Project};
 use portreeve_manifest::edit::Edit;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::Lockfile;
 use portreeve_supply::Package;
 use serde_json::{Map, Value, json};
 
-use super::papers::read_package;
+use super::papers::{installed_pin, read_installed};
 use super::secrets;
 use crate::context::{Context, manifest_name};
 use crate::review::{self, Choice};
@@ -67,7 +67,11 @@ impl Grant {
                 self.alias
             );
         };
-        let (_, package) = read_package(&project.path_of(&entry.source.to_string()))?;
+        let (_, package) = read_installed(&project, entry)?;
+        let pin = match entry.source.is_remote() {
+            true => installed_pin(&project, entry)?,
+            false => Pin::local(&package.digest),
+        };
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
         if !more.is_empty() {
@@ -99,7 +103,7 @@ impl Grant {
         let edit = Edit::Grant(self.alias.clone(), grants);
         let request = ControlRequest::Edit {
             edit,
-            agreed: Some(package.digest.to_string()),
+            arrived: Some(Arrival { pin, agreed: true }),
         };
         edited(context, request, &self.alias, &before)
     }

@@ -10,7 +10,7 @@ use portreeve_manifest::tool::Tool;
 use portreeve_supply::{Package, Tools};
 use serde_json::{Map, Value, json};
 
-use super::papers::{bytes, count, read_package};
+use super::papers::{bytes, count, read_installed, read_package};
 use crate::context::Context;
 use crate::{output, review, text};
 
@@ -30,10 +30,12 @@ pub(crate) struct Inspect {
     what: PathBuf,
 }
 
+/// A component, and what is granted to it where it is installed.
+type Inspected = (PathBuf, Package, Option<Map<String, Value>>);
+
 impl Inspect {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
-        let (path, grants) = self.path(context)?;
-        let (file, package) = read_package(&path)?;
+        let (file, package, grants) = self.find(context)?;
         let mut result = describe(&file, &package);
         if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
             result.insert("grants".to_owned(), json!(grants));
@@ -42,20 +44,21 @@ impl Inspect {
         context.output.result(&result, show)
     }
 
-    /// The path itself where there is one, else that of the plugin with this alias, and what
-    /// is granted to that.
-    fn path(&self, context: &Context) -> anyhow::Result<(PathBuf, Option<Map<String, Value>>)> {
+    /// The component at the path itself where there is one, else that of the plugin with this
+    /// alias, and what is granted to that.
+    fn find(&self, context: &Context) -> anyhow::Result<Inspected> {
         // What is no alias can only be a path, and so can anything outside of projects.
         let alias = self.what.to_str().and_then(|what| Alias::new(what).ok());
         let (false, Some(alias), Ok(project)) = (self.what.exists(), alias, context.project())
         else {
-            return Ok((self.what.clone(), None));
+            let (file, package) = read_package(&self.what)?;
+            return Ok((file, package, None));
         };
         match context.manifest(&project)?.plugins.get(&alias) {
-            Some(entry) => Ok((
-                project.path_of(&entry.source.to_string()),
-                Some(entry.grants.to_json()),
-            )),
+            Some(entry) => {
+                let (file, package) = read_installed(&project, entry)?;
+                Ok((file, package, Some(entry.grants.to_json())))
+            }
             None => anyhow::bail!(
                 "there is no file `{alias}` here, and no plugin of that name in {}: check the path, or see `portreeve list`",
                 project.manifest_path().display()

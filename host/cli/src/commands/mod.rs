@@ -11,16 +11,20 @@ mod grant;
 mod inbox;
 mod init;
 mod inspect;
+mod install;
 mod keys;
 mod list;
 mod logs;
-mod papers;
+mod outdated;
+pub(crate) mod papers;
+mod publish;
 mod remove;
 mod revoke;
 mod secrets;
 mod serve;
 mod sign;
 mod status;
+mod update;
 
 use clap::Subcommand;
 
@@ -32,10 +36,14 @@ pub(crate) enum Command {
     Build(build::Build),
     Check(check::Check),
     Sign(sign::Sign),
+    Publish(publish::Publish),
     Keys(keys::Keys),
     Inspect(inspect::Inspect),
     Init(init::Init),
     Add(add::Add),
+    Install(install::Install),
+    Outdated(outdated::Outdated),
+    Update(update::Update),
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
     Remove(remove::Remove),
@@ -58,10 +66,14 @@ impl Command {
             Command::Build(command) => command.run(context),
             Command::Check(command) => command.run(context),
             Command::Sign(command) => command.run(context),
+            Command::Publish(command) => command.run(context),
             Command::Keys(command) => command.run(context),
             Command::Inspect(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
+            Command::Install(command) => command.run(context),
+            Command::Outdated(command) => command.run(context),
+            Command::Update(command) => command.run(context),
             Command::Grant(command) => command.run(context),
             Command::Revoke(command) => command.run(context),
             Command::Remove(command) => command.run(context),

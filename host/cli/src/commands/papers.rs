@@ -5,8 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use portreeve_core::{Pin, Project};
+use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_supply::{IntakeLimits, Package, source};
+use portreeve_manifest::project::{PluginEntry, PluginSource};
+use portreeve_supply::{Digest, IntakeLimits, Package, source};
+
+use crate::places;
 
 /// The author's file.
 pub(crate) const PLUGIN_MANIFEST: &str = "plugin.toml";
@@ -67,6 +72,50 @@ pub(crate) fn read_package(path: &Path) -> anyhow::Result<(PathBuf, Package)> {
     let package = Package::read(&read.bytes, &read.name(), &limits)
         .with_context(|| read.path.display().to_string())?;
     Ok((read.path, package))
+}
+
+/// The component of an installed plugin: in the store, where it came over a network.
+pub(crate) fn read_installed(
+    project: &Project,
+    entry: &PluginEntry,
+) -> anyhow::Result<(PathBuf, Package)> {
+    let PluginSource::Local(path) = &entry.source else {
+        let pin = installed_pin(project, entry)?;
+        let digest: Digest = pin.digest.parse()?;
+        let store = places::artifacts()?;
+        let bytes = store.get(&digest)?.with_context(|| {
+            format!(
+                "the component of `{}` is not in the store of this machine: `portreeve install` fetches it",
+                entry.alias
+            )
+        })?;
+        let name = entry.source.name().unwrap_or_default();
+        let package = Package::read(&bytes, name, &IntakeLimits::default())?;
+        return Ok((store.path(&digest), package));
+    };
+    read_package(&project.path_of(path))
+}
+
+/// Which component of a plugin is installed that came over a network.
+pub(crate) fn installed_pin(project: &Project, entry: &PluginEntry) -> anyhow::Result<Pin> {
+    let lock = match project.read_lock()? {
+        Some(text) => Lockfile::parse(&project.lock_path().display().to_string(), &text)?,
+        None => Lockfile::default(),
+    };
+    let locked = lock.plugins.get(&entry.alias);
+    let locked = locked.filter(|locked| locked.source == entry.source.to_string());
+    let Some(locked) = locked else {
+        anyhow::bail!(
+            "`{}` was not fetched from {} yet: `portreeve install` does",
+            entry.alias,
+            entry.source
+        );
+    };
+    Ok(Pin {
+        digest: locked.digest.clone(),
+        sha512: locked.sha512.clone(),
+        resolved: locked.resolved.clone(),
+    })
 }
 
 /// A number of bytes for people.

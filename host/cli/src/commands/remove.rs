@@ -29,7 +29,7 @@ impl Remove {
         let name = manifest_name(&project);
         let request = ControlRequest::Edit {
             edit: Edit::Remove(self.alias.clone()),
-            agreed: None,
+            arrived: None,
         };
         context.ask(project, "removing it", request)?;
         let result = json!({ "alias": self.alias, "removed": true });

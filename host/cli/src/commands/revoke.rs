@@ -51,7 +51,7 @@ impl Revoke {
             .unwrap_or_default();
         let request = ControlRequest::Edit {
             edit: Edit::Revoke(self.alias.clone(), what),
-            agreed: None,
+            arrived: None,
         };
         edited(context, request, &self.alias, &before)
     }

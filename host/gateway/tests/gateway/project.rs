@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use portreeve_core::{Host, HostConfig, MANIFEST, Ownership, Project, Role};
+use portreeve_core::{ArtifactStore, Host, HostConfig, MANIFEST, Ownership, Project, Role};
 use portreeve_runtime::{CompileLimits, RuntimeConfig};
 use tempfile::TempDir;
 
@@ -45,6 +45,7 @@ impl TestProject {
             lock,
             runtime,
             user_state: dir.path().join("state"),
+            artifacts: ArtifactStore::open(&dir.path().join("store"), 1 << 20).unwrap(),
         })
         .await
         .unwrap();

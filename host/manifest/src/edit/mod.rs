@@ -411,7 +411,7 @@ source   =   "a.wasm"
             expect!["`plugins` is an inline table; write it as [plugins.NAME] tables first"],
         );
         let remote = NewPlugin {
-            source: "oci://example.com/a".to_owned(),
+            source: "https://example.com/a.wasm".to_owned(),
             ..NewPlugin::default()
         };
         check(
@@ -419,12 +419,12 @@ source   =   "a.wasm"
             "b",
             &remote,
             expect![[r#"
-            the edit is refused, since the file would not be valid:
-            portreeve.toml:9:10: error: remote sources are not supported by this version of Portreeve yet
-              |
-            9 | source = "oci://example.com/a"
-              |          ^^^^^^^^^^^^^^^^^^^^^
-              = help: fetch the component and write its path"#]],
+                the edit is refused, since the file would not be valid:
+                portreeve.toml:9:10: error: a file on a web server is installed only with its digest
+                  |
+                9 | source = "https://example.com/a.wasm"
+                  |          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+                  = help: write it behind the address, as https://…#sha256=…; `portreeve add` says what it is at this moment"#]],
         );
     }
 

@@ -10,6 +10,7 @@ mod effective;
 mod network;
 mod standing;
 mod terms;
+mod topic;
 mod words;
 
 use std::collections::BTreeMap;
@@ -27,8 +28,9 @@ pub use network::{
 pub use standing::{Granted, Standing};
 pub use terms::{
     Cron, GuestPath, HostPath, Reason, ScheduleGrant, ScheduleRequest, SecretRef, TermError,
-    ToolPattern, TopicPattern, When,
+    ToolPattern, When,
 };
+pub use topic::{TOPIC_BYTES_MAX, Topic, TopicPattern};
 
 pub use words::{Weight, refusal};
 

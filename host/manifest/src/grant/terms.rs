@@ -1,5 +1,5 @@
 //! The words of which requests and grants are made: reasons, references to secrets,
-//! patterns of topics and tools, paths, schedules.
+//! patterns of tools, paths, schedules.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,6 +16,12 @@ use crate::text::{quoted, written_as_string};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct TermError(String);
+
+impl TermError {
+    pub(super) fn new(why: String) -> TermError {
+        TermError(why)
+    }
+}
 
 /// Why a plugin wants something, in a sentence that its operator reads before granting it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,61 +106,6 @@ written_as_string!(SecretRef, {
     "type": "string",
     "description": "A secret in the host's vault: \"vault:NAME\".",
     "pattern": "^vault:[a-z0-9]+(-[a-z0-9]+)*$",
-});
-
-/// A pattern of topics: names parted by dots, as in `"issues.opened"`; `*` stands for one
-/// name and `**`, at the end, for any number of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicPattern(String);
-
-/// The longest topic, in bytes.
-const TOPIC_BYTES_MAX: usize = 256;
-
-impl TopicPattern {
-    /// The pattern.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for TopicPattern {
-    type Err = TermError;
-
-    fn from_str(text: &str) -> Result<Self, TermError> {
-        let names: Vec<&str> = text.split('.').collect();
-        let last = names.len() - 1;
-        let name_fits = |name: &str| {
-            !name.is_empty()
-                && name
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
-        };
-        let fits = text.len() <= TOPIC_BYTES_MAX
-            && names
-                .iter()
-                .enumerate()
-                .all(|(i, name)| *name == "*" || (*name == "**" && i == last) || name_fits(name));
-        if !fits {
-            return Err(TermError(format!(
-                "{} is no pattern of topics; write names of a-z, 0-9, - and _ parted by dots, as in \"builds.failed\", \"builds.*\" or \"builds.**\"",
-                quoted(text)
-            )));
-        }
-        Ok(TopicPattern(text.to_owned()))
-    }
-}
-
-impl fmt::Display for TopicPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-written_as_string!(TopicPattern, {
-    "type": "string",
-    "description": "Names parted by dots; `*` stands for one, `**` at the end for any number.",
-    "pattern": r"^(([a-z0-9_-]+|\*)\.)*([a-z0-9_-]+|\*|\*\*)$",
-    "maxLength": TOPIC_BYTES_MAX,
 });
 
 /// Tools of other plugins: `"PLUGIN/TOOL"`, where `*` stands for all tools of the plugin.

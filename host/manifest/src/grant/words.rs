@@ -141,7 +141,6 @@ pub(super) fn tell(feature: Feature, what: &str) -> Told {
         ),
         // No capability; there for completeness.
         Feature::InstancesResident
-        | Feature::SourceRemote
         | Feature::PolicyLicenses
         | Feature::PolicySignatures
         | Feature::PolicyScan => (feature.name().to_owned(), Low, ""),

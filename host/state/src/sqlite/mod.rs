@@ -13,6 +13,7 @@
 //! - **Nothing of a newer version, and nothing behind a link, is touched.**
 //! - Two that write at once, which the project's lock rules out, take turns; nothing is lost.
 
+mod bus;
 mod checkpoint;
 mod inbox;
 mod kv;
@@ -372,7 +373,7 @@ impl StateStore for SqliteStore {
         });
         self.write(holder, write).await.map(|done| match done {
             Done::Kv(done) => done,
-            Done::Nothing | Done::Was(_) | Done::Count(_) => Vec::new(),
+            _ => Vec::new(),
         })
     }
 
@@ -554,6 +555,6 @@ fn was(done: Done) -> bool {
 fn count(done: Done) -> u64 {
     match done {
         Done::Count(count) => count,
-        Done::Nothing | Done::Was(_) | Done::Kv(_) => 0,
+        _ => 0,
     }
 }

@@ -267,6 +267,7 @@ fn pages(write: &Write) -> usize {
     let own = write.bytes().div_ceil(PAGE_BYTES as usize);
     let further = match write {
         Write::Kv(changes) => changes.adding().saturating_sub(1),
+        Write::Bus(change) => change.adding().saturating_sub(1),
         _ => 0,
     };
     own.saturating_add(AROUND)
@@ -280,6 +281,9 @@ fn plugin_pages(write: &Write) -> i64 {
             i64::try_from(pages(write)).unwrap_or(i64::MAX)
         }
         Write::InboxPut(..) => i64::try_from(pages(write)).unwrap_or(i64::MAX),
+        Write::Bus(change) if change.adding() > 0 => {
+            i64::try_from(pages(write)).unwrap_or(i64::MAX)
+        }
         _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{inbox, kv, reads};
+use super::{bus, inbox, kv, reads};
 use crate::error::StateError;
 use crate::rows::{
     AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow,
@@ -38,6 +38,8 @@ pub(super) enum Write {
     HistoryAppend(HistoryRow),
     UsagePut(Vec<UsageRow>),
     UsagePrune(UsageSpan, i64, i64),
+    /// Boxed: it is larger than the rest.
+    Bus(Box<bus::Change>),
 }
 
 /// What came of it.
@@ -50,6 +52,8 @@ pub(super) enum Done {
     Count(u64),
     /// What came of each change of a plugin's storage.
     Kv(Vec<KvDone>),
+    /// What came of a change of messages.
+    Bus(bus::Came),
 }
 
 /// A write's own result; the outer error fails the whole batch.
@@ -96,6 +100,7 @@ impl Write {
             }
             Write::InboxPut(row, _) => row.body.len(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
+            Write::Bus(change) => change.bytes(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
         }
@@ -150,6 +155,7 @@ impl Write {
                 overwriting(on, false).await?;
                 Ok(Ok(Done::Was(removed?.rows_affected() > 0)))
             }
+            Write::Bus(change) => change.apply(on, project).await,
             Write::HistoryAppend(row) => history_append(on, project, row).await,
             Write::UsagePut(rows) => usage_put(on, project, rows).await,
             Write::UsagePrune(span, from_ms, to_ms) => {

@@ -14,6 +14,9 @@ pub enum FetchError {
     /// A file on this machine can't be read.
     #[error(transparent)]
     Local(#[from] Error),
+    /// A signature beside such a file can't be read.
+    #[error("{0}")]
+    Signature(String),
     /// There is no such thing.
     #[error("{what} is not there ({said}): check its name, and whether you may see it")]
     NotFound {

@@ -6,12 +6,10 @@ use portreeve_manifest::integrity::Integrity;
 use portreeve_manifest::source::HttpsSource;
 use url::Url;
 
-use super::{
-    FetchError, FetchProgress, Fetched, Fetcher, Progress, SIGNATURE_BYTES_MAX, SignatureFile,
-    SignatureKind, stored,
-};
+use super::{FetchError, FetchProgress, Fetched, Fetcher, Progress, stored};
 use crate::Digest;
 use crate::error::shorten;
+use crate::signature::{SIGNATURE_BYTES_MAX, SignatureFile, SignatureKind};
 
 impl Fetcher {
     pub(super) async fn fetch_https(
@@ -80,7 +78,9 @@ impl Fetcher {
 
     /// A file beside it, if there is one.
     async fn beside(&self, url: &Url) -> Result<Option<Vec<u8>>, FetchError> {
-        let answer = self.get(url, &Take::at_most(SIGNATURE_BYTES_MAX)).await?;
+        let answer = self
+            .get(url, &Take::at_most(SIGNATURE_BYTES_MAX as u64))
+            .await?;
         match answer.status {
             status if status.is_success() => Ok(Some(answer.body)),
             // Some keep quiet about what isn't there.

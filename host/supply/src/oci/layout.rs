@@ -11,7 +11,7 @@ use portreeve_manifest::integrity::Integrity;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::SignatureKind;
+use crate::signature::SignatureKind;
 use crate::{Digest, Package};
 
 /// Bytes of a manifest or an index. Registries must take 4 MiB; ours have 2 KiB.

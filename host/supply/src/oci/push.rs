@@ -10,7 +10,8 @@ use super::Registries;
 use super::layout::{self, Artifact, MANIFEST_BYTES_MAX};
 use super::referrers::fallback;
 use super::registry::{Access, Repository, WORDS_BYTES_MAX};
-use crate::fetch::{FetchError, SignatureFile};
+use crate::fetch::FetchError;
+use crate::signature::SignatureFile;
 use crate::{Digest, IntakeLimits, Package};
 
 impl Registries {

@@ -8,7 +8,8 @@ use super::Registries;
 use super::layout::{self, Document, MANIFEST_BYTES_MAX};
 use super::registry::{Access, Repository};
 use crate::Digest;
-use crate::fetch::{FetchError, SIGNATURE_BYTES_MAX, SIGNATURES_MAX, SignatureFile};
+use crate::fetch::FetchError;
+use crate::signature::{SIGNATURE_BYTES_MAX, SIGNATURES_MAX, SignatureFile};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
@@ -52,12 +53,12 @@ impl Repository<'_> {
             let [layer] = found.manifest.layers().as_slice() else {
                 continue;
             };
-            if !is_ours || layer.size() > SIGNATURE_BYTES_MAX {
+            if !is_ours || layer.size() > SIGNATURE_BYTES_MAX as u64 {
                 continue;
             }
             let take = Take {
                 size: Some(layer.size()),
-                ..Take::at_most(SIGNATURE_BYTES_MAX)
+                ..Take::at_most(SIGNATURE_BYTES_MAX as u64)
             };
             let bytes = self.blob(layer, &take).await?;
             signatures.push(SignatureFile { kind, bytes });

@@ -38,15 +38,21 @@ use crate::error::shorten;
 /// The longest signature file that is looked at, in bytes: bundles have about 10 KB.
 pub const SIGNATURE_BYTES_MAX: usize = 256 << 10;
 /// Signatures of one component that are looked at.
-pub const SIGNATURES_MAX: usize = 32;
+pub const SIGNATURES_MAX: usize = 16;
 
 /// A signature as it comes with a component.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignatureFile {
     /// What it is.
     pub kind: SignatureKind,
     /// What is in the file.
     pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for SignatureFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({} bytes)", self.kind, self.bytes.len())
+    }
 }
 
 /// The kinds of signature files.

@@ -5,7 +5,8 @@ use portreeve_manifest::integrity::Integrity;
 use portreeve_manifest::source::{HttpsSource, PluginSource};
 use portreeve_supply::credentials::Anonymous;
 use portreeve_supply::fetch::{FetchError, FetchProgress};
-use portreeve_supply::{ArtifactStore, Digest, Fetcher, Reference, SignatureKind};
+use portreeve_supply::signature::SignatureKind;
+use portreeve_supply::{ArtifactStore, Digest, Fetcher, Reference};
 
 use crate::fake::*;
 use crate::support::*;
@@ -168,7 +169,7 @@ async fn files_of_this_machine() {
         .fetch(&Reference::Local(path.clone()), &|_| {})
         .await
         .unwrap_err();
-    assert!(matches!(error, FetchError::TooLarge { .. }), "{error}");
+    assert!(matches!(error, FetchError::Signature(_)), "{error}");
     std::fs::write(&path, vec![0; 2 << 20]).unwrap();
     let error = fetcher()
         .fetch(&Reference::Local(path), &|_| {})

@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod auth;
 #[cfg(test)]
+#[path = "../../../../tests/support/docker_registry.rs"]
+mod docker_registry;
+#[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod hostile;

@@ -2,7 +2,8 @@
 
 use portreeve_supply::credentials::Anonymous;
 use portreeve_supply::fetch::{FetchError, FetchSettings};
-use portreeve_supply::{Digest, Fetcher, SignatureFile, SignatureKind};
+use portreeve_supply::signature::{SignatureFile, SignatureKind};
+use portreeve_supply::{Digest, Fetcher};
 use serde_json::{Value, json};
 
 use crate::fake::*;
@@ -290,7 +291,7 @@ async fn mirrors_are_asked_first_and_not_believed() {
     assert_eq!(get(&format!("a/tool@{digest}")).await.bytes, good);
     for text in ["", "a b", "exаmple.com", "example.com/A", "example.com/x:1"] {
         assert!(
-            text.parse::<portreeve_supply::fetch::Mirror>().is_err(),
+            text.parse::<portreeve_manifest::source::Mirror>().is_err(),
             "{text}"
         );
     }

@@ -1,0 +1,120 @@
+//! Requests and answers.
+
+use portreeve_broker::{Answer, BrokerError, Limits};
+
+use crate::{Backend, message, patterns};
+
+fn answer(text: &str) -> Answer {
+    Answer {
+        payload: text.as_bytes().to_vec().into(),
+        content_type: "text/plain".to_owned(),
+        headers: Vec::new(),
+    }
+}
+
+pub(crate) async fn a_request_is_answered(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let mut requests = backend.answer(patterns(&["translate.*"]));
+    let asking = broker.request(message("translate.text", "hello"), 1_000);
+    let answering = async {
+        let (asked, reply) = requests.next().await.unwrap();
+        assert_eq!(&asked.payload[..], b"hello");
+        assert_eq!(asked.sender.principal, "local");
+        assert!(!asked.id.is_empty());
+        reply.send(answer("bonjour")).unwrap();
+    };
+    let (got, ()) = futures::future::join(asking, answering).await;
+    assert_eq!(got.unwrap(), answer("bonjour"));
+    // It leaves nothing behind.
+    assert_eq!(broker.stats().await.unwrap().topics, []);
+}
+
+pub(crate) async fn a_request_that_nobody_answers_says_so(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let requests = backend.answer(patterns(&["other"]));
+    let error = broker.request(message("t", "1"), 1_000).await.unwrap_err();
+    assert!(matches!(error, BrokerError::NobodyAnswers(_)), "{error:?}");
+    drop(requests);
+    let error = broker
+        .request(message("other", "1"), 1_000)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, BrokerError::NobodyAnswers(_)), "{error:?}");
+}
+
+pub(crate) async fn a_request_has_a_time(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let _requests = backend.answer(patterns(&["t"]));
+    let error = broker.request(message("t", "1"), 5).await.unwrap_err();
+    assert!(matches!(error, BrokerError::Timeout(5)), "{error:?}");
+}
+
+pub(crate) async fn a_request_that_is_given_up_says_so(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let mut requests = backend.answer(patterns(&["t"]));
+    let asking = broker.request(message("t", "1"), 1_000);
+    let (error, _) = futures::future::join(asking, async { drop(requests.next().await) }).await;
+    assert!(matches!(error, Err(BrokerError::GivenUp)), "{error:?}");
+}
+
+pub(crate) async fn requests_that_wait_are_bounded(backend: &dyn Backend) {
+    let limits = Limits {
+        requests_max: 2,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let _requests = backend.answer(patterns(&["t"]));
+    let asking = (0..3).map(|_| broker.request(message("t", "1"), 20));
+    let all = futures::future::join_all(asking).await;
+    let limited = all
+        .iter()
+        .filter(|one| matches!(one, Err(BrokerError::Limited { .. })));
+    assert_eq!(limited.count(), 1);
+}
+
+pub(crate) async fn a_cycle_of_requests_ends(backend: &dyn Backend) {
+    let limits = Limits {
+        hops_max: 4,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let mut requests = backend.answer(patterns(&["t"]));
+    let asking = broker.request(message("t", "1"), 10_000);
+    // Each request is answered with what came of the next.
+    let answering = async {
+        let mut replies = Vec::new();
+        let mut depth = 0;
+        let (first, reply) = requests.next().await.unwrap();
+        replies.push(reply);
+        let mut path = first.path_with_it();
+        loop {
+            depth += 1;
+            let mut next = message("t", "1");
+            next.sender.path = path;
+            let mut asked = Box::pin(broker.request(next, 10_000));
+            let step = tokio::select! {
+                biased;
+                error = &mut asked => Err(error.unwrap_err()),
+                next = requests.next() => Ok(next.unwrap()),
+            };
+            match step {
+                Ok((next, reply)) => {
+                    path = next.path_with_it();
+                    replies.push(reply);
+                }
+                Err(error) => {
+                    assert!(matches!(error, BrokerError::Quota { .. }), "{error:?}");
+                    assert!(
+                        error.to_string().contains("publisher:t -> publisher:t"),
+                        "{error}"
+                    );
+                    break;
+                }
+            }
+        }
+        assert_eq!(depth, 4);
+        replies.remove(0).send(answer("ended")).unwrap();
+    };
+    let (got, ()) = futures::future::join(asking, answering).await;
+    assert_eq!(got.unwrap(), answer("ended"));
+}
