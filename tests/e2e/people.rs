@@ -79,7 +79,9 @@ fn records(project: &Project, kind: &str) -> Vec<Value> {
 }
 
 fn inbox(project: &Project) -> Vec<Value> {
-    serde_json::from_str(&done(&project.run(&["inbox", "--json"]))).unwrap()
+    let output = project.run(&["inbox", "--json"]);
+    done(&output);
+    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 /// The id of the one question that waits.
@@ -470,6 +472,7 @@ fn notices_are_clean_and_reach_the_client_and_the_inbox() {
         ("t", Some("javascript:alert(1)"), "link"),
         ("t", Some("https://bank.example@evil.example/"), "link"),
     ] {
+        let link = link.unwrap_or("https://example.com/");
         let tell = json!({"level": "info", "title": title, "body": "", "link": link});
         let call = client.ask(
             "tools/call",
