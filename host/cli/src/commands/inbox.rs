@@ -4,6 +4,7 @@ use std::io::BufRead as _;
 
 use anyhow::bail;
 use clap::Args;
+use dialoguer::console::Term;
 use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use jiff::Timestamp;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
@@ -143,7 +144,7 @@ impl Answer {
         let interactive = review::is_interactive();
         if interactive {
             let asked = format!("`{plugin}` asks:\n\n{}\n", form.message);
-            eprintln!("{}", text::lines(&asked));
+            tell(&text::lines(&asked))?;
         }
         let mut answer = Map::new();
         for field in &form.fields {
@@ -209,6 +210,12 @@ fn titles(of: &[Choice]) -> Vec<String> {
     of.iter().map(title).collect()
 }
 
+/// Says something beside the questions, which are on standard error.
+fn tell(text: &text::Clean<'_>) -> anyhow::Result<()> {
+    Term::stderr().write_line(&text.to_string())?;
+    Ok(())
+}
+
 /// Asks on the terminal until it fits.
 fn prompted(field: &Field) -> anyhow::Result<Option<Value>> {
     loop {
@@ -260,7 +267,7 @@ fn prompted(field: &Field) -> anyhow::Result<Option<Value>> {
         }
         match field.typed(&text) {
             Ok(value) => return Ok(Some(value)),
-            Err(why) => eprintln!("{}", text::line(&why)),
+            Err(why) => tell(&text::line(&why))?,
         }
     }
 }
