@@ -19,9 +19,9 @@ use portreeve_state::audit::{
     export, report, search, verify, verify_export, wall_clock,
 };
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, Key, KvDone, KvEntry, KvInfo, KvQuota,
-    KvUsed, KvWrite, SecretRow, SqliteStore, StateError, StateStore, StoreConfig, UsageRow,
-    UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, Key, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, SqliteStore, StateError, StateStore, StoreConfig,
+    UsageRow, UsageSpan,
 };
 use serde_json::{Map, json};
 use sqlx::Connection as _;
