@@ -6,6 +6,7 @@
 pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
     network::failures,
+    prompt::{notices, questions},
     secrets::{inject, reveal, store},
     storage::kv,
     ui::progress,
@@ -22,7 +23,9 @@ pub(crate) mod files {
 }
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, files, inject, kv, no_host, progress, reveal, store};
+pub(crate) use native::{
+    config, context, files, inject, kv, no_host, notices, progress, questions, reveal, store,
+};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
@@ -169,6 +172,24 @@ mod native {
 
         pub(crate) fn used() -> Result<Usage, Failure> {
             none()
+        }
+    }
+
+    pub(crate) mod notices {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::prompt::notices::Notice;
+
+        pub(crate) fn notify(_notice: &Notice) -> Result<(), Failure> {
+            Err(no_host("tell people anything"))
+        }
+    }
+
+    pub(crate) mod questions {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::prompt::questions::{Answer, Question};
+
+        pub(crate) fn ask_many(_questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+            Err(no_host("ask people anything"))
         }
     }
 

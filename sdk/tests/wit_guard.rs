@@ -19,12 +19,13 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 10] = [
+const PACKAGES: [&str; 11] = [
     "types",
     "tools",
     "host",
     "lifecycle",
     "ui",
+    "prompt",
     "secrets",
     "network",
     "storage",

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
-    Arguments, CallContext, Config as PluginConfig, Failure, NoDirectories, NoHttp, NoKv,
+    Arguments, CallContext, Config as PluginConfig, Failure, NoDirectories, NoHttp, NoKv, NoPrompt,
     NoSecrets, NoSockets, OutputSink, ProgressReport, ProgressSink, Runtime, Stream, Target,
     Template,
 };
@@ -196,6 +196,7 @@ async fn through_runtime(
         caller: "local".to_owned(),
         config: PluginConfig::default(),
         progress: quiet.clone(),
+        prompt: Arc::new(NoPrompt),
         secrets: Arc::new(NoSecrets),
         http: Arc::new(NoHttp),
         kv: Arc::new(NoKv),
@@ -217,6 +218,7 @@ async fn through_host(host: &Arc<Host>, caller: &Caller, arguments: &Map<String,
         tool: "echo__echo".to_owned(),
         arguments: arguments.clone(),
         progress: None,
+        ui: Default::default(),
         cancel: CancellationToken::new(),
     };
     let response = host.call(request).await;

@@ -16,8 +16,8 @@ mod author;
 mod calls;
 mod clients;
 mod commands;
-mod directories;
 mod conformance;
+mod directories;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
 mod grants;
@@ -25,6 +25,7 @@ mod http;
 mod network;
 mod owner;
 mod peers;
+mod people;
 mod protocol;
 mod reload;
 mod secrets;

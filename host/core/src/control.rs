@@ -22,6 +22,7 @@ use crate::agreement::Arrival;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
 use crate::host::{Host, HostError};
+use crate::prompt::{CallerUi, InboxAct, InboxDone};
 use crate::secrets::{SecretAct, SecretDone};
 use crate::status::Status;
 use crate::view::ProjectView;
@@ -57,6 +58,8 @@ pub enum ControlRequest {
     Secret(SecretAct),
     /// Something with what a plugin keeps.
     Data(DataAct),
+    /// Something with what waits for people.
+    Inbox(InboxAct),
     /// How the project does, from a moment on: milliseconds since 1970, UTC.
     Status {
         /// The moment.
@@ -80,6 +83,8 @@ pub enum ControlAnswer {
     Secret(SecretDone),
     /// What came of an act with what a plugin keeps.
     Data(DataDone),
+    /// What came of an act with what waits for people.
+    Inbox(InboxDone),
     /// How the project does.
     Status(Box<Status>),
 }
@@ -195,6 +200,7 @@ impl Host {
                         tool,
                         arguments,
                         progress,
+                        ui: CallerUi::default(),
                         cancel,
                     })
                     .await;
@@ -211,6 +217,7 @@ impl Host {
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
+            ControlRequest::Inbox(act) => Ok(ControlAnswer::Inbox(self.inbox(act, &caller).await?)),
             ControlRequest::Data(act) => Ok(ControlAnswer::Data(self.data(act, &caller).await?)),
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))

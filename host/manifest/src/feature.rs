@@ -95,14 +95,14 @@ impl Feature {
             | Feature::Addresses
             | Feature::Directories
             | Feature::StorageKv
+            | Feature::UiNotify
+            | Feature::UiAsk
             | Feature::UiProgress
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
-            Feature::UiNotify
-            | Feature::UiAsk
-            | Feature::UiPanels
+            Feature::UiPanels
             | Feature::MessagesPublish
             | Feature::MessagesSubscribe
             | Feature::MessagesRequest

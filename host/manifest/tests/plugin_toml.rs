@@ -64,7 +64,6 @@ subscribe = ["builds.*"]
         })
         .collect();
     expect![[r#"
-        ui.notify "" because Some("tell you when a build breaks")
         messages.publish "issues.opened" because None
         messages.subscribe "builds.*" because None
     "#]]

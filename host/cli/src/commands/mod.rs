@@ -8,6 +8,7 @@ mod check;
 mod data;
 mod doctor;
 mod grant;
+mod inbox;
 mod init;
 mod inspect;
 mod install;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Data(data::Data),
     List(list::List),
     Call(call::Call),
+    Inbox(inbox::Inbox),
+    Answer(inbox::Answer),
     Serve(serve::Serve),
     Status(status::Status),
     Logs(logs::Logs),
@@ -84,6 +87,8 @@ impl Command {
             Command::Data(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
+            Command::Inbox(command) => command.run(context),
+            Command::Answer(command) => command.run(context),
             Command::Serve(command) => command.run(context),
             Command::Status(command) => command.run(context),
             Command::Logs(command) => command.run(context),

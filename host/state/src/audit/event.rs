@@ -76,6 +76,14 @@ kinds! {
     DataImport => "data-import",
     /// What a plugin keeps was removed.
     DataClear => "data-clear",
+    /// A plugin told people something.
+    Notify => "notify",
+    /// A plugin asked people something.
+    Ask => "ask",
+    /// What came of what a plugin asked.
+    Answer => "answer",
+    /// The inbox was cleared.
+    InboxClear => "inbox-clear",
     /// A call ended.
     Call => "call",
     /// A use of a capability was refused.
