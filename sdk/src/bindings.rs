@@ -20,6 +20,7 @@ pub mod tools {
             "../wit/host",
             "../wit/lifecycle",
             "../wit/ui",
+            "../wit/prompt",
             "../wit/secrets",
             "../wit/network",
             "../wit/storage",

@@ -7,6 +7,7 @@ pub(crate) use crate::bindings::tools::portreeve::{
     host::{config, context},
     messages::bus,
     network::failures,
+    prompt::{notices, questions},
     secrets::{inject, reveal, store},
     storage::kv,
     ui::progress,
@@ -24,7 +25,7 @@ pub(crate) mod files {
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use native::{
-    bus, config, context, files, inject, kv, no_host, progress, reveal, store,
+    bus, config, context, files, inject, kv, no_host, notices, progress, questions, reveal, store,
 };
 
 #[cfg(not(target_family = "wasm"))]
@@ -217,6 +218,24 @@ mod native {
             _options: Option<&Options>,
         ) -> Result<Answer, Failure> {
             Err(no_host("ask"))
+        }
+    }
+
+    pub(crate) mod notices {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::prompt::notices::Notice;
+
+        pub(crate) fn notify(_notice: &Notice) -> Result<(), Failure> {
+            Err(no_host("tell people anything"))
+        }
+    }
+
+    pub(crate) mod questions {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::prompt::questions::{Answer, Question};
+
+        pub(crate) fn ask_many(_questions: &[Question]) -> Result<Vec<Answer>, Failure> {
+            Err(no_host("ask people anything"))
         }
     }
 

@@ -26,6 +26,7 @@ mod schema;
 pub mod secrets;
 pub mod text;
 mod tool;
+pub mod ui;
 
 pub use answer::{Answer, Content, Json, Outcome};
 pub use error::{Code, Error};

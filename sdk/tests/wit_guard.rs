@@ -19,13 +19,14 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 12] = [
     "types",
     "tools",
     "host",
     "lifecycle",
     "messages",
     "ui",
+    "prompt",
     "secrets",
     "network",
     "storage",

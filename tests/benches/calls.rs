@@ -20,8 +20,8 @@ use portreeve_core::{CallRequest, Caller, Host};
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
     Arguments, CallContext, Config as PluginConfig, Failure, NoDirectories, NoHttp, NoKv,
-    NoSecrets, NoSockets, OutputSink, ProgressReport, ProgressSink, Runtime, Stream, Target,
-    Template,
+    NoMessages, NoPrompt, NoSecrets, NoSockets, OutputSink, ProgressReport, ProgressSink, Runtime,
+    Stream, Target, Template,
 };
 use portreeve_supply::Digest;
 use serde_json::{Map, Value, json};
@@ -196,10 +196,12 @@ async fn through_runtime(
         caller: "local".to_owned(),
         config: PluginConfig::default(),
         progress: quiet.clone(),
+        prompt: Arc::new(NoPrompt),
         secrets: Arc::new(NoSecrets),
         http: Arc::new(NoHttp),
         kv: Arc::new(NoKv),
         directories: Arc::new(NoDirectories),
+        messages: Arc::new(NoMessages),
         sockets: Arc::new(NoSockets),
         output: quiet.clone(),
         cancel: CancellationToken::new(),
@@ -217,6 +219,7 @@ async fn through_host(host: &Arc<Host>, caller: &Caller, arguments: &Map<String,
         tool: "echo__echo".to_owned(),
         arguments: arguments.clone(),
         progress: None,
+        ui: Default::default(),
         cancel: CancellationToken::new(),
     };
     let response = host.call(request).await;

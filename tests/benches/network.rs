@@ -179,6 +179,7 @@ async fn from_guest(host: &Arc<Host>, url: &str, requests: u32) {
             tool: "web__send_again".to_owned(),
             arguments: arguments.as_object().expect("an object").clone(),
             progress: None,
+            ui: Default::default(),
             cancel: CancellationToken::new(),
         })
         .await;

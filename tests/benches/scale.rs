@@ -40,6 +40,7 @@ async fn call(host: &Arc<Host>, tool: &str) {
         tool: tool.to_owned(),
         arguments: Map::new(),
         progress: None,
+        ui: Default::default(),
         cancel: CancellationToken::new(),
     };
     let response = host.call(request).await;

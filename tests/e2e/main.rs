@@ -26,6 +26,7 @@ mod messages;
 mod network;
 mod owner;
 mod peers;
+mod people;
 mod protocol;
 mod reload;
 mod secrets;

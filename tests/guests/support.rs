@@ -9,9 +9,9 @@ use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
     Arguments, CallContext, CallError, CompileLimits, Config, Content, DirectorySource, ErrorCode,
-    Failure, Finished, HttpSource, KvSource, LimitHit, NoDirectories, NoHttp, NoKv, NoSockets,
-    Origin, Outcome, OutputSink, ProgressReport, ProgressSink, Runtime, RuntimeConfig,
-    SecretSource, SecretSummary, SocketSource, Stream, Target, Template,
+    Failure, Finished, HttpSource, KvSource, LimitHit, NoDirectories, NoHttp, NoKv, NoPrompt,
+    NoSockets, Origin, Outcome, OutputSink, ProgressReport, ProgressSink, PromptSource, Runtime,
+    RuntimeConfig, SecretSource, SecretSummary, SocketSource, Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -161,6 +161,8 @@ pub(crate) struct Recorder {
     pub(crate) kv: Option<Arc<dyn KvSource>>,
     /// Who decides about directories; without it nothing is granted.
     pub(crate) directories: Option<Arc<dyn DirectorySource>>,
+    /// Who is told and asked; without it nothing is granted.
+    pub(crate) prompt: Option<Arc<dyn PromptSource>>,
 }
 
 #[derive(Default)]
@@ -200,6 +202,7 @@ impl Recorder {
             caller: "tester".to_owned(),
             config: self.config.clone(),
             progress: self.shared.clone(),
+            prompt: self.prompt.clone().unwrap_or_else(|| Arc::new(NoPrompt)),
             secrets: self.shared.clone(),
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),

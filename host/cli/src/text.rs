@@ -2,17 +2,7 @@
 
 use std::fmt;
 
-/// Whether a character could move the cursor, change colours, or show text in another order
-/// than it has.
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}'
-            | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-            | '\u{e0000}'..='\u{e007f}'
-        )
-}
+use portreeve_manifest::clean::is_hostile;
 
 /// Several lines as they are, but for hostile characters, which are shown as `\u{1b}`.
 pub(crate) fn lines(text: &str) -> Clean<'_> {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::prompt::CallerUi;
+
 /// Who calls, as the gateway found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -44,6 +46,8 @@ pub struct CallRequest {
     pub arguments: Map<String, Value>,
     /// Who wants to hear of progress.
     pub progress: Option<Arc<dyn ProgressListener>>,
+    /// The ways to the people at the caller's client.
+    pub ui: CallerUi,
     /// Ends the call.
     pub cancel: CancellationToken,
 }

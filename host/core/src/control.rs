@@ -23,6 +23,7 @@ use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
 use crate::host::{Host, HostError};
 use crate::messages::{BusAct, BusDone};
+use crate::prompt::{CallerUi, InboxAct, InboxDone};
 use crate::secrets::{SecretAct, SecretDone};
 use crate::status::Status;
 use crate::view::ProjectView;
@@ -60,6 +61,8 @@ pub enum ControlRequest {
     Data(DataAct),
     /// Something with messages.
     Bus(BusAct),
+    /// Something with what waits for people.
+    Inbox(InboxAct),
     /// How the project does, from a moment on: milliseconds since 1970, UTC.
     Status {
         /// The moment.
@@ -85,6 +88,8 @@ pub enum ControlAnswer {
     Data(DataDone),
     /// What came of an act with messages.
     Bus(BusDone),
+    /// What came of an act with what waits for people.
+    Inbox(InboxDone),
     /// How the project does.
     Status(Box<Status>),
 }
@@ -200,6 +205,7 @@ impl Host {
                         tool,
                         arguments,
                         progress,
+                        ui: CallerUi::default(),
                         cancel,
                     })
                     .await;
@@ -219,6 +225,7 @@ impl Host {
             ControlRequest::Bus(act) => Ok(ControlAnswer::Bus(
                 self.bus(act, &caller, progress, cancel).await?,
             )),
+            ControlRequest::Inbox(act) => Ok(ControlAnswer::Inbox(self.inbox(act, &caller).await?)),
             ControlRequest::Data(act) => Ok(ControlAnswer::Data(self.data(act, &caller).await?)),
             ControlRequest::Secret(act) => {
                 Ok(ControlAnswer::Secret(self.secret(act, &caller).await?))

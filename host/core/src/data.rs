@@ -354,6 +354,7 @@ impl Sweeper {
 async fn sweep(store: &dyn StateStore) -> Result<(), StateError> {
     let now = wall_clock();
     while store.kv_sweep(now, SWEEP_ROWS_MAX).await? >= u64::from(SWEEP_ROWS_MAX) {}
+    store.inbox_sweep(now).await?;
     Ok(())
 }
 

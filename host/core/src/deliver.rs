@@ -22,6 +22,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::call::{CallRequest, Caller};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
+use crate::prompt::CallerUi;
 use crate::scope::CallScope;
 
 /// Messages of one plugin that are handled at a time. More wait in their topics.
@@ -429,6 +430,7 @@ impl Host {
             tool: String::new(),
             arguments: Map::new(),
             progress: None,
+            ui: CallerUi::default(),
             cancel: CancellationToken::new(),
         };
         let sockets = !scope.granted().effective.sockets.is_empty();

@@ -40,6 +40,7 @@ use crate::network::{Network, TokenKeeper};
 use crate::papers::Desk;
 use crate::pipeline::CallIds;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
+use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
@@ -113,6 +114,8 @@ pub struct Host {
     pub(crate) vault: Arc<Vault>,
     pub(crate) usage: Arc<UsageMeter>,
     pub(crate) network: Arc<Network>,
+    pub(crate) prompts: Arc<Prompts>,
+    pub(crate) turns: Turns,
     artifacts: ArtifactStore,
     pub(crate) directories: Arc<Directories>,
     pub(crate) post: Arc<Post>,
@@ -194,6 +197,8 @@ impl Host {
             started_ms: wall_clock(),
             vault,
             network,
+            prompts: Prompts::new(store.clone(), audit.clone()),
+            turns: Turns::new(),
             artifacts: config.artifacts,
             directories: Arc::new(directories),
             post,
@@ -287,6 +292,7 @@ impl Host {
         }
         self.record_settings(manifest).await?;
         self.admission.resize(&limits);
+        self.prompts.resize(limits.parked_calls);
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);

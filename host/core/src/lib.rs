@@ -37,6 +37,7 @@ mod papers;
 mod pipeline;
 mod plugin;
 mod project;
+mod prompt;
 mod record;
 mod registry;
 mod scope;
@@ -59,10 +60,15 @@ pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
-    CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
+    CallError, Content, ErrorCode, Failure, LimitHit, Notice, NoticeLevel, Origin, Outcome,
+    ProgressReport, Reply, Usage,
 };
 pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
+pub use prompt::{
+    Asker, CallerUi, InboxAct, InboxDone, InboxItem, InboxWhat, NoAnswer, NoticeListener, Pending,
+    Question, Turn,
+};
 pub use registry::{RegisteredTool, Registry};
 pub use secrets::{SecretAct, SecretDone, SecretText};
 pub use sources::{Brought, SourceError, Sources, newest};

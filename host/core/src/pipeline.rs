@@ -20,6 +20,7 @@ use crate::host::Host;
 use crate::log::CallOutput;
 use crate::plugin::Facts;
 use crate::project::MANIFEST;
+use crate::prompt::CallPrompt;
 use crate::registry::{Offered, RegisteredTool};
 use crate::scope::{CallScope, PluginProgress};
 
@@ -183,6 +184,13 @@ impl Host {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
+            prompt: Arc::new(CallPrompt::new(
+                scope.clone(),
+                self.prompts.clone(),
+                &facts.limits,
+                request.ui.clone(),
+                request.progress.clone(),
+            )),
             secrets,
             sockets: Arc::new(CallSockets::new(network.clone(), uses_sockets)),
             http: Arc::new(CallHttp(network)),

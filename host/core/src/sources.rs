@@ -136,7 +136,7 @@ impl Sources {
         Ok(Sources {
             fetcher: Fetcher::with_store(&gate, credentials, fetch, store.clone()),
             store,
-            desk: Desk::open(manifest.policy.signatures.as_ref(), dir),
+            desk: Desk::open(&manifest.policy, dir),
             agreement: Agreement::default(),
         })
     }

@@ -17,6 +17,7 @@ mod lines;
 mod message;
 mod output;
 pub mod owner;
+mod people;
 mod progress;
 mod server;
 mod tools;
@@ -81,8 +82,11 @@ pub async fn serve_connection(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let connection = shutdown.child_token();
-    let server = Server::new(host, caller, connection.clone());
-    connection::serve(server, reader, writer, connection, Bounds::default()).await
+    let of = caller.connection.clone();
+    let server = Server::new(host.clone(), caller, connection.clone());
+    let served = connection::serve(server, reader, writer, connection, Bounds::default()).await;
+    host.end_turns(&of);
+    served
 }
 
 /// Standard input and output of this process, driven without extra threads where both are

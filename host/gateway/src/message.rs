@@ -3,13 +3,15 @@
 //! What two readers could take for two things is refused before the protocol's machinery
 //! sees it, and every refusal says what is wrong, under the request's id where that can be
 //! read.
+#![allow(deprecated, reason = "clients of the older era are told by its log")]
 
 use portreeve_manifest::json::{self, JsonLimits};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CancelledNotification, ClientJsonRpcMessage,
-    ClientNotification, ClientRequest, CustomRequest, DiscoverRequest, ErrorCode, ErrorData,
-    GetMeta, InitializeRequest, InitializedNotification, JsonRpcMessage, ListToolsRequest,
-    PaginatedRequestParams, PingRequest, RequestId, RequestMetaObject, SubscriptionsListenRequest,
+    ClientNotification, ClientRequest, ClientResult, CustomRequest, DiscoverRequest, EmptyResult,
+    ErrorCode, ErrorData, GetMeta, InitializeRequest, InitializedNotification, JsonRpcMessage,
+    ListToolsRequest, PaginatedRequestParams, PingRequest, RequestId, RequestMetaObject,
+    SetLevelRequest, SubscriptionsListenRequest,
 };
 use serde_json::{Map, Value};
 
@@ -124,8 +126,7 @@ fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage
     let answers = message.contains_key("result") || message.contains_key("error");
     let method = match message.remove("method") {
         Some(Value::String(method)) if !answers => method,
-        // This server asks clients for nothing: there is nothing to answer.
-        None if answers => return Ok(None),
+        None if answers => return Ok(answer(message, known_id)),
         Some(Value::String(_)) => {
             return Err(Refusal::invalid(
                 known_id,
@@ -156,6 +157,28 @@ fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage
     }
 }
 
+/// An answer to something that this server asked: a form that somebody filled in, or why that
+/// was not possible. Answers that can't be read are passed over: there is nobody to tell.
+fn answer(mut message: Map<String, Value>, id: Option<RequestId>) -> Option<ClientJsonRpcMessage> {
+    let id = id?;
+    match (message.remove("result"), message.remove("error")) {
+        (Some(result @ Value::Object(_)), None) => {
+            let result = match serde_json::from_value(result) {
+                Ok(result) => ClientResult::ElicitResult(result),
+                // Whoever asked hears that it was something else.
+                Err(_) => ClientResult::EmptyResult(EmptyResult {}),
+            };
+            Some(JsonRpcMessage::response(result, id))
+        }
+        (None, Some(error)) => {
+            let error = serde_json::from_value(error)
+                .unwrap_or_else(|_| ErrorData::internal_error("an error that can't be read", None));
+            Some(JsonRpcMessage::error(error, Some(id)))
+        }
+        _ => None,
+    }
+}
+
 fn request_id(id: &Value) -> Option<RequestId> {
     serde::Deserialize::deserialize(id).ok()
 }
@@ -176,6 +199,7 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
         }
         "ping" => ClientRequest::from(PingRequest::default()),
         "initialize" => InitializeRequest::new(typed(params)?).into(),
+        "logging/setLevel" => SetLevelRequest::new(typed(params)?).into(),
         "server/discover" => DiscoverRequest::new(typed(params)?).into(),
         "subscriptions/listen" => SubscriptionsListenRequest::new(typed(params)?).into(),
         _ => CustomRequest::new(quoted(method), None).into(),
@@ -196,7 +220,19 @@ fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, 
     let Some(Value::String(name)) = params.remove("name") else {
         return Err("`name` must be there, and a string".to_owned());
     };
-    let call = CallToolRequestParams::new(name);
+    let mut call = CallToolRequestParams::new(name);
+    match params.remove("requestState") {
+        None => {}
+        Some(Value::String(state)) => call.request_state = Some(state),
+        Some(_) => return Err("`requestState` must be a string".to_owned()),
+    }
+    match params.remove("inputResponses") {
+        None => {}
+        Some(Value::Object(responses)) => {
+            call.input_responses = Some(responses.into_iter().collect());
+        }
+        Some(_) => return Err("`inputResponses` must be an object".to_owned()),
+    }
     match params.remove("arguments") {
         None => Ok(call),
         Some(Value::Object(arguments)) => Ok(call.with_arguments(arguments)),
@@ -307,13 +343,36 @@ mod tests {
             r#"{"jsonrpc":"2.0","method":"notifications/other","params":{}}"#,
             expect!["nothing"],
         );
+        check(r#"{"jsonrpc":"2.0","result":{}}"#, expect!["nothing"]);
         check(
-            r#"{"jsonrpc":"2.0","id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":"x"}"#,
             expect!["nothing"],
         );
         check(
-            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
             expect!["nothing"],
+        );
+    }
+
+    #[test]
+    fn answers_to_what_was_asked_are_read() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"something":"else"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"error":"odd"}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"an error that can't be read"}}"#
+            ]],
         );
     }
 

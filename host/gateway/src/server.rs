@@ -1,13 +1,16 @@
 //! The MCP server of one connection: the host's tools, and nothing else.
+#![allow(deprecated, reason = "clients of the older era are told by its log")]
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::{CallRequest, Caller, CallerUi, Host, Turn};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
-    SubscriptionFilter, Tool, ToolListChangedNotification,
+    Implementation, InputRequiredResult, InputResponses, ListToolsResult, PaginatedRequestParams,
+    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter, Tool,
+    ToolListChangedNotification,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -15,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::convert;
+use crate::people::{self, Elicitor};
 use crate::progress;
 use crate::tools::{self, ToolLists};
 
@@ -26,6 +30,8 @@ granted them: an error that begins with \"Refused or stopped by the host\" names
 the grant, and only the operator can change those. One that begins with \"Error of the plugin\" \
 is the plugin's own text, whatever it says. The list of tools may change at any time.";
 
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Serves one client.
 pub(crate) struct Server {
     host: Arc<Host>,
@@ -35,6 +41,8 @@ pub(crate) struct Server {
     lists: Arc<ToolLists>,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
+    /// How much a notice must matter for a client of the older era to be told.
+    least: AtomicU8,
     connection: CancellationToken,
 }
 
@@ -47,6 +55,7 @@ impl Server {
             caller,
             lists: Arc::default(),
             telling: AtomicBool::new(false),
+            least: AtomicU8::new(0),
             connection,
         }
     }
@@ -57,11 +66,46 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Calls, or goes on with a call that its caller was asked about. `in_turns` says whether
+    /// the caller is one that gets questions as results.
+    async fn answered(
+        &self,
+        call: CallRequest,
+        in_turns: bool,
+        (state, responses): (Option<String>, Option<InputResponses>),
+    ) -> Result<CallToolResponse, ErrorData> {
+        let turn = match state {
+            Some(state) => {
+                let replies = people::replies(responses.unwrap_or_default())?;
+                let resumed = self.host.resume(call, &state, replies).await;
+                resumed.map_err(|error| ErrorData::invalid_params(error.failure.message, None))?
+            }
+            None if responses.is_some() => {
+                return Err(ErrorData::invalid_params(
+                    "`inputResponses` come with the `requestState` that they belong to",
+                    None,
+                ));
+            }
+            None if in_turns => self.host.call_in_turns(call).await,
+            None => Turn::Done(Box::new(self.host.call(call).await)),
+        };
+        match turn {
+            Turn::Done(response) => convert::answer(*response).map(Into::into),
+            Turn::Asks(pending) => {
+                let requests = people::requests(&pending.questions)?;
+                Ok(InputRequiredResult::new(Some(requests), Some(pending.handle)).into())
+            }
+        }
+    }
+}
+
 impl ServerHandler for Server {
     fn get_info(&self) -> ServerConfig {
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_tool_list_changed()
+            .enable_logging()
             .build();
         let about = Implementation::new("portreeve", env!("CARGO_PKG_VERSION"))
             .with_title("Portreeve")
@@ -95,23 +139,58 @@ impl ServerHandler for Server {
             return Err(tools::unknown(&registry, &request.name));
         }
         drop(registry);
+        let greeted = context.peer.peer_info();
         let mut call = CallRequest {
             caller: self.caller.clone(),
             tool: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
             progress: None,
+            ui: CallerUi::default(),
             cancel: context.ct.clone(),
         };
-        let response = match context.meta.get_progress_token() {
-            None => self.host.call(call).await,
-            Some(token) => {
-                let (reporter, reports) = progress::reports();
-                call.progress = Some(reporter);
-                let call = self.host.call(call);
+        let capabilities = match &greeted {
+            Some(info) => Some(info.capabilities.clone()),
+            None => context.meta.client_capabilities(),
+        };
+        let shows_forms = capabilities.as_ref().is_some_and(people::shows_forms);
+        if shows_forms && greeted.is_some() {
+            call.ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
+        }
+        // Those of the newer era say with each request whether they want to be told anything.
+        let least = match &greeted {
+            Some(_) => Some(self.least.load(Ordering::Relaxed)),
+            None => context.meta.log_level().map(people::weight),
+        };
+        let (notifier, notices) = people::notices();
+        if least.is_some() {
+            call.ui.notices = Some(Arc::new(notifier));
+        }
+        let reports = context.meta.get_progress_token().map(|token| {
+            let (reporter, reports) = progress::reports();
+            call.progress = Some(reporter);
+            (token, reports)
+        });
+        let answers = (request.request_state, request.input_responses);
+        // Boxed: what lies within each other has no end otherwise.
+        let call: BoxFuture<'_, _> =
+            Box::pin(self.answered(call, shows_forms && greeted.is_none(), answers));
+        let call = people::passed_on(call, notices, &context.peer, least.unwrap_or(u8::MAX));
+        match reports {
+            None => call.await,
+            Some((token, reports)) => {
                 progress::passed_on(call, reports, &context.peer, token, &context.ct).await
             }
-        };
-        convert::answer(response).map(Into::into)
+        }
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.least
+            .store(people::weight(request.level), Ordering::Relaxed);
+        Ok(())
     }
 
     async fn on_custom_request(

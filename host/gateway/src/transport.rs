@@ -91,7 +91,13 @@ where
             }
             // Before a connection is opened, there is nothing that one could be about, and
             // the protocol's machinery would take it for a mistake and give up.
-            JsonRpcMessage::Notification(_) if !self.opened => Ok(None),
+            JsonRpcMessage::Notification(_)
+            | JsonRpcMessage::Response(_)
+            | JsonRpcMessage::Error(_)
+                if !self.opened =>
+            {
+                Ok(None)
+            }
             message => {
                 if let JsonRpcMessage::Notification(JsonRpcNotification {
                     notification: ClientNotification::CancelledNotification(cancelled),

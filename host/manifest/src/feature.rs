@@ -95,6 +95,8 @@ impl Feature {
             | Feature::Addresses
             | Feature::Directories
             | Feature::StorageKv
+            | Feature::UiNotify
+            | Feature::UiAsk
             | Feature::UiProgress
             | Feature::MessagesPublish
             | Feature::MessagesSubscribe
@@ -103,9 +105,7 @@ impl Feature {
             | Feature::SecretsReveal
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
-            Feature::UiNotify
-            | Feature::UiAsk
-            | Feature::UiPanels
+            Feature::UiPanels
             | Feature::Invoke
             | Feature::Schedules
             | Feature::ClientSampling

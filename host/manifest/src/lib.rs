@@ -13,10 +13,12 @@
 //! everything that a file could make grow has a bound.
 #![deny(missing_docs)]
 
+pub mod clean;
 pub mod diagnostic;
 pub mod duration;
 pub mod edit;
 pub mod feature;
+pub mod form;
 pub mod grant;
 pub mod id;
 pub mod integrity;

@@ -264,6 +264,14 @@ limits! {
     value, "value": ByteSize as ByteSize = ByteSize::mib(1), 0..=8 * MIB;
     /// Keys that the plugin keeps in its key-value store.
     keys, "keys": u64 as u64 = 100_000, 0..=100_000_000;
+    /// Notices that the plugin gives within a minute.
+    notices_a_minute, "notices-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Questions that the plugin asks within a minute.
+    questions_a_minute, "questions-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Time that a call waits for people; its own time stands still meanwhile.
+    ask_timeout, "ask-timeout": Duration as HumanDuration = HumanDuration(Duration::from_secs(600)), 1_000..=DAY_MS;
+    /// Calls of this plugin that wait for people at a time.
+    parked_calls, "parked-calls": u32 as u32 = 4, 0..=1_000;
 }
 
 impl Limits {
@@ -290,6 +298,8 @@ pub struct HostLimits {
     pub concurrent_calls: u32,
     /// Calls of all plugins that wait for their turn.
     pub queue: u32,
+    /// Calls of all plugins that wait for people at a time.
+    pub parked_calls: u32,
     /// Plugins that one project may list.
     pub plugins: u32,
 }
@@ -299,6 +309,7 @@ impl Default for HostLimits {
         HostLimits {
             concurrent_calls: 64,
             queue: 256,
+            parked_calls: 32,
             plugins: PLUGINS_MAX,
         }
     }
@@ -312,6 +323,8 @@ pub struct HostLimitOverrides {
     pub concurrent_calls: Option<u32>,
     /// Calls of all plugins that wait for their turn.
     pub queue: Option<u32>,
+    /// Calls of all plugins that wait for people at a time.
+    pub parked_calls: Option<u32>,
 }
 
 impl HostLimits {
@@ -329,6 +342,10 @@ impl HostLimits {
         if let Some(written) = overrides.queue {
             in_range("queue", written, 0..=1_000_000, &mut errors);
             limits.queue = written;
+        }
+        if let Some(written) = overrides.parked_calls {
+            in_range("parked-calls", written, 0..=10_000, &mut errors);
+            limits.parked_calls = written;
         }
         if errors.is_empty() {
             Ok(limits)
@@ -382,6 +399,10 @@ mod tests {
             open-files (count): 64 [0, 10,000]: Files, directories and streams of them that one call has open at a time.
             value (size): 1 MiB [0 B, 8 MiB]: One value that the plugin keeps in its key-value store.
             keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
+            notices-a-minute (count): 20 [0, 10,000]: Notices that the plugin gives within a minute.
+            questions-a-minute (count): 20 [0, 10,000]: Questions that the plugin asks within a minute.
+            ask-timeout (duration): 10m [1s, 1d]: Time that a call waits for people; its own time stands still meanwhile.
+            parked-calls (count): 4 [0, 1,000]: Calls of this plugin that wait for people at a time.
         "#]].assert_eq(&table);
     }
 
@@ -438,6 +459,10 @@ mod tests {
             open_files: Some(defaults.open_files),
             value: Some(defaults.value),
             keys: Some(defaults.keys),
+            notices_a_minute: Some(defaults.notices_a_minute),
+            questions_a_minute: Some(defaults.questions_a_minute),
+            ask_timeout: Some(defaults.ask_timeout.into()),
+            parked_calls: Some(defaults.parked_calls),
         };
         assert_eq!(defaults.with(&all), Ok(defaults));
     }

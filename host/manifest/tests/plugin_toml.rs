@@ -64,7 +64,6 @@ subscribe = ["builds.*"]
         })
         .collect();
     expect![[r#"
-        ui.notify "" because Some("tell you when a build breaks")
     "#]]
     .assert_eq(&shown);
 }

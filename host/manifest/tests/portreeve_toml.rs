@@ -211,16 +211,6 @@ limits = { memory = "128 MiB", timeout = "20s" }
     check(
         "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.client]\nsampling = true\n",
         expect![[r#"
-            portreeve.toml:4:15: error: not enforced by this version of Portreeve yet: `grants.ui.notify`; remove it
-              |
-            4 | grants.ui = { notify = true, ask = true, panels = true }
-              |               ^^^^^^
-
-            portreeve.toml:4:30: error: not enforced by this version of Portreeve yet: `grants.ui.ask`; remove it
-              |
-            4 | grants.ui = { notify = true, ask = true, panels = true }
-              |                              ^^^
-
             portreeve.toml:4:42: error: not enforced by this version of Portreeve yet: `grants.ui.panels`; remove it
               |
             4 | grants.ui = { notify = true, ask = true, panels = true }

@@ -11,6 +11,7 @@ wasmtime::component::bindgen!({
         "../../wit/tools",
         "../../wit/lifecycle",
         "../../wit/ui",
+        "../../wit/prompt",
         "../../wit/secrets",
         "../../wit/network",
         "../../wit/storage",
@@ -24,6 +25,8 @@ wasmtime::component::bindgen!({
             import portreeve:host/context@0.1.0;
             import portreeve:host/config@0.1.0;
             import portreeve:ui/progress@0.1.0;
+            import portreeve:prompt/notices@0.1.0;
+            import portreeve:prompt/questions@0.1.0;
             import portreeve:secrets/store@0.1.0;
             import portreeve:secrets/inject@0.1.0;
             import portreeve:secrets/reveal@0.1.0;
@@ -43,6 +46,8 @@ wasmtime::component::bindgen!({
     ",
     world: "portreeve:host-side/everything",
     imports: {
+        "portreeve:prompt/notices": async,
+        "portreeve:prompt/questions": async,
         "portreeve:secrets/store": async,
         "portreeve:secrets/inject": async,
         "portreeve:secrets/reveal": async,

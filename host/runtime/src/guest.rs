@@ -14,7 +14,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings;
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{host, messages, secrets, storage, ui};
+use crate::bindings::portreeve::{host, messages, prompt, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
 use crate::capability::config::Config;
 use crate::capability::directories::{self, DirectorySource, NoDirectories};
@@ -24,8 +24,10 @@ use crate::capability::network;
 use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
 use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
 use crate::capability::progress::{NoProgress, ProgressSink};
+use crate::capability::prompt::{NoPrompt, PromptSource};
 use crate::capability::secrets::{NoSecrets, SecretSource};
 use crate::capability::storage::{KvSource, NoKv};
+use crate::clock::Clock;
 use crate::error::LimitHit;
 use crate::limiter::Limiter;
 use crate::output::{Output, OutputSink, Stream};
@@ -53,6 +55,8 @@ pub struct CallContext {
     pub config: Config,
     /// Takes the guest's progress reports.
     pub progress: Arc<dyn ProgressSink>,
+    /// Tells and asks people.
+    pub prompt: Arc<dyn PromptSource>,
     /// Gives the guest its secrets.
     pub secrets: Arc<dyn SecretSource>,
     /// Sends the guest's requests.
@@ -79,6 +83,7 @@ impl CallContext {
             caller: String::new(),
             config: Config::default(),
             progress: Arc::new(NoProgress),
+            prompt: Arc::new(NoPrompt),
             secrets: Arc::new(NoSecrets),
             http: Arc::new(NoHttp),
             sockets: Arc::new(NoSockets),
@@ -104,7 +109,7 @@ pub(crate) struct Guest {
     pub(crate) limiter: Limiter,
     pub(crate) context: CallContext,
     pub(crate) output: Output,
-    pub(crate) deadline: Instant,
+    pub(crate) clock: Arc<Clock>,
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
@@ -155,6 +160,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     host::context::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     host::config::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     ui::progress::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    prompt::notices::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    prompt::questions::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::inject::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
@@ -180,7 +187,7 @@ pub(crate) fn store(
     engine: &Engine,
     limits: &Limits,
     context: CallContext,
-    deadline: Instant,
+    clock: Arc<Clock>,
 ) -> wasmtime::Result<Store<Guest>> {
     let output = Output::new(context.output.clone(), limits.output.as_usize());
     let last_failure = Arc::new(LastFailure::default());
@@ -199,7 +206,7 @@ pub(crate) fn store(
         .allow_blocking_current_thread(false);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(REQUEST_HEADER_BYTES_MAX);
-    let http_hooks = Http::new(context.http.clone(), last_failure.clone(), deadline);
+    let http_hooks = Http::new(context.http.clone(), last_failure.clone(), clock.clone());
     let mut table = ResourceTable::new();
     table.set_max_capacity(limits.handles as usize);
     let mut store = Store::new(
@@ -216,7 +223,7 @@ pub(crate) fn store(
             limiter: Limiter::new(limits),
             context,
             output,
-            deadline,
+            clock,
             fuel_left: limits.fuel,
             progress_next: None,
             kv_value_max: limits.value,

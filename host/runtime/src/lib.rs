@@ -7,8 +7,8 @@
 //!
 //! **Architecture invariant:** this crate knows nothing of MCP, servers or configuration
 //! files. What a guest reaches outside of it goes through one small trait per need
-//! ([`HttpSource`], [`SocketSource`], [`KvSource`], [`DirectorySource`], [`SecretSource`], [`ProgressSink`],
-//! [`OutputSink`]) that the caller fills in for each call.
+//! ([`HttpSource`], [`SocketSource`], [`KvSource`], [`DirectorySource`], [`SecretSource`],
+//! [`PromptSource`], [`ProgressSink`], [`OutputSink`]) that the caller fills in for each call.
 #![deny(missing_docs)]
 
 mod answer;
@@ -16,6 +16,7 @@ mod arguments;
 mod bindings;
 mod cache;
 mod capability;
+mod clock;
 mod compile;
 mod compiler;
 mod engine;
@@ -45,6 +46,7 @@ pub use capability::network::http::{
 };
 pub use capability::network::sockets::{NoSockets, SocketRoom, SocketSource, SocketUse};
 pub use capability::progress::{ProgressReport, ProgressSink};
+pub use capability::prompt::{NoPrompt, Notice, NoticeLevel, PromptSource, QUESTIONS_MAX, Reply};
 pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use capability::storage::{
     KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,

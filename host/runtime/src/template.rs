@@ -18,6 +18,7 @@ use crate::answer::{self, Outcome};
 use crate::arguments::Arguments;
 use crate::bindings::exports::portreeve::{lifecycle, messages, tools};
 use crate::capability::messages::{GivenMessage, Handled, MessageAnswer};
+use crate::clock::Clock;
 use crate::engine::EngineRoom;
 use crate::error::{CallError, Error, ErrorCode, LimitHit};
 use crate::guest::{CallContext, Guest};
@@ -236,9 +237,10 @@ impl Template {
 
     async fn run(&self, work: Work<'_>, limits: &Limits, context: CallContext) -> Finished<Done> {
         let started = Instant::now();
-        let deadline = started + limits.timeout;
+        let clock = Arc::new(Clock::new(limits.timeout));
         let cancel = context.cancel.clone();
-        let mut store = match guest::store(&self.inner.room.engine, limits, context, deadline) {
+        let mut store = match guest::store(&self.inner.room.engine, limits, context, clock.clone())
+        {
             Ok(store) => store,
             Err(error) => {
                 return Finished::refused(CallError::internal(format!("{error:#}")));
@@ -248,15 +250,15 @@ impl Template {
             biased;
             () = cancel.cancelled() => Err(CallError::cancelled()),
             done = self.enter(&mut store, work, limits) => done,
-            () = tokio::time::sleep_until(deadline) => Err(CallError::limit(LimitHit {
+            () = clock.over() => Err(CallError::limit(LimitHit {
                 setting: "timeout".into(),
                 allowed: portreeve_manifest::duration::HumanDuration(limits.timeout).to_string(),
-                used: format!("it was stopped after {} ms", started.elapsed().as_millis()),
+                used: format!("it was stopped after {} ms", clock.ran(started).as_millis()),
             })),
         };
         let guest = store.data();
         let usage = Usage {
-            duration: started.elapsed(),
+            duration: clock.ran(started),
             fuel: limits.fuel.saturating_sub(store.get_fuel().unwrap_or(0)),
             memory_peak: guest.limiter.memory_peak as u64,
             host_calls: guest.limiter.host_calls,

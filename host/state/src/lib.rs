@@ -25,8 +25,8 @@ pub use bus::{
 pub use error::StateError;
 pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
 pub use rows::{
-    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvChange, KvDone,
-    KvEntry, KvExpected, KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvChange,
+    KvDone, KvEntry, KvExpected, KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 pub use sqlite::{SqliteStore, StoreConfig};
 pub use store::{ROWS_MAX, StateStore};

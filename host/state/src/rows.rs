@@ -266,6 +266,25 @@ pub struct HistoryRow {
     pub grants: String,
 }
 
+/// Something that waits for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxRow {
+    /// Whose it is.
+    pub holder: Holder,
+    /// Its id, which no other has.
+    pub id: String,
+    /// What it is: `question`, `notice`.
+    pub kind: String,
+    /// The call that it comes from.
+    pub call: String,
+    /// When it came.
+    pub created_ms: i64,
+    /// When it goes.
+    pub expires_ms: i64,
+    /// What it says, as JSON; never an answer.
+    pub body: String,
+}
+
 /// The length of time that a row of usage sums up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum UsageSpan {

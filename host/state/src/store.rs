@@ -4,8 +4,8 @@ use async_trait::async_trait;
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvChange, KvDone, KvEntry, KvExpected,
-    KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvChange, KvDone, KvEntry,
+    KvExpected, KvInfo, KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 
 /// Most rows that one read gives.
@@ -134,6 +134,20 @@ pub trait StateStore: Send + Sync + std::fmt::Debug {
 
     /// What a holder's storage holds.
     async fn kv_used(&self, holder: &Holder) -> Result<KvUsed, StateError>;
+
+    /// Puts something where people find it. Of what the holder has there of that kind, the newest
+    /// `rows_max` stay.
+    async fn inbox_put(&self, row: InboxRow, rows_max: u32) -> Result<(), StateError>;
+
+    /// What waits for people and has not ended at `now_ms`, from the oldest on, [`ROWS_MAX`] at
+    /// most.
+    async fn inbox(&self, now_ms: i64, rows_max: u32) -> Result<Vec<InboxRow>, StateError>;
+
+    /// Takes something away; whether it was there.
+    async fn inbox_remove(&self, holder: &Holder, id: &str) -> Result<bool, StateError>;
+
+    /// Takes away what has ended at `now_ms`; how much it was.
+    async fn inbox_sweep(&self, now_ms: i64) -> Result<u64, StateError>;
 
     /// Appends records, all or none. They must follow the last one and each other.
     async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError>;

@@ -19,9 +19,9 @@ use portreeve_state::audit::{
     export, report, search, verify, verify_export, wall_clock,
 };
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, Key, KvDone, KvEntry, KvInfo, KvQuota,
-    KvUsed, KvWrite, SecretRow, SqliteStore, StateError, StateStore, StoreConfig, UsageRow,
-    UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, Key, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, SqliteStore, StateError, StateStore, StoreConfig,
+    UsageRow, UsageSpan,
 };
 use serde_json::{Map, json};
 use sqlx::Connection as _;
@@ -706,6 +706,22 @@ impl StateStore for Faulty {
             return Err(StateError::Database("disk I/O error".to_owned()));
         }
         Ok(())
+    }
+
+    async fn inbox_put(&self, row: InboxRow, rows_max: u32) -> Result<(), StateError> {
+        self.inner.inbox_put(row, rows_max).await
+    }
+
+    async fn inbox(&self, now_ms: i64, rows_max: u32) -> Result<Vec<InboxRow>, StateError> {
+        self.inner.inbox(now_ms, rows_max).await
+    }
+
+    async fn inbox_remove(&self, holder: &Holder, id: &str) -> Result<bool, StateError> {
+        self.inner.inbox_remove(holder, id).await
+    }
+
+    async fn inbox_sweep(&self, now_ms: i64) -> Result<u64, StateError> {
+        self.inner.inbox_sweep(now_ms).await
     }
 
     async fn kv_entry(

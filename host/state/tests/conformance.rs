@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvChange, KvDone,
-    KvEntry, KvExpected, KvQuota, KvUsed, KvWrite, ROWS_MAX, SecretRow, SqliteStore, StateError,
-    StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvChange,
+    KvDone, KvEntry, KvExpected, KvQuota, KvUsed, KvWrite, ROWS_MAX, SecretRow, SqliteStore,
+    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
 };
 
 /// Opens and opens again the state of one project.
@@ -73,6 +73,7 @@ cases! {
     the_audit_log_is_pruned_up_to_a_checkpoint,
     secrets_are_kept_by_name_and_holder,
     history_is_kept_newest_first_and_bounded,
+    what_waits_for_people_is_kept_bounded_and_goes,
     usage_is_kept_by_span,
     reads_are_bounded,
     many_write_at_once,
@@ -603,6 +604,45 @@ async fn secrets_are_kept_by_name_and_holder(backend: &dyn Backend) {
     assert!(!store.secret_remove(&other, "a").await.unwrap());
     assert!(store.secret_remove(&Holder::host(), "a").await.unwrap());
     assert_eq!(store.secret(&Holder::host(), "a").await.unwrap(), None);
+}
+
+async fn what_waits_for_people_is_kept_bounded_and_goes(backend: &dyn Backend) {
+    let store = backend.open().await;
+    let row = |alias: &str, kind: &str, number: i64| InboxRow {
+        holder: Holder::plugin(alias),
+        id: format!("{kind}{number}"),
+        kind: kind.to_owned(),
+        call: "c".to_owned(),
+        created_ms: number,
+        expires_ms: 100 + number,
+        body: "{}".to_owned(),
+    };
+    for number in 1..=5 {
+        store
+            .inbox_put(row("a", "notice", number), 3)
+            .await
+            .unwrap();
+    }
+    store.inbox_put(row("a", "question", 6), 3).await.unwrap();
+    store.inbox_put(row("b", "question", 7), 3).await.unwrap();
+    drop(store);
+    let store = backend.open().await;
+    let ids = async |now_ms| {
+        let rows = store.inbox(now_ms, 10).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
+    let all = ["notice3", "notice4", "notice5", "question6", "question7"];
+    assert_eq!(ids(0).await, all);
+    assert_eq!(ids(104).await, all[2..]);
+    let rows = store.inbox(0, 4).await.unwrap();
+    assert_eq!(rows[3], row("a", "question", 6));
+    // Another holder's is not there.
+    let (a, b) = (Holder::plugin("a"), Holder::plugin("b"));
+    assert!(!store.inbox_remove(&b, "question6").await.unwrap());
+    assert!(store.inbox_remove(&a, "question6").await.unwrap());
+    assert!(!store.inbox_remove(&a, "question6").await.unwrap());
+    assert_eq!(store.inbox_sweep(105).await.unwrap(), 3);
+    assert_eq!(ids(0).await, ["question7"]);
 }
 
 async fn history_is_kept_newest_first_and_bounded(backend: &dyn Backend) {

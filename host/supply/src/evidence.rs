@@ -77,6 +77,8 @@ fn trace(feature: Feature) -> Trace {
         Feature::Sockets => Trace::Own(&[TCP, UDP, LOOKUP]),
         Feature::Addresses => Trace::Shared(&[HTTP, TCP, UDP]),
         Feature::Directories => Trace::Shared(&["wasi:filesystem/preopens"]),
+        Feature::UiNotify => Trace::Own(&["portreeve:prompt/notices"]),
+        Feature::UiAsk => Trace::Own(&["portreeve:prompt/questions"]),
         Feature::UiProgress => Trace::Own(&["portreeve:ui/progress"]),
         Feature::SecretsInject => Trace::Own(&["portreeve:secrets/inject"]),
         Feature::SecretsReveal => Trace::Own(&["portreeve:secrets/reveal"]),
@@ -86,9 +88,7 @@ fn trace(feature: Feature) -> Trace {
             "wasi:keyvalue/atomics",
             "wasi:keyvalue/batch",
         ]),
-        Feature::UiNotify
-        | Feature::UiAsk
-        | Feature::UiPanels
+        Feature::UiPanels
         | Feature::MessagesPublish
         | Feature::MessagesSubscribe
         | Feature::MessagesRequest

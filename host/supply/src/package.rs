@@ -131,10 +131,10 @@ fn recorded(text: &str, limits: &IntakeLimits) -> Result<Vec<Tool>, Error> {
     Tool::parse_list(&documents).map_err(|error| bad(error.to_string()))
 }
 
-fn licence_texts(
-    sections: &Sections<'_>,
-    limits: &IntakeLimits,
-) -> Result<(Vec<(String, String)>, Vec<DependencyText>), Error> {
+/// Those of the plugin itself by name, and those of what it was made from.
+type LicenceTexts = (Vec<(String, String)>, Vec<DependencyText>);
+
+fn licence_texts(sections: &Sections<'_>, limits: &IntakeLimits) -> Result<LicenceTexts, Error> {
     /// Array, object, list, text.
     const DEPTH_MAX: usize = 4;
     let Some(text) = sections.licences else {

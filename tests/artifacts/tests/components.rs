@@ -144,6 +144,8 @@ fn each_import_of_the_contract_is_used_by_a_program() -> Result<()> {
         "portreeve:host/context@0.1.0",
         "portreeve:host/config@0.1.0",
         "portreeve:ui/progress@0.1.0",
+        "portreeve:prompt/notices@0.1.0",
+        "portreeve:prompt/questions@0.1.0",
         "portreeve:secrets/store@0.1.0",
         "portreeve:secrets/inject@0.1.0",
         "portreeve:secrets/reveal@0.1.0",

@@ -18,6 +18,7 @@ pub mod provider {
             "../../wit/host",
             "../../wit/lifecycle",
             "../../wit/ui",
+            "../../wit/prompt",
             "../../wit/secrets",
             "../../wit/network",
             "../../wit/storage",

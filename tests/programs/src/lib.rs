@@ -37,6 +37,7 @@ pub use provider::exports::portreeve::tools::provider::{Guest, Outcome};
 pub use provider::portreeve::directories::failures as directory_failures;
 pub use provider::portreeve::host::{config, context};
 pub use provider::portreeve::network::failures;
+pub use provider::portreeve::prompt::{notices, questions};
 pub use provider::portreeve::secrets::{inject, reveal, store};
 pub use provider::portreeve::storage::kv;
 pub use provider::portreeve::types::types::{Blob, Content, ErrorCode, Failure, Link};

@@ -58,6 +58,9 @@ pub(crate) struct Build {
     out: Option<PathBuf>,
 }
 
+/// A component, the plugin's own licence texts by name, and what it is made from.
+type Parts = (PathBuf, Vec<(String, String)>, Materials);
+
 impl Build {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         context.log()?;
@@ -103,11 +106,7 @@ impl Build {
 
     /// The component, given or built, the licence texts that go with it, and what it is made
     /// from.
-    fn component(
-        &self,
-        author: &AuthorFile,
-        progress: &Progress,
-    ) -> anyhow::Result<(PathBuf, Vec<(String, String)>, Materials)> {
+    fn component(&self, author: &AuthorFile, progress: &Progress) -> anyhow::Result<Parts> {
         let of_crate = Crate::read(&self.dir);
         let (component, root, materials) = match &self.component {
             Some(component) => {

@@ -146,9 +146,7 @@ impl Bus {
             }
             BusDone::Tailed { missed: 0 } => Ok(()),
             BusDone::Tailed { missed } => {
-                output::note(&format!(
-                    "{missed} messages came too fast and are not shown"
-                ));
+                output::note(format!("{missed} messages came too fast and are not shown"));
                 Ok(())
             }
             BusDone::Stats(stats) => context.output.result(stats, || show_stats(stats)),
@@ -306,18 +304,19 @@ fn show_dead(letters: &[Value]) -> String {
     }
     let letters = letters.iter().map(|letter| {
         let line = |name: &str| text::line(letter[name].as_str().unwrap_or("")).to_string();
+        let event = &letter["event"];
         let mut shown = format!(
             "{}  {} by {} after {} tries: {}\n  {}",
             line("id"),
             line("reason"),
             line("plugin"),
             letter["attempts"],
-            text::line(letter["event"]["type"].as_str().unwrap_or("")),
+            text::line(event.get("type").and_then(Value::as_str).unwrap_or("")),
             line("detail"),
         );
-        if letter["event"].get("data").is_some() || letter["event"].get("data_base64").is_some() {
+        if event.get("data").is_some() || event.get("data_base64").is_some() {
             shown.push_str("\n  ");
-            shown.push_str(&text::line(&letter["event"].to_string()).to_string());
+            shown.push_str(&text::line(&event.to_string()).to_string());
         }
         shown
     });

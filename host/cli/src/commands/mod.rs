@@ -9,6 +9,7 @@ mod check;
 mod data;
 mod doctor;
 mod grant;
+mod inbox;
 mod init;
 mod inspect;
 mod install;
@@ -56,6 +57,8 @@ pub(crate) enum Command {
     Bus(bus::Bus),
     List(list::List),
     Call(call::Call),
+    Inbox(inbox::Inbox),
+    Answer(inbox::Answer),
     Serve(serve::Serve),
     Status(status::Status),
     Logs(logs::Logs),
@@ -87,6 +90,8 @@ impl Command {
             Command::Bus(command) => command.run(context),
             Command::List(command) => command.run(context),
             Command::Call(command) => command.run(context),
+            Command::Inbox(command) => command.run(context),
+            Command::Answer(command) => command.run(context),
             Command::Serve(command) => command.run(context),
             Command::Status(command) => command.run(context),
             Command::Logs(command) => command.run(context),

@@ -109,7 +109,8 @@ fn readme(fence: &str) -> Vec<String> {
     let readme = include_str!("../../../../README.md");
     let (_, section) = readme.split_once("### Under which terms\n").unwrap();
     let (section, _) = section.split_once("\n### ").unwrap();
-    let blocks = section.split(&format!("```{fence}\n")).skip(1);
+    let fence = format!("```{fence}\n");
+    let blocks = section.split(&fence).skip(1);
     blocks
         .map(|block| block.split("```").next().unwrap().to_owned())
         .collect()

@@ -340,13 +340,13 @@ mod tests {
             secrets.reveal=c: {"secrets":{"reveal":{"c":"vault:c"}}}
             secrets.reveal=C d: `C d` is no valid name: it has other characters; use a-z, 0-9 and single hyphens between them, at most 64 characters, as in "github-issues"; write `secrets.reveal=NAME:SECRET`, the plugin's own name and that in the vault
             secrets.reveal: say which secret: `secrets.reveal=NAME:SECRET`, the plugin's own name and that in the vault
-            ui.notify: `ui.notify` can't be granted by this version of Portreeve: it does not enforce it yet
+            ui.notify: {"ui":{"notify":true}}
             storage.kv: {"storage":{"kv":"10 MiB"}}
             storage.kv=5MiB: {"storage":{"kv":"5 MiB"}}
             storage.kv=lots: `lots` is no size; write a whole number and a unit, such as "64 MiB"
             storage.kv: say how much: `storage.kv=SIZE`, such as "5 MiB"
-            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.progress, secrets.inject, secrets.reveal
-            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.progress, secrets.inject, secrets.reveal
+            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, secrets.inject, secrets.reveal
+            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, secrets.inject, secrets.reveal
             network: {"network":["GET,POST https://api.example.com/repos/**","GET https://api.example.com/gists/**"]}
             network=get https://api.example.com/: `get https://api.example.com/` is no rule: `get` is no HTTP method; write capitals, as in GET, or * for all
             network=GET  https://API.example.com/repos/acme/**: {"network":["GET https://api.example.com/repos/acme/**"]}

@@ -25,6 +25,10 @@ pub struct Effective {
     pub directories: Arc<[Directory]>,
     /// How many bytes it may keep in its key-value store; none where it may keep nothing.
     pub kv: Option<ByteSize>,
+    /// It may tell people things.
+    pub notify: bool,
+    /// It may ask people to fill in forms.
+    pub ask: bool,
     /// It may report how far a call has come.
     pub progress: bool,
     /// The topics that it may publish to, receive, and ask on.
@@ -113,6 +117,8 @@ impl Grants {
             credentials: self.credentials.clone(),
             directories: self.directories(asked),
             kv: self.kv(asked),
+            notify: self.ui.notify,
+            ask: self.ui.ask,
             progress: self.ui.progress,
             messages: Arc::new(self.messages(asked)),
             inject: self.secrets.inject.clone(),

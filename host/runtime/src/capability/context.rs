@@ -13,10 +13,7 @@ impl Host for Guest {
     }
 
     fn deadline_ms(&mut self) -> u64 {
-        let left = self
-            .deadline
-            .saturating_duration_since(tokio::time::Instant::now());
-        u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.clock.left().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn is_cancelled(&mut self) -> bool {

@@ -11,6 +11,7 @@ pub(crate) mod last_failure;
 pub(crate) mod messages;
 pub(crate) mod network;
 pub(crate) mod progress;
+pub(crate) mod prompt;
 pub(crate) mod secrets;
 pub(crate) mod storage;
 

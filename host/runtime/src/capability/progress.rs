@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portreeve_manifest::clean;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -76,12 +77,7 @@ impl Host for Guest {
             return Ok(());
         }
         self.progress_next = Some(now + INTERVAL);
-        let message = message.map(|text| {
-            text.chars()
-                .filter(|c| !c.is_control())
-                .take(MESSAGE_CHARS_MAX)
-                .collect()
-        });
+        let message = message.map(|text| clean::line(&text, MESSAGE_CHARS_MAX));
         self.context.progress.report(ProgressReport {
             done,
             total,

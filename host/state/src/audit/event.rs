@@ -82,6 +82,14 @@ kinds! {
     BusDeadRetry => "bus-dead-retry",
     /// A dead letter was removed.
     BusDeadDrop => "bus-dead-drop",
+    /// A plugin told people something.
+    Notify => "notify",
+    /// A plugin asked people something.
+    Ask => "ask",
+    /// What came of what a plugin asked.
+    Answer => "answer",
+    /// The inbox was cleared.
+    InboxClear => "inbox-clear",
     /// A call ended.
     Call => "call",
     /// A use of a capability was refused.

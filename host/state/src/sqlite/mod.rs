@@ -15,6 +15,7 @@
 
 mod bus;
 mod checkpoint;
+mod inbox;
 mod kv;
 mod queue;
 mod reads;
@@ -32,8 +33,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvDone, KvEntry, KvInfo, KvQuota, KvUsed,
-    KvWrite, SecretRow, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, UsageRow, UsageSpan,
 };
 use crate::store::{ROWS_MAX, StateStore};
 use writer::Writer;
@@ -400,6 +401,28 @@ impl StateStore for SqliteStore {
         kv::used(&self.readers, &self.project, holder)
             .await
             .map_err(self.failed())
+    }
+
+    async fn inbox_put(&self, row: InboxRow, rows_max: u32) -> Result<(), StateError> {
+        let holder = row.holder.clone();
+        let write = Write::InboxPut(row, rows_max);
+        self.write(&holder, write).await.map(|_| ())
+    }
+
+    async fn inbox(&self, now_ms: i64, rows_max: u32) -> Result<Vec<InboxRow>, StateError> {
+        inbox::rows(&self.readers, &self.project, now_ms, rows_max.min(ROWS_MAX))
+            .await
+            .map_err(self.failed())
+    }
+
+    async fn inbox_remove(&self, holder: &Holder, id: &str) -> Result<bool, StateError> {
+        let write = Write::InboxRemove(holder.clone(), id.to_owned());
+        self.write(holder, write).await.map(was)
+    }
+
+    async fn inbox_sweep(&self, now_ms: i64) -> Result<u64, StateError> {
+        let write = Write::InboxSweep(now_ms);
+        self.write(&Holder::host(), write).await.map(count)
     }
 
     async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError> {

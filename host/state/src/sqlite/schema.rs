@@ -16,8 +16,9 @@ use crate::sqlite::{NOFOLLOW, failure};
 pub(super) const VERSION: i64 = 4;
 
 /// Number, name and text. Numbers may leave gaps.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "state", include_str!("migrations/0001_state.sql")),
+    (3, "inbox", include_str!("migrations/0003_inbox.sql")),
     (4, "broker", include_str!("migrations/0004_broker.sql")),
 ];
 

@@ -280,6 +280,7 @@ fn plugin_pages(write: &Write) -> i64 {
         Write::Kv(changes) if changes.adding() > 0 => {
             i64::try_from(pages(write)).unwrap_or(i64::MAX)
         }
+        Write::InboxPut(..) => i64::try_from(pages(write)).unwrap_or(i64::MAX),
         Write::Bus(change) if change.adding() > 0 => {
             i64::try_from(pages(write)).unwrap_or(i64::MAX)
         }

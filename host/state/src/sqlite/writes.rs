@@ -2,11 +2,11 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{bus, kv, reads};
+use super::{bus, inbox, kv, reads};
 use crate::error::StateError;
 use crate::rows::{
-    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, KvDone, SecretRow, UsageRow,
-    UsageSpan,
+    AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow,
+    UsageRow, UsageSpan,
 };
 
 /// Rows of one statement: SQLite takes 32,766 values in one.
@@ -20,6 +20,9 @@ pub(super) enum Write {
         now_ms: i64,
         rows_max: u32,
     },
+    InboxPut(InboxRow, u32),
+    InboxRemove(Holder, String),
+    InboxSweep(i64),
     AuditAppend(Vec<AuditGroup>),
     AuditPrune(Checkpoint),
     SecretsPut(Vec<SecretRow>),
@@ -95,6 +98,7 @@ impl Write {
                 let bytes = groups.iter().map(AuditGroup::bytes).sum::<u64>();
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             }
+            Write::InboxPut(row, _) => row.body.len(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::Bus(change) => change.bytes(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
@@ -107,6 +111,9 @@ impl Write {
             Write::Kv(changes) => changes.apply(on, project).await,
             Write::KvClear(holder, rows_max) => kv::clear(on, project, holder, *rows_max).await,
             Write::KvSweep { now_ms, rows_max } => kv::sweep(on, project, *now_ms, *rows_max).await,
+            Write::InboxPut(row, rows_max) => inbox::put(on, project, row, *rows_max).await,
+            Write::InboxRemove(holder, id) => inbox::remove(on, project, holder, id).await,
+            Write::InboxSweep(now_ms) => inbox::sweep(on, project, *now_ms).await,
             Write::AuditAppend(groups) => audit_append(on, project, groups).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => {

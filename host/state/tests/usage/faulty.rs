@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, KvDone, KvEntry, KvInfo, KvQuota, KvUsed,
-    KvWrite, SecretRow, StateError, StateStore, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, HistoryRow, Holder, InboxRow, KvDone, KvEntry, KvInfo,
+    KvQuota, KvUsed, KvWrite, SecretRow, StateError, StateStore, UsageRow, UsageSpan,
 };
 
 /// A store whose usage can't be written, as a full disk makes it.
@@ -27,6 +27,22 @@ impl StateStore for Faulty {
 
     async fn audit_append(&self, groups: Vec<AuditGroup>) -> Result<(), StateError> {
         self.inner.audit_append(groups).await
+    }
+
+    async fn inbox_put(&self, row: InboxRow, rows_max: u32) -> Result<(), StateError> {
+        self.inner.inbox_put(row, rows_max).await
+    }
+
+    async fn inbox(&self, now_ms: i64, rows_max: u32) -> Result<Vec<InboxRow>, StateError> {
+        self.inner.inbox(now_ms, rows_max).await
+    }
+
+    async fn inbox_remove(&self, holder: &Holder, id: &str) -> Result<bool, StateError> {
+        self.inner.inbox_remove(holder, id).await
+    }
+
+    async fn inbox_sweep(&self, now_ms: i64) -> Result<u64, StateError> {
+        self.inner.inbox_sweep(now_ms).await
     }
 
     async fn kv_entry(

@@ -70,7 +70,9 @@ mod tests {
             let both = [first.clone(), bundle.clone()];
             store.put_signatures(&digest, &both).unwrap();
         }
-        store.put_signatures(&digest, &[second.clone()]).unwrap();
+        store
+            .put_signatures(&digest, std::slice::from_ref(&second))
+            .unwrap();
         assert_eq!(store.signatures(&digest).unwrap(), [first, second, bundle]);
     }
 }

@@ -225,7 +225,7 @@ fn what_goes_together() {
 fn texts_are_held_against_what_is_declared() {
     let text = |id: &str| {
         let mut texts = spdx::text::LICENSE_TEXTS.iter();
-        (*texts.find(|(name, _)| *name == id).unwrap()).1.to_owned()
+        texts.find(|(name, _)| *name == id).unwrap().1.to_owned()
     };
     for (texts, expected) in [
         (vec![text("Apache-2.0")], vec![]),

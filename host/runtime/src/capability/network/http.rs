@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, TE};
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, Result, WasiBody,
     WasiHttpHooks,
@@ -23,6 +22,7 @@ use wasmtime_wasi_http::{
 
 use super::LastFailure;
 use super::body::{Received, Sent};
+use crate::clock::Clock;
 use crate::error::{ErrorCode, Failure};
 
 /// Most bytes of the headers, and of the trailers, that one request of a guest may hold, in
@@ -210,7 +210,7 @@ impl HttpSource for NoHttp {
 pub(crate) struct Http {
     source: Arc<dyn HttpSource>,
     last_failure: Arc<LastFailure>,
-    deadline: Instant,
+    clock: Arc<Clock>,
     room: Arc<Semaphore>,
 }
 
@@ -218,12 +218,12 @@ impl Http {
     pub(crate) fn new(
         source: Arc<dyn HttpSource>,
         last_failure: Arc<LastFailure>,
-        deadline: Instant,
+        clock: Arc<Clock>,
     ) -> Http {
         Http {
             source,
             last_failure,
-            deadline,
+            clock,
             room: Arc::new(Semaphore::new(REQUESTS_AT_ONCE_MAX)),
         }
     }
@@ -260,7 +260,7 @@ impl WasiHttpHooks for Http {
     ) -> Box<dyn Future<Output = Answered> + Send> {
         let source = self.source.clone();
         let last_failure = self.last_failure.clone();
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.clock.left();
         let timeouts = clamp(options.unwrap_or_default(), left);
         // Taken now, so that what waits to be sent is counted too.
         let room = self.room.clone().try_acquire_owned();
