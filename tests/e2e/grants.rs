@@ -11,7 +11,7 @@ const COMMENT: &str = "# What my people agreed on.\n";
 const REQUESTS: &str = "\
 [requests.ui]
 progress = \"show how far it has come\"
-notify = \"tell you when it is done\"
+panels = \"show what it does\"
 [requests.secrets]
 inject = [\"webhook-token\"]
 reason = \"call back\"
@@ -83,7 +83,7 @@ fn what_is_asked_for_is_asked_about_the_heaviest_first() {
         "{between}"
     );
     // This version can't grant it, so it is not asked about.
-    assert!(!between.contains("ui.notify"), "{between}");
+    assert!(!between.contains("ui.panels"), "{between}");
     terminal.types("y");
     let (code, rest) = terminal.ends();
     assert_eq!(code, 0, "{rest}");

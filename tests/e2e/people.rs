@@ -168,6 +168,9 @@ fn a_client_of_the_older_era_is_asked_over_its_connection() {
         structured(&client.answer(call))["failed"]["code"],
         "ErrorCode::Unavailable"
     );
+    eventually("the answers are on record", || {
+        !records(&project, "answer").is_empty()
+    });
     let answers = records(&project, "answer");
     assert_eq!(
         answers[0]["body"]["answers"][0]["outcome"], "accepted",
@@ -420,12 +423,11 @@ fn who_does_not_come_back_is_not_waited_for() {
             .to_owned();
         reason == "limit-ask-timeout"
     });
-    let outcomes = records(&project, "answer");
-    assert!(
-        outcomes
+    eventually("that is on record", || {
+        records(&project, "answer")
             .iter()
             .any(|record| record["body"]["outcome"] == "timed-out")
-    );
+    });
 }
 
 #[test]
@@ -488,7 +490,9 @@ fn notices_are_clean_and_reach_the_client_and_the_inbox() {
     );
     client.request("ping", json!({}));
     assert!(!format!("{:?}", client.notifications).contains("quiet"));
-    assert_eq!(records(&project, "notify").len(), 2);
+    eventually("both notices are on record", || {
+        records(&project, "notify").len() == 2
+    });
     done(&project.run(&["inbox", "--clear"]));
     assert!(inbox(&project).is_empty());
 }

@@ -13,7 +13,7 @@ version = "{version}"
 license = "MIT"
 [requests.ui]
 progress = "show how far it has come"
-notify = "tell you when it is done"
+panels = "show what it does"
 "#
     )
 }
@@ -44,7 +44,7 @@ fn a_component_is_packed_with_its_papers() {
         "[low] report how far a call has come\n",
         "why: show how far it has come",
         "risk: its words may mislead you",
-        "[low] show you notices",
+        "[medium] show panels of its own",
         "this version of Portreeve can't grant it",
     ]);
     sandbox
@@ -98,7 +98,7 @@ fn a_declared_plugin_is_granted_what_it_asks_for() {
         .shows(&[
             "[low] report how far a call has come — granted",
             "why: show how far it has come",
-            "[low] show you notices",
+            "[medium] show panels of its own",
         ]);
     sandbox
         .run_in(

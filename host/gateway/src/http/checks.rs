@@ -287,9 +287,15 @@ mod tests {
             "/mcp\nhost: a@localhost",
             expect!["400: the field `host` is no name and no address"],
         );
-        check("/mcp\naccept: */*", expect![]);
+        check(
+            "/mcp\naccept: */*",
+            expect!["400: the request has no field `host`"],
+        );
         check("http://localhost/mcp\nhost: localhost", expect!["allowed"]);
-        check("http://localhost/mcp\nhost: 127.0.0.1", expect![]);
+        check(
+            "http://localhost/mcp\nhost: 127.0.0.1",
+            expect!["400: the URL and the field `host` name different hosts"],
+        );
     }
 
     #[test]

@@ -352,7 +352,7 @@ fn lists_that_are_damaged_or_huge_are_said_to_be_unread() {
         (".dep-v0", list(1_000_000), "`dependency-list`"),
         ("portreeve:sbom", bill(20_000), "more than 10000 packages"),
         ("sbom", bill(1_000_000), "(`sbom`)"),
-        ("sbom", nested.into_bytes(), "nest"),
+        ("sbom", nested.into_bytes(), "within each other"),
         ("sbom", hostile.as_bytes().to_vec(), "is no name"),
         ("sbom", b"{}".to_vec(), "neither CycloneDX nor SPDX"),
     ] {
