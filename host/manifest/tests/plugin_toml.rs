@@ -63,9 +63,7 @@ subscribe = ["builds.*"]
             )
         })
         .collect();
-    expect![[r#"
-    "#]]
-    .assert_eq(&shown);
+    expect![""].assert_eq(&shown);
 }
 
 #[test]

@@ -201,12 +201,7 @@ limits = { memory = "128 MiB", timeout = "20s" }
             portreeve.toml:8:9: error: not enforced by this version of Portreeve yet: `policy.scan`; remove it
               |
             8 | [policy.scan]
-              |         ^^^^
-
-            portreeve.toml:18:21: error: not enforced by this version of Portreeve yet: `grants.messages.publish`; remove it
-               |
-            18 | grants.messages = { publish = ["issues.opened"] }
-               |                     ^^^^^^^"#]],
+              |         ^^^^"#]],
     );
     check(
         "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.client]\nsampling = true\n",
