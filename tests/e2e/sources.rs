@@ -228,6 +228,29 @@ fn an_update_reaches_a_host_that_runs() {
 }
 
 #[test]
+fn what_would_not_work_takes_nothings_place() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let source = harbour.publish("1.0.0", "", Some("acme.key"));
+    done(&harbour.operate(&["add", &source]));
+    let needs = "[config]\ntype = \"object\"\nrequired = [\"owner\"]\n[config.properties.owner]\ntype = \"string\"\n";
+    harbour.publish("2.0.0", needs, Some("acme.key"));
+    let lock = harbour.lock();
+    refused(&harbour.operate(&["update", "--agree"]), "owner");
+    assert_eq!(
+        (harbour.lock(), harbour.installed().0),
+        (lock, "1.0.0".to_owned())
+    );
+    // With what it needs it is taken.
+    let text = std::fs::read_to_string(harbour.operator.manifest()).unwrap();
+    let set = text + "config = { owner = \"acme\" }\n";
+    std::fs::write(harbour.operator.manifest(), set).unwrap();
+    done(&harbour.operate(&["update", "--agree"]));
+    assert_eq!(harbour.installed().0, "2.0.0");
+}
+
+#[test]
 fn another_machine_installs_what_is_locked() {
     let Some(harbour) = Harbour::open() else {
         return;

@@ -148,10 +148,13 @@ impl Host {
         who: &Caller,
     ) -> Result<(), HostError> {
         let mut stamp = self.manifest.lock().await;
-        *stamp = FileStamp::of(&self.project.manifest_path());
+        let found = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
         self.judge(&manifest, &arrived).await?;
-        self.adopt(&manifest, arrived, who).await
+        self.rehearse(&manifest, &arrived).await?;
+        self.adopt(&manifest, arrived, who).await?;
+        *stamp = found;
+        Ok(())
     }
 
     /// Does something once it is on record; where it fails, that is on record, too.

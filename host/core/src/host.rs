@@ -39,6 +39,7 @@ use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
 use crate::papers::Desk;
 use crate::pipeline::CallIds;
+use crate::plugin::PluginStatus;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
@@ -464,6 +465,47 @@ impl Host {
             let judged = installer.judge(entry).await;
             judged.map_err(|why| {
                 HostError::Refused(format!("`{}` is refused: {why}", entry.alias))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Makes the components that arrive ready beside those that run: compiled, their settings
+    /// there, their tools as recorded.
+    ///
+    /// # Errors
+    /// A refusal: one can't take the place of what works.
+    pub(crate) async fn rehearse(
+        &self,
+        manifest: &ProjectManifest,
+        arrived: &BTreeMap<Alias, Arrival>,
+    ) -> Result<(), HostError> {
+        let agreement = Agreement {
+            arrived: arrived.clone(),
+            ..Agreement::read(&self.project)?
+        };
+        let (now, next) = (self.registry(), self.install(manifest, &agreement).await);
+        for alias in arrived.keys() {
+            let alias = alias.as_str();
+            let works = now
+                .plugin(alias)
+                .is_some_and(|plugin| plugin.status == PluginStatus::Ready);
+            let Some(plugin) = next.plugin(alias) else {
+                continue;
+            };
+            let made = match (&plugin.status, &plugin.facts) {
+                // What never worked is installed, and says what it misses.
+                (PluginStatus::Failed(why), _) if works => Err(why.clone()),
+                (PluginStatus::Ready, Some(facts)) => {
+                    let made = self.template(alias, facts, None).await;
+                    made.map(drop).map_err(|error| error.failure.message)
+                }
+                _ => Ok(()),
+            };
+            made.map_err(|why| {
+                HostError::Refused(format!(
+                    "`{alias}` is refused: {why}; the former component stays"
+                ))
             })?;
         }
         Ok(())
