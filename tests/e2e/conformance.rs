@@ -90,11 +90,6 @@ const MISSING: &[(&str, &str, &str)] = &[
     ),
     (
         "2025-11-25",
-        "logging-set-level",
-        "what plugins ask of clients",
-    ),
-    (
-        "2025-11-25",
         "tools-call-elicitation",
         "what plugins ask of clients",
     ),
