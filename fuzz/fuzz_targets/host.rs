@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use portreeve_core::{Host, HostConfig, MANIFEST, Ownership, Project, Role};
+use portreeve_core::{ArtifactStore, Host, HostConfig, MANIFEST, Ownership, Project, Role};
 use portreeve_runtime::{CompileLimits, RuntimeConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::Runtime;
@@ -36,11 +36,22 @@ pub fn fuzzed() -> &'static Fuzzed {
             instances: 1,
         };
         let user_state = dir.path().join("state");
+        let artifacts = ArtifactStore::open(&dir.path().join("store"), 1 << 20).unwrap();
         let threads = Runtime::new().unwrap();
         let host = threads
-            .block_on(Host::open(HostConfig { project, lock, runtime, user_state }))
+            .block_on(Host::open(HostConfig {
+                project,
+                lock,
+                runtime,
+                user_state,
+                artifacts,
+            }))
             .unwrap();
-        Fuzzed { runtime: threads, host, _dir: dir }
+        Fuzzed {
+            runtime: threads,
+            host,
+            _dir: dir,
+        }
     })
 }
 
@@ -53,6 +64,10 @@ pub async fn exchange(client: DuplexStream, bytes: &[u8]) -> Vec<u8> {
     };
     let mut read = Vec::new();
     let exchanged = async { tokio::join!(sending, reader.read_to_end(&mut read)) };
-    tokio::time::timeout(PATIENCE, exchanged).await.expect("it hangs").1.ok();
+    tokio::time::timeout(PATIENCE, exchanged)
+        .await
+        .expect("it hangs")
+        .1
+        .ok();
     read
 }

@@ -21,7 +21,9 @@ fuzz_target!(|input: &[u8]| {
         None => bytes.to_vec(),
         Some(fields) => {
             let length = bytes.len();
-            let head = format!("POST /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{fields}content-length: {length}\r\n\r\n");
+            let head = format!(
+                "POST /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{fields}content-length: {length}\r\n\r\n"
+            );
             [head.as_bytes(), bytes].concat()
         }
     };
@@ -29,18 +31,28 @@ fuzz_target!(|input: &[u8]| {
     let read = fuzzed.runtime.block_on(async {
         let (client, server) = tokio::io::duplex(64 << 10);
         let shutdown = CancellationToken::new();
-        let served = portreeve_gateway::http::serve_stream(fuzzed.host.clone(), server, shutdown.clone());
+        let served =
+            portreeve_gateway::http::serve_stream(fuzzed.host.clone(), server, shutdown.clone());
         let served = tokio::spawn(served);
         let read = host::exchange(client, &sent).await;
         shutdown.cancel();
         served.await.unwrap();
         read
     });
-    assert!(read.is_empty() || read.starts_with(b"HTTP/1."), "{:?}", String::from_utf8_lossy(&read));
+    assert!(
+        read.is_empty() || read.starts_with(b"HTTP/1."),
+        "{:?}",
+        String::from_utf8_lossy(&read)
+    );
     if fields.is_some() {
         let text = String::from_utf8(read).expect("answers are text");
-        let (head, body) = text.split_once("\r\n\r\n").expect("a fine head is answered");
+        let (head, body) = text
+            .split_once("\r\n\r\n")
+            .expect("a fine head is answered");
         let json = head.contains("content-type: application/json");
-        assert!(!json || serde_json::from_str::<serde_json::Value>(body).is_ok(), "{text}");
+        assert!(
+            !json || serde_json::from_str::<serde_json::Value>(body).is_ok(),
+            "{text}"
+        );
     }
 });

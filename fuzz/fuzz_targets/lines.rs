@@ -15,13 +15,25 @@ fuzz_target!(|input: &[u8]| {
         let (reader, writer) = tokio::io::split(server);
         let caller = Caller::local("fuzz");
         let shutdown = CancellationToken::new();
-        let served = portreeve_gateway::serve_connection(fuzzed.host.clone(), caller, reader, writer, shutdown);
+        let served = portreeve_gateway::serve_connection(
+            fuzzed.host.clone(),
+            caller,
+            reader,
+            writer,
+            shutdown,
+        );
         let served = tokio::spawn(served);
         let read = host::exchange(client, input).await;
-        served.await.unwrap().expect("no input is a mistake of this program");
+        served
+            .await
+            .unwrap()
+            .expect("no input is a mistake of this program");
         read
     });
-    for line in read.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+    for line in read
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+    {
         let message: serde_json::Value = serde_json::from_slice(line).expect("a line is JSON");
         assert_eq!(message["jsonrpc"], "2.0");
     }

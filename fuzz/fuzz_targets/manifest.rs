@@ -47,10 +47,16 @@ fuzz_target!(|text: &str| {
         assert_eq!(duration.to_string().parse(), Ok(duration));
     }
     if let Ok(value) = json::parse(text, &JsonLimits::default()) {
-        assert_eq!(serde_json::from_str::<serde_json::Value>(text).ok(), Some(value));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(text).ok(),
+            Some(value)
+        );
     }
     let _ = Tool::parse(text);
     let name = exposed_name("alias", text);
     assert!((1..=64).contains(&name.len()));
-    assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)));
+    assert!(
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    );
 });

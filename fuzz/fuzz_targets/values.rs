@@ -16,7 +16,10 @@ fn boxed(input: &mut Unstructured<'_>, depth: u32) -> Result<Box<WitType>> {
 }
 
 fn side(input: &mut Unstructured<'_>, depth: u32) -> Result<Option<Box<WitType>>> {
-    input.arbitrary::<bool>()?.then(|| boxed(input, depth)).transpose()
+    input
+        .arbitrary::<bool>()?
+        .then(|| boxed(input, depth))
+        .transpose()
 }
 
 fn some<T>(
@@ -24,7 +27,9 @@ fn some<T>(
     mut make: impl FnMut(&mut Unstructured<'_>, String) -> Result<T>,
 ) -> Result<Vec<T>> {
     let count = input.int_in_range(1..=4)?;
-    (0..count).map(|number| make(input, format!("n{number}"))).collect()
+    (0..count)
+        .map(|number| make(input, format!("n{number}")))
+        .collect()
 }
 
 fn ty(input: &mut Unstructured<'_>, depth: u32) -> Result<WitType> {
@@ -49,20 +54,35 @@ fn ty(input: &mut Unstructured<'_>, depth: u32) -> Result<WitType> {
         16 => WitType::Option(boxed(input, depth)?),
         17 => WitType::Tuple(some(input, |input, _| ty(input, depth + 1))?),
         18 => WitType::Record(some(input, |input, name| {
-            Ok(Field { name, ty: ty(input, depth + 1)?, docs: None })
+            Ok(Field {
+                name,
+                ty: ty(input, depth + 1)?,
+                docs: None,
+            })
         })?),
         19 => WitType::Variant(some(input, |input, name| {
-            Ok(Case { name, ty: side(input, depth)?.map(|ty| *ty), docs: None })
+            Ok(Case {
+                name,
+                ty: side(input, depth)?.map(|ty| *ty),
+                docs: None,
+            })
         })?),
-        _ => WitType::Result { ok: side(input, depth)?, err: side(input, depth)? },
+        _ => WitType::Result {
+            ok: side(input, depth)?,
+            err: side(input, depth)?,
+        },
     })
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Unstructured::new(bytes);
     let Ok(ty) = ty(&mut input, 0) else { return };
-    let Ok(text) = std::str::from_utf8(input.take_rest()) else { return };
-    let Ok(value) = json::parse(text, &JsonLimits::default()) else { return };
+    let Ok(text) = std::str::from_utf8(input.take_rest()) else {
+        return;
+    };
+    let Ok(value) = json::parse(text, &JsonLimits::default()) else {
+        return;
+    };
     let Ok(val) = to_val(&ty, &value) else { return };
     let back = from_val(&ty, &val).expect("what was converted is of its type");
     let again = to_val(&ty, &back).expect("what comes back is taken again");

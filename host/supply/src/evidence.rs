@@ -53,6 +53,7 @@ const HTTP: &str = "wasi:http/outgoing-handler";
 const TCP: &str = "wasi:sockets/tcp";
 const UDP: &str = "wasi:sockets/udp";
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
+const BUS: &str = "portreeve:messages/bus";
 
 /// Interfaces of ours that need no grant.
 pub const FREE: &[&str] = &[
@@ -88,10 +89,10 @@ fn trace(feature: Feature) -> Trace {
             "wasi:keyvalue/atomics",
             "wasi:keyvalue/batch",
         ]),
+        Feature::MessagesPublish | Feature::MessagesRequest => Trace::Shared(&[BUS]),
+        // What is delivered comes through an export.
         Feature::UiPanels
-        | Feature::MessagesPublish
         | Feature::MessagesSubscribe
-        | Feature::MessagesRequest
         | Feature::Invoke
         | Feature::Schedules
         | Feature::ClientSampling
