@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
         let served =
             portreeve_gateway::http::serve_stream(fuzzed.host.clone(), server, shutdown.clone());
         let served = tokio::spawn(served);
-        let read = host::exchange(client, &sent).await;
+        let read = host::exchange(client, &sent, fields.is_none()).await;
         shutdown.cancel();
         served.await.unwrap();
         read

@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
             shutdown,
         );
         let served = tokio::spawn(served);
-        let read = host::exchange(client, input).await;
+        let read = host::exchange(client, input, true).await;
         served
             .await
             .unwrap()

@@ -175,13 +175,13 @@ fn the_language_may_stand_on_the_component() {
 
 #[test]
 fn what_no_import_shows_is_unseen() {
-    let requests = "[requests.messages]\npublish = [\"a.b\"]\nreason = \"tell\"\n";
+    let requests = "[requests.messages]\nsubscribe = [\"a.b\"]\nreason = \"hear\"\n";
     check(
         RUST,
         &[],
         requests,
         expect![[r#"
-            messages.publish: Unseen 
+            messages.subscribe: Unseen 
         "#]],
     );
 }
