@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::docker_registry::{AUTH, Registry};
 use crate::support::Project;
+use crate::web::said;
 
 const MORE: &str = "[requests.ui]\nprogress = \"show how far it has come\"\n";
 const MUCH: &str =
@@ -113,10 +114,6 @@ impl Harbour {
 fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
 fn refused(output: &Output, because: &str) {

@@ -58,16 +58,34 @@ impl Pin {
     }
 }
 
+impl From<&LockedPlugin> for Pin {
+    fn from(locked: &LockedPlugin) -> Pin {
+        Pin {
+            digest: locked.digest.clone(),
+            sha512: locked.sha512.clone(),
+            resolved: locked.resolved.clone(),
+        }
+    }
+}
+
+/// What was agreed to in a project; nothing where it has no lockfile.
+///
+/// # Errors
+/// When the file can't be read or has mistakes.
+pub fn read_lockfile(project: &Project) -> Result<Lockfile, HostError> {
+    match project.read_lock()? {
+        Some(text) => {
+            let file = project.lock_path().display().to_string();
+            Ok(Lockfile::parse(&file, &text)?)
+        }
+        None => Ok(Lockfile::default()),
+    }
+}
+
 impl Agreement {
     /// Reads the lockfile; nothing was agreed to where there is none.
     pub(crate) fn read(project: &Project) -> Result<Agreement, HostError> {
-        let lock = match project.read_lock()? {
-            Some(text) => {
-                let file = project.lock_path().display().to_string();
-                Lockfile::parse(&file, &text)?
-            }
-            None => Lockfile::default(),
-        };
+        let lock = read_lockfile(project)?;
         Ok(Agreement {
             lock,
             arrived: BTreeMap::new(),
@@ -100,11 +118,7 @@ impl Agreement {
             return Ok(arrival.pin.clone());
         }
         match self.lock.plugins.get(alias) {
-            Some(locked) if locked.source == source => Ok(Pin {
-                digest: locked.digest.clone(),
-                sha512: locked.sha512.clone(),
-                resolved: locked.resolved.clone(),
-            }),
+            Some(locked) if locked.source == source => Ok(locked.into()),
             Some(locked) => Err(format!(
                 "its source is {source} now, and was {} when it was agreed to: `portreeve install` fetches it from there",
                 locked.source

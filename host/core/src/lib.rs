@@ -50,7 +50,7 @@ mod watch;
 mod workshop;
 
 pub use admin::Edited;
-pub use agreement::{Arrival, Pin};
+pub use agreement::{Arrival, Pin, read_lockfile};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};

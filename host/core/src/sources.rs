@@ -262,11 +262,8 @@ impl Sources {
         source: &PluginSource,
         progress: Progress<'_>,
     ) -> Result<Fetched, SourceError> {
-        let reference = match source {
-            PluginSource::Local(path) => Reference::Local(path.into()),
-            PluginSource::Https(source) => Reference::Https(source.clone()),
-            PluginSource::Oci(reference) => Reference::Oci(reference.clone()),
-        };
+        // What is fetched is nowhere in the project.
+        let reference = Reference::new(source, Path::new(""));
         Ok(self.fetcher.fetch(&reference, progress).await?)
     }
 

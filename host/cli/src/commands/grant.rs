@@ -3,10 +3,9 @@
 use anyhow::bail;
 use clap::Args;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
-use portreeve_core::{Arrival, Pin, Project};
+use portreeve_core::{Arrival, Pin, Project, read_lockfile};
 use portreeve_manifest::edit::Edit;
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::lock::Lockfile;
 use portreeve_supply::Package;
 use serde_json::{Map, Value, json};
 
@@ -111,10 +110,7 @@ impl Grant {
 
 /// What a component asks for beyond what was agreed to, as lines.
 fn asks_more(project: &Project, alias: &Alias, package: &Package) -> anyhow::Result<Vec<String>> {
-    let Some(text) = project.read_lock()? else {
-        return Ok(Vec::new());
-    };
-    let lock = Lockfile::parse(&project.lock_path().display().to_string(), &text)?;
+    let lock = read_lockfile(project)?;
     let agreed = lock.plugins.get(alias);
     let Some(agreed) = agreed.filter(|agreed| agreed.digest != package.digest.to_string()) else {
         return Ok(Vec::new());

@@ -5,8 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use portreeve_core::{Pin, Project};
-use portreeve_manifest::lock::Lockfile;
+use portreeve_core::{Pin, Project, read_lockfile};
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginEntry, PluginSource};
 use portreeve_supply::{Digest, IntakeLimits, Package, source};
@@ -98,10 +97,7 @@ pub(crate) fn read_installed(
 
 /// Which component of a plugin is installed that came over a network.
 pub(crate) fn installed_pin(project: &Project, entry: &PluginEntry) -> anyhow::Result<Pin> {
-    let lock = match project.read_lock()? {
-        Some(text) => Lockfile::parse(&project.lock_path().display().to_string(), &text)?,
-        None => Lockfile::default(),
-    };
+    let lock = read_lockfile(project)?;
     let locked = lock.plugins.get(&entry.alias);
     let locked = locked.filter(|locked| locked.source == entry.source.to_string());
     let Some(locked) = locked else {
@@ -111,11 +107,7 @@ pub(crate) fn installed_pin(project: &Project, entry: &PluginEntry) -> anyhow::R
             entry.source
         );
     };
-    Ok(Pin {
-        digest: locked.digest.clone(),
-        sha512: locked.sha512.clone(),
-        resolved: locked.resolved.clone(),
-    })
+    Ok(locked.into())
 }
 
 /// A number of bytes for people.
