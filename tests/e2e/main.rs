@@ -37,3 +37,4 @@ mod support;
 mod terminal;
 mod web;
 mod web_plugins;
+mod webhooks;

@@ -44,6 +44,7 @@ use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
 use crate::watch::Watch;
+use crate::webhooks::Webhooks;
 use crate::workshop::Workshop;
 
 /// What a host is made of.
@@ -120,6 +121,7 @@ pub struct Host {
     artifacts: ArtifactStore,
     pub(crate) directories: Arc<Directories>,
     pub(crate) post: Arc<Post>,
+    pub(crate) webhooks: ArcSwap<Webhooks>,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     alerts: Arc<Mailing>,
@@ -203,6 +205,7 @@ impl Host {
             artifacts: config.artifacts,
             directories: Arc::new(directories),
             post,
+            webhooks: ArcSwap::default(),
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -283,6 +286,7 @@ impl Host {
             arrived,
             ..Agreement::read(&self.project)?
         };
+        let webhooks = Webhooks::open(manifest, self.project.dir())?;
         let mut limits = manifest.host.clone();
         if limits.concurrent_calls > self.instances {
             tracing::warn!(
@@ -309,6 +313,7 @@ impl Host {
         }
         self.write_lock(&agreement.lock, manifest, &registry)?;
         self.vault.key_is_at(manifest.settings.vault_key.clone());
+        self.webhooks.store(Arc::new(webhooks));
         self.take_up(registry);
         *self.adopted.lock().await = Some(manifest.clone());
         Ok(())

@@ -47,6 +47,7 @@ mod sources;
 mod status;
 mod view;
 mod watch;
+mod webhooks;
 mod workshop;
 
 pub use admin::Edited;
@@ -75,3 +76,4 @@ pub use sources::{Brought, SourceError, Sources, newest};
 pub use status::Status;
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;
+pub use webhooks::{WebhookRefusal, WebhookTaken};

@@ -1,5 +1,6 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]`, `[network]`, `[registries]` and `[serve]` in `portreeve.toml`.
+//! `[vault]`, `[alerts]`, `[network]`, `[registries]`, `[serve]`, `[messages]`
+//! and `[webhooks]` in `portreeve.toml`.
 
 mod alerts;
 mod messages;
@@ -7,6 +8,7 @@ mod network;
 mod outlet;
 mod registries;
 mod serve;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub use registries::RegistrySettings;
 pub(crate) use registries::{RawRegistry, read as read_registries};
 pub(crate) use serve::RawServe;
 pub use serve::{ServeLimitOverrides, ServeLimits, ServeSettings, ServeTls};
+pub(crate) use webhooks::RawWebhooks;
+pub use webhooks::{IncomingWebhook, OutgoingWebhook, WebhookSignature, WebhooksSettings};
 
 /// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +59,8 @@ pub struct Settings {
     pub serve: ServeSettings,
     /// What bounds messages between plugins.
     pub messages: MessagesSettings,
+    /// What others send, and what is sent to others.
+    pub webhooks: WebhooksSettings,
 }
 
 impl Default for Settings {
@@ -70,6 +76,7 @@ impl Default for Settings {
             registries: BTreeMap::new(),
             serve: ServeSettings::default(),
             messages: MessagesSettings::default(),
+            webhooks: WebhooksSettings::default(),
         }
     }
 }
@@ -195,7 +202,7 @@ impl Settings {
         }
         outlet::check_command(&audit.command, &mut wrong);
         settings.audit_outlet = OutletSettings {
-            webhook: outlet::check_webhook(audit.webhook.as_deref(), &mut wrong),
+            webhook: outlet::check_webhook("webhook", audit.webhook.as_deref(), &mut wrong),
             command: audit.command.clone(),
         };
         // The state holds the log as well.
