@@ -257,10 +257,10 @@ mod tests {
         expect![[r#"
             in.a: `secrets` is a list of 0, but must be a list of 1 to 4 names of secrets in the vault
             in.a: `tolerance` is 2d, but must be between 1s and 1d
-            in.b: `secrets` is "x" twice, but must be a list of 1 to 4 names of secrets in the vault
+            in.b: `secrets` is `x` twice, but must be a list of 1 to 4 names of secrets in the vault
             in.b: `tolerance` is 1m, but must be left out: GitHub's signatures have no time
             out.c: `topics` is a list of 0, but must be a list of 1 to 64 patterns of topics
-            out.c: `url` is "http://example.com/", but must be an https:// address (http:// only for this machine) without user, password and fragment, of 2048 bytes at most"#]]
+            out.c: `url` is `http://example.com/`, but must be an https:// address (http:// only for this machine) without user, password and fragment, of 2048 bytes at most"#]]
         .assert_eq(&told);
         for wrong in [
             "[in.a]\ntopic = 'a.*'\nsignature = 'standard'\nsecrets = ['x']",
