@@ -23,6 +23,7 @@ pub mod tools {
             "../wit/secrets",
             "../wit/network",
             "../wit/storage",
+            "../wit/content",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

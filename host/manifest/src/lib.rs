@@ -13,6 +13,7 @@
 //! everything that a file could make grow has a bound.
 #![deny(missing_docs)]
 
+pub mod content;
 pub mod diagnostic;
 pub mod duration;
 pub mod edit;

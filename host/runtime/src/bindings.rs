@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
         "../../wit/secrets",
         "../../wit/network",
         "../../wit/storage",
+        "../../wit/content",
         "wit/keyvalue",
     ],
     inline: "
@@ -27,11 +28,15 @@ wasmtime::component::bindgen!({
             import portreeve:secrets/reveal@0.1.0;
             import portreeve:network/failures@0.1.0;
             import portreeve:storage/kv@0.1.0;
+            import portreeve:content/changes@0.1.0;
             import wasi:keyvalue/store@0.2.0-draft;
             import wasi:keyvalue/atomics@0.2.0-draft;
             import wasi:keyvalue/batch@0.2.0-draft;
             export portreeve:tools/provider@0.1.0;
             export portreeve:lifecycle/lifecycle@0.1.0;
+            export portreeve:content/resources@0.1.0;
+            export portreeve:content/prompts@0.1.0;
+            export portreeve:content/completion@0.1.0;
         }
     ",
     world: "portreeve:host-side/everything",

@@ -13,8 +13,9 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{host, secrets, storage, ui};
+use crate::bindings::portreeve::{content, host, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
+use crate::capability::changes::Changes;
 use crate::capability::config::Config;
 use crate::capability::network::http::{Http, HttpSource, NoHttp, REQUEST_HEADER_BYTES_MAX};
 use crate::capability::network::sockets::{NoSockets, Rooms, SocketSource, Sockets};
@@ -97,6 +98,8 @@ pub(crate) struct Guest {
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
+    /// What the guest says that it changed.
+    pub(crate) changes: Changes,
     /// Largest value that the guest may keep.
     pub(crate) kv_value_max: ByteSize,
     /// Bytes of the call's arguments.
@@ -149,6 +152,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     secrets::reveal::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     failures::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    content::changes::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::batch::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
@@ -200,6 +204,7 @@ pub(crate) fn store(
             deadline,
             fuel_left: limits.fuel,
             progress_next: None,
+            changes: Changes::default(),
             kv_value_max: limits.value,
             bytes_in: 0,
             copy_max: limits.host_call.as_usize(),

@@ -18,6 +18,7 @@ mod cache;
 mod capability;
 mod compile;
 mod compiler;
+mod content;
 mod engine;
 mod error;
 mod guest;
@@ -31,6 +32,7 @@ pub mod values;
 pub use answer::{Content, Outcome};
 pub use arguments::Arguments;
 pub use cache::make_private_dir;
+pub use capability::changes::Changes;
 pub use capability::config::Config;
 pub use capability::network::http::{
     HttpBody, HttpError, HttpErrorKind, HttpSource, HttpTimeouts, NoHttp,
@@ -40,6 +42,9 @@ pub use capability::progress::{ProgressReport, ProgressSink};
 pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use capability::storage::{
     KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,
+};
+pub use content::{
+    Body, Completing, Completions, Filled, Given, Message, Part, Said, Subject, Wanted,
 };
 pub use compile::{CompileLimits, compiler_process};
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};

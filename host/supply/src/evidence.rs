@@ -62,6 +62,8 @@ pub const FREE: &[&str] = &[
     "portreeve:secrets/store",
     // It only says what the grant of the network did not allow.
     "portreeve:network/failures",
+    // It tells callers of the plugin's own resources only.
+    "portreeve:content/changes",
 ];
 
 /// The interfaces of a capability: the one place that says so.

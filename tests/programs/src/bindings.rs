@@ -21,6 +21,7 @@ pub mod provider {
             "../../wit/secrets",
             "../../wit/network",
             "../../wit/storage",
+            "../../wit/content",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",
