@@ -4,6 +4,7 @@
 
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
+    content::changes,
     host::{config, context},
     network::failures,
     secrets::{inject, reveal, store},
@@ -12,10 +13,20 @@ pub(crate) use crate::bindings::tools::portreeve::{
 };
 
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use native::{config, context, inject, kv, no_host, progress, reveal, store};
+pub(crate) use native::{changes, config, context, inject, kv, no_host, progress, reveal, store};
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
+    pub(crate) mod changes {
+        use super::Failure;
+
+        pub(crate) fn updated(_uri: &str) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        pub(crate) fn list_changed() {}
+    }
+
     pub(crate) mod context {
         pub(crate) fn call_id() -> String {
             String::new()

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 9] = [
+const PACKAGES: [&str; 10] = [
     "types",
     "tools",
     "host",
@@ -28,6 +28,7 @@ const PACKAGES: [&str; 9] = [
     "secrets",
     "network",
     "storage",
+    "content",
     "plugin",
 ];
 

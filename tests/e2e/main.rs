@@ -17,6 +17,7 @@ mod calls;
 mod commands;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;
+mod content;
 mod grants;
 mod network;
 mod owner;

@@ -17,6 +17,7 @@ mod call;
 mod call_network;
 mod call_secrets;
 mod call_storage;
+mod content;
 pub mod control;
 mod control_socket;
 mod data;
@@ -45,6 +46,7 @@ mod workshop;
 pub use admin::Edited;
 pub use agreement::{Arrival, Pin};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
@@ -52,7 +54,8 @@ pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
-    CallError, Content, ErrorCode, Failure, LimitHit, Origin, Outcome, ProgressReport, Usage,
+    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, LimitHit, Origin,
+    Outcome, Part, ProgressReport, Said, Subject, Usage,
 };
 pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};

@@ -27,11 +27,18 @@ impl Host {
         let call_id = self.ids.next();
         let arguments = std::mem::take(&mut request.arguments);
         let mut scope = None;
-        let Finished { result, usage } = self
+        let Finished {
+            result,
+            usage,
+            changes,
+        } = self
             .prepared(&call_id, &request, arguments, &mut scope)
             .await
             .unwrap_or_else(Finished::refused);
         self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
+        if let Some(scope) = &scope {
+            self.tell_changes(&scope.plugin, changes);
+        }
         if let Err(error) = &result {
             tracing::info!(
                 call = call_id,
@@ -68,14 +75,7 @@ impl Host {
         arguments: Map<String, Value>,
         scope: &mut Option<Arc<CallScope>>,
     ) -> Result<Finished<Outcome>, CallError> {
-        self.audit.healthy().map_err(|error| CallError {
-            log: Some(error.to_string()),
-            ..CallError::host(
-                ErrorCode::Unavailable,
-                "audit-unavailable",
-                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
-            )
-        })?;
+        self.audit_is_kept()?;
         let registry = self.registry();
         let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
             CallError::host(
@@ -125,7 +125,19 @@ impl Host {
         Ok(finished)
     }
 
-    async fn template<'a>(
+    /// Nothing runs that could not be recorded.
+    pub(crate) fn audit_is_kept(&self) -> Result<(), CallError> {
+        self.audit.healthy().map_err(|error| CallError {
+            log: Some(error.to_string()),
+            ..CallError::host(
+                ErrorCode::Unavailable,
+                "audit-unavailable",
+                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
+            )
+        })
+    }
+
+    pub(crate) async fn template<'a>(
         &self,
         alias: &str,
         facts: &'a Facts,
@@ -148,7 +160,7 @@ impl Host {
     }
 
     /// What the guest knows of its call and reaches outside of itself.
-    async fn context(
+    pub(crate) async fn context(
         &self,
         facts: &Facts,
         scope: &Arc<CallScope>,
@@ -259,7 +271,7 @@ impl CallIds {
         }
     }
 
-    fn next(&self) -> String {
+    pub(crate) fn next(&self) -> String {
         format!(
             "{:08x}-{}",
             self.run,

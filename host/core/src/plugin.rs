@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use portreeve_manifest::content::{Prompt, ResourceTemplate};
+use portreeve_manifest::expose::Expose;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::Tool;
@@ -13,6 +15,7 @@ use semver::Version;
 use tokio::sync::OnceCell;
 
 use crate::agreement::Pin;
+use crate::content::Offers;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
 use crate::workshop::Workshop;
@@ -43,6 +46,10 @@ pub enum PluginStatus {
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
     pub(crate) config: Config,
+    /// How it is shown to clients.
+    pub(crate) expose: Expose,
+    /// What it exports besides tools.
+    pub(crate) offers: Offers,
     /// What the author says of it.
     pub(crate) manifest: Arc<PluginManifest>,
     /// What its entry grants; in force once the registry is.
@@ -107,6 +114,9 @@ pub(crate) struct Component {
     /// The list that was recorded when the plugin was built, for a provider that has one.
     recorded: Option<Arc<[Tool]>>,
     template: OnceCell<Template>,
+    /// What it offers besides tools, once it was asked.
+    pub(crate) templates: OnceCell<Arc<[ResourceTemplate]>>,
+    pub(crate) prompts: OnceCell<Arc<[Prompt]>>,
     /// Why it can never be made ready: not tried again.
     failed: OnceLock<CallError>,
 }
@@ -126,6 +136,8 @@ impl Component {
             path,
             recorded,
             template: OnceCell::new(),
+            templates: OnceCell::new(),
+            prompts: OnceCell::new(),
             failed: OnceLock::new(),
         }
     }

@@ -17,6 +17,7 @@ pub mod content;
 pub mod diagnostic;
 pub mod duration;
 pub mod edit;
+pub mod expose;
 pub mod feature;
 pub mod grant;
 pub mod id;

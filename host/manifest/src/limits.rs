@@ -245,6 +245,8 @@ limits! {
     value, "value": ByteSize as ByteSize = ByteSize::mib(1), 0..=8 * MIB;
     /// Keys that the plugin keeps in its key-value store.
     keys, "keys": u64 as u64 = 100_000, 0..=100_000_000;
+    /// Resources of the plugin that are listed; the rest is left out.
+    resources, "resources": u32 as u32 = 10_000, 0..=1_000_000;
 }
 
 impl Limits {
@@ -360,6 +362,7 @@ mod tests {
             traffic-a-day (size): 10 GiB [0 B, 1024 TiB]: Bytes that the plugin sends and receives within a day, both together.
             value (size): 1 MiB [0 B, 8 MiB]: One value that the plugin keeps in its key-value store.
             keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
+            resources (count): 10,000 [0, 1,000,000]: Resources of the plugin that are listed; the rest is left out.
         "#]].assert_eq(&table);
     }
 
@@ -413,6 +416,7 @@ mod tests {
             traffic_a_day: Some(defaults.traffic_a_day),
             value: Some(defaults.value),
             keys: Some(defaults.keys),
+            resources: Some(defaults.resources),
         };
         assert_eq!(defaults.with(&all), Ok(defaults));
     }

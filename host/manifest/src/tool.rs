@@ -242,6 +242,27 @@ pub fn exposed_name(alias: &str, tool: &str) -> String {
     name
 }
 
+/// Whether a name may be shown without its plugin's: none that a name with a plugin's could
+/// be, nor one that was changed to fit.
+pub fn is_plain_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && !name.contains("__")
+        && !looks_hashed(name)
+}
+
+/// The name under which clients see a tool of a plugin whose names are shown as they are;
+/// [`exposed_name`] where that can't be.
+pub fn plain_name(alias: &str, tool: &str) -> String {
+    if is_plain_name(tool) {
+        tool.to_owned()
+    } else {
+        exposed_name(alias, tool)
+    }
+}
+
 /// Whether a name ends as a hashed one does.
 fn looks_hashed(name: &str) -> bool {
     name.rsplit_once('_').is_some_and(|(_, end)| {
