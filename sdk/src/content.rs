@@ -397,15 +397,17 @@ impl<P: ContentPlugin> prompts::Guest for P {
     }
 
     fn get_prompt(name: String, arguments: String) -> Result<prompts::Filled, Failure> {
-        let arguments = serde_json::from_str(&arguments)
-            .map_err(|error| Error::from(error).into_failure())?;
+        let arguments =
+            serde_json::from_str(&arguments).map_err(|error| Error::from(error).into_failure())?;
         let messages = P::Prompts::get(&name, &arguments).map_err(Error::into_failure)?;
         let list = P::Prompts::list();
         let prompt = list.into_iter().find(|prompt| prompt.name == name);
         let messages = messages.into_iter().map(Message::into_wire);
         Ok(prompts::Filled {
             description: prompt.and_then(|prompt| prompt.description),
-            messages: messages.collect::<Result<_, _>>().map_err(Error::into_failure)?,
+            messages: messages
+                .collect::<Result<_, _>>()
+                .map_err(Error::into_failure)?,
         })
     }
 }

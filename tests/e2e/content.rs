@@ -67,8 +67,14 @@ fn resources_are_listed_page_by_page_in_both_eras() {
         );
         let templates = client.request("resources/templates/list", params(json!({})));
         let templates = &templates["result"]["resourceTemplates"];
-        assert_eq!(templates[0]["uriTemplate"], "portreeve://a/shelf://book/{id}");
-        assert_eq!(templates[1]["uriTemplate"], "portreeve://d/shelf://book/{id}");
+        assert_eq!(
+            templates[0]["uriTemplate"],
+            "portreeve://a/shelf://book/{id}"
+        );
+        assert_eq!(
+            templates[1]["uriTemplate"],
+            "portreeve://d/shelf://book/{id}"
+        );
         let foreign = client.request("resources/list", params(json!({"cursor": "x"})));
         assert_eq!(foreign["error"]["code"], -32602, "{foreign}");
     }
@@ -109,12 +115,18 @@ fn resources_are_read() {
     }
     let huge = read(&mut client, "portreeve://a/shelf://huge");
     let message = huge["error"]["message"].as_str().unwrap();
-    assert!(message.contains("Refused or stopped by the host"), "{message}");
+    assert!(
+        message.contains("Refused or stopped by the host"),
+        "{message}"
+    );
     // Each is on record as what it was.
-    drop(client.close());
+    assert!(client.close());
     let found = project.run(&["audit", "search", "--json", "--kind", "call"]);
     let found = String::from_utf8(found.stdout).unwrap();
-    assert!(found.contains("resources/read") && found.contains("shelf://book/7"), "{found}");
+    assert!(
+        found.contains("resources/read") && found.contains("shelf://book/7"),
+        "{found}"
+    );
 }
 
 #[test]
@@ -185,7 +197,10 @@ fn prompts_are_filled_in_and_completed() {
         "argument": {"name": "id", "value": "b"},
     });
     let found = client.request("completion/complete", complete);
-    assert_eq!(found["result"]["completion"]["values"], json!(["beta", "bytes"]));
+    assert_eq!(
+        found["result"]["completion"]["values"],
+        json!(["beta", "bytes"])
+    );
 }
 
 #[test]

@@ -163,7 +163,11 @@ impl Registry {
         let offering = self.offering(which).into_iter();
         let facts = offering.filter_map(|plugin| {
             let facts = plugin.facts.as_ref()?;
-            Some((plugin.alias.clone(), facts.component.digest, facts.expose.clone()))
+            Some((
+                plugin.alias.clone(),
+                facts.component.digest,
+                facts.expose.clone(),
+            ))
         });
         facts.collect()
     }
@@ -208,12 +212,21 @@ impl Host {
                 let counted = u32::try_from(items.len().max(1)).unwrap_or(u32::MAX);
                 let before = before.saturating_add(counted);
                 let items = items.into_iter().take(room);
-                listed.items.extend(items.map(|item| (plugin.clone(), item)));
+                listed
+                    .items
+                    .extend(items.map(|item| (plugin.clone(), item)));
                 if let Some(next) = next {
                     if before < max {
                         let alias = plugin.alias.clone();
                         let next = Some(next);
-                        return (listed, Some(ResourceCursor { alias, next, before }));
+                        return (
+                            listed,
+                            Some(ResourceCursor {
+                                alias,
+                                next,
+                                before,
+                            }),
+                        );
                     }
                     tracing::warn!(
                         plugin = plugin.alias,
@@ -226,7 +239,13 @@ impl Host {
                 && let Some(plugin) = rest.peek()
             {
                 let alias = plugin.alias.clone();
-                return (listed, Some(ResourceCursor { alias, ..ResourceCursor::default() }));
+                return (
+                    listed,
+                    Some(ResourceCursor {
+                        alias,
+                        ..ResourceCursor::default()
+                    }),
+                );
             }
         }
         (listed, None)
@@ -262,7 +281,9 @@ impl Host {
             match list {
                 Ok(list) => {
                     let items = list.iter().cloned();
-                    listed.items.extend(items.map(|item| (plugin.clone(), item)));
+                    listed
+                        .items
+                        .extend(items.map(|item| (plugin.clone(), item)));
                 }
                 Err(error) => {
                     tracing::warn!(plugin = plugin.alias, %error, "a plugin lists nothing");
@@ -279,7 +300,10 @@ impl Host {
     ) -> Result<Arc<[ResourceTemplate]>, CallError> {
         let facts = facts(&plugin)?;
         let asking = || async {
-            match self.ask_component(&plugin.alias, facts, Wanted::Templates).await? {
+            match self
+                .ask_component(&plugin.alias, facts, Wanted::Templates)
+                .await?
+            {
                 Given::Templates(list) => Ok(list.into()),
                 _ => Err(CallError::internal("something else answered for templates")),
             }
@@ -291,7 +315,10 @@ impl Host {
     async fn prompts_of(self: Arc<Self>, plugin: Arc<Plugin>) -> Result<Arc<[Prompt]>, CallError> {
         let facts = facts(&plugin)?;
         let asking = || async {
-            match self.ask_component(&plugin.alias, facts, Wanted::Prompts).await? {
+            match self
+                .ask_component(&plugin.alias, facts, Wanted::Prompts)
+                .await?
+            {
                 Given::Prompts(list) => Ok(list.into()),
                 _ => Err(CallError::internal("something else answered for prompts")),
             }
@@ -326,7 +353,9 @@ impl Host {
         let asked = self.ask(asking, plugin, Wanted::Read(own)).await;
         asked.and_then(|given| match given {
             Given::Read(parts) => Ok(parts),
-            _ => Err(CallError::internal("something else answered for a resource")),
+            _ => Err(CallError::internal(
+                "something else answered for a resource",
+            )),
         })
     }
 
@@ -381,9 +410,9 @@ impl Host {
             },
             Subject::Template(uri) => {
                 let templates = self.templates().await.items;
-                let found = templates.into_iter().find(|(plugin, template)| {
-                    plugin.exposed_uri(&template.uri_template) == *uri
-                });
+                let found = templates
+                    .into_iter()
+                    .find(|(plugin, template)| plugin.exposed_uri(&template.uri_template) == *uri);
                 found.map(|(plugin, template)| {
                     *uri = template.uri_template;
                     plugin
@@ -408,7 +437,9 @@ impl Host {
         let asked = self.ask(asking, plugin, wanted).await;
         asked.and_then(|given| match given {
             Given::Completions(found) => Ok(found),
-            _ => Err(CallError::internal("something else answered for a completion")),
+            _ => Err(CallError::internal(
+                "something else answered for a completion",
+            )),
         })
     }
 

@@ -54,8 +54,8 @@ pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
-    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, LimitHit, Origin,
-    Outcome, Part, ProgressReport, Said, Subject, Usage,
+    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, LimitHit,
+    Origin, Outcome, Part, ProgressReport, Said, Subject, Usage,
 };
 pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};

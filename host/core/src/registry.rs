@@ -83,7 +83,9 @@ impl RegisteredTool {
     /// Words that it is found by, as the operator says.
     pub fn tags(&self) -> BTreeSet<&str> {
         let facts = self.plugin.facts.as_ref();
-        facts.map(|facts| facts.expose.tags(&self.tool().name)).unwrap_or_default()
+        facts
+            .map(|facts| facts.expose.tags(&self.tool().name))
+            .unwrap_or_default()
     }
 
     /// What the operator says of it in place of the plugin.

@@ -53,7 +53,9 @@ impl Subscribed {
         let mut uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if uris.len() >= SUBSCRIPTIONS_MAX && !uris.contains(&uri) {
             return Err(ErrorData::invalid_params(
-                format!("this connection has {SUBSCRIPTIONS_MAX} subscriptions, which is all that it may have; end some first"),
+                format!(
+                    "this connection has {SUBSCRIPTIONS_MAX} subscriptions, which is all that it may have; end some first"
+                ),
                 None,
             ));
         }
@@ -132,7 +134,9 @@ pub(crate) fn resources(
     next: Option<&ResourceCursor>,
 ) -> ListResourcesResult {
     let items = listed.items.into_iter();
-    let items = items.map(|(plugin, item)| resource(&plugin, item)).collect();
+    let items = items
+        .map(|(plugin, item)| resource(&plugin, item))
+        .collect();
     let mut result = ListResourcesResult::with_all_items(items);
     result.next_cursor = next.map(write_cursor);
     result.meta = missing(listed.failed);
@@ -242,7 +246,9 @@ fn annotations(hints: document::Annotations) -> Annotations {
 /// Why nothing was.
 pub(crate) fn read(asked: Asked<Vec<Part>>) -> Result<ReadResourceResult, ErrorData> {
     let (plugin, call_id, parts) = answered(asked, ErrorCode::RESOURCE_NOT_FOUND)?;
-    let parts = parts.into_iter().map(|part| contents(plugin.as_deref(), part));
+    let parts = parts
+        .into_iter()
+        .map(|part| contents(plugin.as_deref(), part));
     let mut result = ReadResourceResult::new(parts.collect());
     result.meta = Some(MetaObject(convert::call_meta(&call_id)));
     Ok(result)
@@ -307,7 +313,10 @@ pub(crate) fn completing(request: CompleteRequestParams) -> Result<Completing, E
         let value = value.as_str().map_or(0, str::len);
         name.len().saturating_add(value)
     });
-    let bytes = texts.fold(name.len().saturating_add(value.len()), usize::saturating_add);
+    let bytes = texts.fold(
+        name.len().saturating_add(value.len()),
+        usize::saturating_add,
+    );
     if bytes > COMPLETED_BYTES_MAX {
         return Err(ErrorData::invalid_params(
             format!("at most {COMPLETED_BYTES_MAX} bytes of arguments are completed"),

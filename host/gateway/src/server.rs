@@ -213,10 +213,7 @@ impl ServerHandler for Server {
     ) -> Result<CustomResult, ErrorData> {
         Err(ErrorData::new(
             ErrorCode::METHOD_NOT_FOUND,
-            format!(
-                "this server has no method {:?}",
-                request.method
-            ),
+            format!("this server has no method {:?}", request.method),
             None,
         ))
     }

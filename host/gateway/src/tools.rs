@@ -216,7 +216,14 @@ mod tests {
     #[test]
     fn foreign_cursors_are_refused() {
         let tools = tools(&["a"]);
-        for cursor in ["", "?", "0", "YSBi", "=", &write_cursor(&"x".repeat(CURSOR_BYTES_MAX + 1))] {
+        for cursor in [
+            "",
+            "?",
+            "0",
+            "YSBi",
+            "=",
+            &write_cursor(&"x".repeat(CURSOR_BYTES_MAX + 1)),
+        ] {
             let error = page(&tools, Some(&after(cursor)), 1).unwrap_err();
             assert!(error.message.contains("cursor"), "{cursor}");
         }

@@ -339,8 +339,7 @@ fn check_address(uri: &str, besides: &[u8]) -> Result<(), String> {
         return Err("an address begins with a scheme in small letters, as `note://7` does".into());
     };
     // RFC 3986: what else there is is written with `%`.
-    let allowed =
-        |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b);
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&b);
     if !uri.bytes().all(|b| allowed(b) || besides.contains(&b)) {
         return Err("an address has only characters of RFC 3986; write others with `%`".into());
     }
@@ -515,7 +514,16 @@ pub fn named(uri: &str) -> Option<Named<'_>> {
 
 /// Whether an operator may give a scheme to a plugin: not those that mean something else.
 pub fn is_plain_scheme(text: &str) -> bool {
-    let taken = ["ui", "portreeve", "http", "https", "file", "data", "javascript", "blob"];
+    let taken = [
+        "ui",
+        "portreeve",
+        "http",
+        "https",
+        "file",
+        "data",
+        "javascript",
+        "blob",
+    ];
     (1..=32).contains(&text.len())
         && scheme(&format!("{text}:")) == Some(text)
         && !taken.contains(&text)
@@ -538,9 +546,8 @@ pub fn check_prompt_arguments(
             return Err(format!("the argument `{name}` is no string"));
         }
     }
-    let missing = |argument: &&PromptArgument| {
-        argument.required && !arguments.contains_key(&argument.name)
-    };
+    let missing =
+        |argument: &&PromptArgument| argument.required && !arguments.contains_key(&argument.name);
     match prompt.arguments.iter().find(missing) {
         Some(argument) => Err(format!("the argument `{}` is missing", argument.name)),
         None => Ok(()),
@@ -576,7 +583,10 @@ mod tests {
         });
         let mut known = full.clone();
         known.as_object_mut().unwrap().remove("later");
-        assert_eq!(serde_json::to_value(resource(full).unwrap()).unwrap(), known);
+        assert_eq!(
+            serde_json::to_value(resource(full).unwrap()).unwrap(),
+            known
+        );
     }
 
     #[test]
@@ -587,14 +597,29 @@ mod tests {
             (with("uri", json!("note://a b")), "RFC 3986"),
             (with("uri", json!("note://\u{202e}")), "RFC 3986"),
             (with("uri", json!("ui:x")), "ui://"),
-            (with("uri", json!(format!("n:{}", "x".repeat(URI_BYTES_MAX)))), "bytes"),
+            (
+                with("uri", json!(format!("n:{}", "x".repeat(URI_BYTES_MAX)))),
+                "bytes",
+            ),
             (with("name", json!("")), "empty"),
             (with("name", json!("a\u{1b}[0m")), "control character"),
-            (with("title", json!("x".repeat(TITLE_BYTES_MAX + 1))), "title"),
+            (
+                with("title", json!("x".repeat(TITLE_BYTES_MAX + 1))),
+                "title",
+            ),
             (with("mimeType", json!("text")), "media type"),
             (with("annotations", json!({"priority": 2})), "priority"),
-            (with("icons", json!([{"src": "https://example.com/i.png"}])), "bytes along"),
-            (with("icons", json!(vec![json!({"src": "data:image/png,"}); ICONS_MAX + 1])), "icons"),
+            (
+                with("icons", json!([{"src": "https://example.com/i.png"}])),
+                "bytes along",
+            ),
+            (
+                with(
+                    "icons",
+                    json!(vec![json!({"src": "data:image/png,"}); ICONS_MAX + 1]),
+                ),
+                "icons",
+            ),
             (json!([]), "refused"),
         ] {
             let told = resource(document.clone()).unwrap_err();
@@ -602,8 +627,14 @@ mod tests {
         }
         let one = with("name", json!("a")).to_string();
         let two = [one.clone(), one.clone()];
-        assert!(matches!(Resource::parse_list(&two, 2), Err(ContentError::Duplicate(_))));
-        assert!(matches!(Resource::parse_list(&two, 1), Err(ContentError::TooMany { .. })));
+        assert!(matches!(
+            Resource::parse_list(&two, 2),
+            Err(ContentError::Duplicate(_))
+        ));
+        assert!(matches!(
+            Resource::parse_list(&two, 1),
+            Err(ContentError::TooMany { .. })
+        ));
     }
 
     #[test]
@@ -634,7 +665,11 @@ mod tests {
             (json!({"a": "1", "c": "2"}), false),
         ] {
             let given = arguments.as_object().unwrap();
-            assert_eq!(check_prompt_arguments(&prompt, given).is_ok(), fine, "{arguments}");
+            assert_eq!(
+                check_prompt_arguments(&prompt, given).is_ok(),
+                fine,
+                "{arguments}"
+            );
         }
     }
 

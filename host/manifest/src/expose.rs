@@ -111,7 +111,12 @@ impl Expose {
         let mut refuse = |path: &[&'static str], why: String| wrong.push((path.to_vec(), why));
         for scheme in &self.schemes {
             if !is_plain_scheme(scheme) {
-                refuse(&["schemes"], format!("{scheme:?} is no scheme that can be given away; one looks as \"note\" does, and is none that means something else, such as `https`"));
+                refuse(
+                    &["schemes"],
+                    format!(
+                        "{scheme:?} is no scheme that can be given away; one looks as \"note\" does, and is none that means something else, such as `https`"
+                    ),
+                );
             }
         }
         let lists = [
@@ -122,7 +127,10 @@ impl Expose {
             for pattern in patterns {
                 let name = pattern.strip_suffix('*').unwrap_or(pattern);
                 if !is_tool_name(name) && pattern != "*" {
-                    refuse(&[key], format!("{pattern:?} is no name of a tool; `*` stands at the end only"));
+                    refuse(
+                        &[key],
+                        format!("{pattern:?} is no name of a tool; `*` stands at the end only"),
+                    );
                 }
             }
             if patterns.len() > ENTRIES_MAX {
@@ -143,21 +151,37 @@ impl Expose {
             };
             if let Some(name) = &tool.name {
                 if !is_plain_name(name) {
-                    refuse("name", format!("{name:?} is no name: it has 1 to {NAME_BYTES_MAX} of A-Z, a-z, 0-9, `_` and `-`, no `__`, which belongs to other names, and no hash at its end"));
+                    refuse(
+                        "name",
+                        format!(
+                            "{name:?} is no name: it has 1 to {NAME_BYTES_MAX} of A-Z, a-z, 0-9, `_` and `-`, no `__`, which belongs to other names, and no hash at its end"
+                        ),
+                    );
                 }
                 if !names.insert(name) {
-                    refuse("name", format!("{name:?} is the name of another tool already"));
+                    refuse(
+                        "name",
+                        format!("{name:?} is the name of another tool already"),
+                    );
                 }
             }
             let texts = [
                 ("title", &tool.title, TITLE_BYTES_MAX, false),
-                ("description", &tool.description, DESCRIPTION_BYTES_MAX, true),
+                (
+                    "description",
+                    &tool.description,
+                    DESCRIPTION_BYTES_MAX,
+                    true,
+                ),
             ];
             for (key, text, bytes_max, lines) in texts {
                 let Some(text) = text else { continue };
                 let control = |c: char| c.is_control() && !(lines && matches!(c, '\n' | '\t'));
                 if text.len() > bytes_max || text.chars().any(control) {
-                    refuse(key, format!("it has at most {bytes_max} bytes, and no control characters"));
+                    refuse(
+                        key,
+                        format!("it has at most {bytes_max} bytes, and no control characters"),
+                    );
                 }
             }
             for (key, why) in labels(tool.category.as_deref(), &tool.tags) {
@@ -216,7 +240,10 @@ mod tests {
         ] {
             let expose = expose(text);
             let names = ["read", "read_all", "write"];
-            let kept: Vec<_> = names.into_iter().filter(|name| expose.offers(name)).collect();
+            let kept: Vec<_> = names
+                .into_iter()
+                .filter(|name| expose.offers(name))
+                .collect();
             assert_eq!(kept.join(" "), offered, "{text}");
         }
     }

@@ -282,9 +282,8 @@ pub(crate) fn filled(filled: prompts::Filled, limits: &Limits) -> Result<Given, 
 
 pub(crate) fn completions(given: completion::Completions) -> Given {
     let dropped = given.values.len() > VALUES_MAX;
-    let fits = |value: &String| {
-        value.len() <= VALUE_BYTES_MAX && !value.chars().any(char::is_control)
-    };
+    let fits =
+        |value: &String| value.len() <= VALUE_BYTES_MAX && !value.chars().any(char::is_control);
     let values = given.values.into_iter().filter(fits);
     Given::Completions(Completions {
         values: values.take(VALUES_MAX).collect(),

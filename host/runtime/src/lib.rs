@@ -43,10 +43,10 @@ pub use capability::secrets::{NoSecrets, SecretSource, SecretSummary};
 pub use capability::storage::{
     KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,
 };
+pub use compile::{CompileLimits, compiler_process};
 pub use content::{
     Body, Completing, Completions, Filled, Given, Message, Part, Said, Subject, Wanted,
 };
-pub use compile::{CompileLimits, compiler_process};
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;
 pub use output::{OutputSink, Stream};

@@ -169,7 +169,9 @@ impl Template {
             changes: Changes::default(),
             result: finished.result.and_then(|done| match done {
                 Done::Tools(tools) => Ok(tools),
-                _ => Err(CallError::internal("something else answered for list-tools")),
+                _ => Err(CallError::internal(
+                    "something else answered for list-tools",
+                )),
             }),
         }
     }

@@ -216,7 +216,9 @@ mod tests {
         );
         check(
             "greet, begin = setup",
-            expect![[r#"1:8: unknown key; there are `start`, `stop`, `health`, `migrate`, `resources` and `prompts`"#]],
+            expect![[
+                r#"1:8: unknown key; there are `start`, `stop`, `health`, `migrate`, `resources` and `prompts`"#
+            ]],
         );
         check(
             "greet, start = a, start = b",
