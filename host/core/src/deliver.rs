@@ -403,8 +403,9 @@ impl Host {
                 "a plugin without package got a message",
             )),
         };
-        let finished = finished.unwrap_or_else(Finished::refused);
+        let mut finished = finished.unwrap_or_else(Finished::refused);
         self.record_given(&scope, message, attempt, &finished);
+        self.tell_changes(plugin, std::mem::take(&mut finished.changes));
         finished
     }
 
@@ -443,6 +444,7 @@ impl Host {
                     let finished = template.handle(&given, attempt, &limits, context).await;
                     Finished {
                         usage: finished.usage,
+                        changes: finished.changes,
                         result: finished.result.map(Done::Handled),
                     }
                 }
@@ -450,6 +452,7 @@ impl Host {
                     let finished = template.respond(&given, &limits, context).await;
                     Finished {
                         usage: finished.usage,
+                        changes: finished.changes,
                         result: finished.result.map(Done::Answer),
                     }
                 }
