@@ -35,6 +35,9 @@ use crate::error::Failure;
 use crate::host::changes as host;
 use crate::{Content, Error};
 
+/// The media type of panels.
+const PANEL: &str = "text/html;profile=mcp-app";
+
 /// A resource in a list.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -71,6 +74,12 @@ impl Resource {
             name: name.into(),
             ..Self::default()
         }
+    }
+
+    /// A panel: HTML that clients show (MCP Apps). Its address begins with `ui://`. Clients see
+    /// it where `ui.panels` is requested and granted.
+    pub fn panel(uri: impl Into<String>, name: impl Into<String>) -> Self {
+        Self::new(uri, name).mime_type(PANEL)
     }
 
     /// With a name for people.
@@ -169,6 +178,13 @@ impl Part {
             mime_type: Some("text/plain".to_owned()),
             body: Body::Text(text.into()),
         }
+    }
+
+    /// A panel: a whole document of HTML that clients show in a frame of its own, without network.
+    /// Its scripts speak MCP Apps (`ui/initialize`, `tools/call`, …) with the window around it, and
+    /// find the names of their plugin's tools in `portreeve.tools`.
+    pub fn panel(uri: impl Into<String>, html: impl Into<String>) -> Self {
+        Self::text(uri, html).mime_type(PANEL)
     }
 
     /// Bytes with their media type.

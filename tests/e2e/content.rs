@@ -261,3 +261,81 @@ fn a_client_of_the_newer_era_listens() {
         uris(&page).is_empty()
     });
 }
+
+#[test]
+fn panels_are_shown_as_far_as_they_are_granted() {
+    let granted = "grants.ui = { panels = true }\n";
+    let project = Project::with(&format!(
+        "{}{granted}{}",
+        plugin("a", programs::RESOURCES),
+        plugin("b", programs::RESOURCES),
+    ));
+    let mut client = project.serve();
+    let list = |client: &mut Client| {
+        let page = client.request("resources/list", json!({}));
+        let uris = uris(&page).into_iter();
+        let mut panels: Vec<_> = uris.filter(|uri| uri.starts_with("ui:")).collect();
+        panels.sort_unstable();
+        panels.join(" ")
+    };
+    assert_eq!(list(&mut client), "ui://a/board");
+    let panel = read(&mut client, "ui://a/board");
+    let panel = &panel["result"]["contents"][0];
+    assert_eq!(panel["mimeType"], "text/html;profile=mcp-app", "{panel}");
+    assert_eq!(panel["uri"], "ui://a/board");
+
+    // No way leads to one without a grant.
+    for uri in [
+        "ui://b/board",
+        "portreeve://b/shelf://panel",
+        "portreeve://b/shelf://profile",
+    ] {
+        let refused = read(&mut client, uri);
+        let told = refused["error"]["message"].as_str().unwrap();
+        for part in [
+            "ui.panels",
+            "portreeve.toml:",
+            "portreeve grant b ui.panels",
+        ] {
+            assert!(told.contains(part), "{uri}: {refused}");
+        }
+    }
+    let arguments = json!({"id": "panel"});
+    let of = |name: &str| json!({"name": name, "arguments": arguments});
+    let filled = client.request("prompts/get", of("a__review"));
+    assert_eq!(
+        filled["result"]["messages"][1]["content"]["resource"]["uri"],
+        "ui://a/board"
+    );
+    let refused = client.request("prompts/get", of("b__review"));
+    assert!(
+        refused["error"].to_string().contains("ui.panels"),
+        "{refused}"
+    );
+    // What is no panel at its address, and what is one at another, is the plugin's mistake.
+    for uri in ["ui://a/text", "portreeve://a/shelf://profile"] {
+        let broken = read(&mut client, uri);
+        assert!(broken["error"].to_string().contains("no panel"), "{broken}");
+    }
+
+    // It is asked at each use, and clients are told.
+    assert!(project.run(&["revoke", "a", "ui.panels"]).status.success());
+    eventually("clients hear of it", || {
+        client.request("ping", json!({}));
+        let changed = "notifications/resources/list_changed";
+        client
+            .notifications
+            .iter()
+            .any(|told| told["method"] == changed)
+    });
+    assert_eq!(list(&mut client), "");
+    let refused = read(&mut client, "ui://a/board");
+    assert!(
+        refused["error"].to_string().contains("ui.panels"),
+        "{refused}"
+    );
+    assert!(client.close());
+    let found = project.run(&["audit", "search", "--json", "--kind", "refusal"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(found.contains("ui.panels"), "{found}");
+}

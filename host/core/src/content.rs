@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use portreeve_manifest::content::{
-    Named, Prompt, Resource, ResourceTemplate, check_prompt_arguments, exposed_uri, named,
+    Named, Prompt, Resource, ResourceTemplate, check_prompt_arguments, exposed_uri, is_panel, named,
 };
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::call::{CallRequest, Caller};
 use crate::host::Host;
 use crate::log::CallOutput;
+use crate::panels;
 use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
 use crate::prompt::CallerUi;
@@ -152,7 +153,7 @@ impl Registry {
     }
 
     /// What tells two registries apart in what they offer besides tools.
-    pub(crate) fn content_of(&self, which: fn(&Offers) -> bool) -> Vec<impl PartialEq> {
+    pub(crate) fn content_of(&self, which: fn(&Offers) -> bool) -> Vec<impl PartialEq + use<>> {
         let offering = self.offering(which).into_iter();
         let facts = offering.filter_map(|plugin| {
             let facts = plugin.facts.as_ref()?;
@@ -247,7 +248,12 @@ impl Host {
     /// The templates of all plugins, by alias.
     pub async fn templates(self: &Arc<Self>) -> Listed<ResourceTemplate> {
         let plugins = self.registry().offering(|offers| offers.resources);
-        self.listed(plugins, Self::templates_of).await
+        let mut listed = self.listed(plugins, Self::templates_of).await;
+        listed.items.retain(|(plugin, template)| {
+            plugin.shows_panels()
+                || !is_panel(&template.uri_template, template.mime_type.as_deref())
+        });
+        listed
     }
 
     /// The prompts of all plugins, by the names that clients see. Of two with one name it is
@@ -569,11 +575,17 @@ impl Host {
             Wanted::Resources(_) | Wanted::Completions(_) => for_listing(&facts.limits),
             _ => facts.limits.clone(),
         };
+        if let Wanted::Read(uri) = &wanted {
+            panels::permit(scope, uri, None)?;
+        }
         let asked = Box::pin(async move {
             let _permit = permit;
             template.ask(&wanted, &limits, context).await
         });
         let mut finished = self.workshop.run(asked, uses_sockets).await;
+        finished.result = finished
+            .result
+            .and_then(|given| panels::permitted(scope, given));
         if let Err(error) = &mut finished.result
             && error.limit.is_some()
         {

@@ -130,7 +130,7 @@ pub struct Host {
     heads: Arc<Mailing>,
     pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
-    changes: watch::Sender<u64>,
+    pub(crate) changes: watch::Sender<u64>,
     pub(crate) content_changes: broadcast::Sender<ContentChange>,
     pub(crate) admission: Arc<Admission>,
     /// Calls at a time that there are instances for.
@@ -362,6 +362,7 @@ impl Host {
     /// Puts a registry and its grants in force. Calls that run see the grants at once.
     fn take_up(&self, registry: Registry) {
         let registry = Arc::new(registry);
+        let shown = self.registry().panels_shown();
         for facts in registry
             .plugins()
             .filter_map(|plugin| plugin.facts.as_ref())
@@ -386,6 +387,7 @@ impl Host {
             self.changes
                 .send_modify(|version| *version = version.wrapping_add(1));
         }
+        self.tell_panels(&shown);
         // Nobody who listens is no error.
         if before.content_of(|offers| offers.resources)
             != registry.content_of(|offers| offers.resources)

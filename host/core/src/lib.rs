@@ -34,6 +34,7 @@ pub mod log;
 mod messages;
 mod network;
 mod pace;
+mod panels;
 mod papers;
 mod pipeline;
 mod plugin;

@@ -473,6 +473,15 @@ const OURS: &str = "portreeve://";
 /// What addresses of panels begin with, everywhere.
 const PANELS: &str = "ui://";
 
+/// The media type of a panel (MCP Apps).
+pub const PANEL_MIME_TYPE: &str = "text/html;profile=mcp-app";
+
+/// Whether clients take something of this address or media type for a panel.
+pub fn is_panel(uri: &str, mime_type: Option<&str>) -> bool {
+    let profiled = |mime_type: &str| mime_type.to_ascii_lowercase().contains("profile=");
+    uri.starts_with(PANELS) || mime_type.is_some_and(profiled)
+}
+
 /// The address under which clients see a plugin's own: `portreeve://ALIAS/OWN`, and
 /// `ui://ALIAS/REST` for `ui://REST`. As it is where its scheme is one of `plain`, which the
 /// operator gives to one plugin alone.

@@ -204,7 +204,7 @@ limits = { memory = "128 MiB", timeout = "20s" }
               |         ^^^^"#]],
     );
     check(
-        "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.client]\nsampling = true\n",
+        "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.schedules]\nnightly = { every = \"1h\" }\n",
         expect![[r#"
             portreeve.toml:4:42: error: not enforced by this version of Portreeve yet: `grants.ui.panels`; remove it
               |

@@ -15,6 +15,7 @@ impl Resources for Shelf {
                 items: vec![
                     Resource::new("shelf://text", "text").mime_type("text/plain"),
                     Resource::new("shelf://bytes", "bytes").mime_type("image/png"),
+                    Resource::panel("ui://board", "board"),
                 ],
                 next: Some("rest".to_owned()),
             }),
@@ -37,6 +38,11 @@ impl Resources for Shelf {
             "shelf://bytes" => Ok(vec![Part::bytes(uri, [1, 2, 3], "image/png")]),
             // It says that it is another plugin's.
             "shelf://posing" => Ok(vec![Part::text("portreeve://other/note://1", "posing")]),
+            "ui://board" => Ok(vec![Part::panel(uri, "<p>on the board")]),
+            // Panels by another way.
+            "shelf://panel" => Ok(vec![Part::panel("ui://board", "<p>behind the shelf")]),
+            "shelf://profile" => Ok(vec![Part::panel(uri, "<p>in the shelf")]),
+            "ui://text" => Ok(vec![Part::text(uri, "no panel")]),
             "shelf://broken" => Ok(vec![Part::text("no address", "broken")]),
             "shelf://huge" => Ok(vec![Part::text(uri, "x".repeat(8 << 20))]),
             _ => match uri.strip_prefix("shelf://book/") {
@@ -68,7 +74,10 @@ impl Prompts for Shelf {
         let id = arguments.get("id").and_then(Value::as_str).unwrap_or("?");
         Ok(vec![
             Message::User(Content::text(format!("Review book {id}."))),
-            Message::Shown(Part::text("shelf://text", "on the shelf")),
+            Message::Shown(match id {
+                "panel" => Part::panel("ui://board", "<p>in a prompt"),
+                _ => Part::text("shelf://text", "on the shelf"),
+            }),
             Message::Assistant(Content::blob([1], "image/png")),
         ])
     }
