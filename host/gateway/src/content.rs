@@ -14,10 +14,12 @@ use rmcp::model::{
     Annotations, ArgumentInfo, CompleteRequestParams, CompleteResult, CompletionInfo, ContentBlock,
     ErrorCode, ErrorData, GetPromptResult, Icon, IconTheme, ListPromptsResult,
     ListResourceTemplatesResult, ListResourcesResult, MetaObject, PaginatedRequestParams, Prompt,
-    PromptArgument, PromptMessage, ReadResourceResult, Reference, Resource, ResourceContents,
-    ResourceTemplate, Role,
+    PromptArgument, PromptListChangedNotification, PromptMessage, ReadResourceResult, Reference,
+    Resource, ResourceContents, ResourceListChangedNotification, ResourceTemplate,
+    ResourceUpdatedNotification, ResourceUpdatedNotificationParam, Role, ServerNotification,
 };
 use serde_json::{Map, Value, json};
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::convert::{self, META_PLUGIN};
 use crate::tools;
@@ -69,19 +71,55 @@ impl Subscribed {
         uris.remove(uri);
     }
 
-    pub(crate) fn has(&self, uri: &str) -> bool {
+    fn has(&self, uri: &str) -> bool {
         let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         uris.contains(uri)
     }
 
-    pub(crate) fn all(&self) -> Vec<String> {
+    fn all(&self) -> Vec<String> {
         let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         uris.iter().cloned().collect()
     }
+
+    /// What the client is told of a change; none where the host is gone.
+    pub(crate) fn told(
+        &self,
+        changed: Result<ContentChange, RecvError>,
+    ) -> Option<Vec<ServerNotification>> {
+        let changed = told(changed, || self.all())?.into_iter();
+        Some(
+            changed
+                .filter_map(|change| self.notification(&change))
+                .collect(),
+        )
+    }
+
+    /// Nothing of resources that it has not subscribed to.
+    fn notification(&self, change: &ContentChange) -> Option<ServerNotification> {
+        match change {
+            ContentChange::Resources => Some(ResourceListChangedNotification::default().into()),
+            ContentChange::Prompts => Some(PromptListChangedNotification::default().into()),
+            ContentChange::Updated(uri) => self.has(uri).then(|| {
+                let about = ResourceUpdatedNotificationParam::new(&**uri);
+                ResourceUpdatedNotification::new(about).into()
+            }),
+        }
+    }
 }
 
-/// What a listener is told of, where it lost some: everything.
-pub(crate) fn everything(uris: Vec<String>) -> Vec<ContentChange> {
+/// What a listener is told of; everything, where it was too slow; none where the host is gone.
+pub(crate) fn told(
+    changed: Result<ContentChange, RecvError>,
+    subscribed: impl FnOnce() -> Vec<String>,
+) -> Option<Vec<ContentChange>> {
+    match changed {
+        Ok(changed) => Some(vec![changed]),
+        Err(RecvError::Lagged(_)) => Some(everything(subscribed())),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn everything(uris: Vec<String>) -> Vec<ContentChange> {
     let updated = uris
         .into_iter()
         .map(|uri| ContentChange::Updated(uri.into()));

@@ -340,7 +340,7 @@ mod tests {
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":{"x":1}}"#,
-            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":null}"#]],
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":{}}"#]],
         );
         check(
             r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#,

@@ -10,15 +10,14 @@ use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CustomRequest,
     CustomResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
     InputRequiredResult, InputResponses, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, PromptListChangedNotification,
-    ReadResourceRequestParams, ReadResourceResponse, ResourceListChangedNotification,
-    ResourceUpdatedNotification, ResourceUpdatedNotificationParam, ServerCapabilities,
-    ServerConfig, ServerNotification, SetLevelRequestParams, SubscribeRequestParams,
-    SubscriptionFilter, Tool, ToolListChangedNotification, UnsubscribeRequestParams,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, ServerNotification,
+    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolListChangedNotification, UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -47,7 +46,7 @@ pub(crate) struct Server {
     changes: watch::Receiver<u64>,
     /// Resources and prompts that have changed since the connection began.
     content: broadcast::Receiver<ContentChange>,
-    subscribed: Subscribed,
+    subscribed: Arc<Subscribed>,
     lists: Arc<ToolLists>,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
@@ -62,7 +61,7 @@ impl Server {
         Server {
             changes: host.changes(),
             content: host.content_changes(),
-            subscribed: Subscribed::default(),
+            subscribed: Arc::default(),
             host,
             caller,
             lists: Arc::default(),
@@ -75,6 +74,11 @@ impl Server {
     /// The same, with lists that other servers of the same host use as well.
     pub(crate) fn sharing(self, lists: Arc<ToolLists>) -> Server {
         Server { lists, ..self }
+    }
+
+    /// The same, with the subscriptions of a session.
+    pub(crate) fn subscribing(self, subscribed: Arc<Subscribed>) -> Server {
+        Server { subscribed, ..self }
     }
 }
 
@@ -321,11 +325,8 @@ impl ServerHandler for Server {
                     Ok(()) => vec![ToolListChangedNotification::default().into()],
                     Err(_) => return,
                 },
-                changed = content.recv() => match told(changed, || self.subscribed.all()) {
-                    Some(changed) => changed
-                        .into_iter()
-                        .filter_map(|changed| self.notification(&changed))
-                        .collect(),
+                changed = content.recv() => match self.subscribed.told(changed) {
+                    Some(changed) => changed,
                     None => return,
                 },
             };
@@ -375,7 +376,7 @@ impl ServerHandler for Server {
                     }
                     continue;
                 }
-                changed = content.recv() => match told(changed, || uris.clone()) {
+                changed = content.recv() => match content::told(changed, || uris.clone()) {
                     Some(changed) => changed,
                     None => return Ok(()),
                 },
@@ -398,32 +399,5 @@ impl ServerHandler for Server {
                 }
             }
         }
-    }
-}
-
-impl Server {
-    /// What a client of the older era hears of a change; nothing of resources that it has not
-    /// subscribed to.
-    fn notification(&self, change: &ContentChange) -> Option<ServerNotification> {
-        match change {
-            ContentChange::Resources => Some(ResourceListChangedNotification::default().into()),
-            ContentChange::Prompts => Some(PromptListChangedNotification::default().into()),
-            ContentChange::Updated(uri) => self.subscribed.has(uri).then(|| {
-                let about = ResourceUpdatedNotificationParam::new(&**uri);
-                ResourceUpdatedNotification::new(about).into()
-            }),
-        }
-    }
-}
-
-/// What a listener is told of; everything, where it was too slow; none where the host is gone.
-fn told(
-    changed: Result<ContentChange, RecvError>,
-    subscribed: impl FnOnce() -> Vec<String>,
-) -> Option<Vec<ContentChange>> {
-    match changed {
-        Ok(changed) => Some(vec![changed]),
-        Err(RecvError::Lagged(_)) => Some(content::everything(subscribed())),
-        Err(RecvError::Closed) => None,
     }
 }
