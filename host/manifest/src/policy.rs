@@ -91,10 +91,12 @@ pub struct ScanPolicy {
 
 /// How bad a finding is.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
+    /// Good to know.
+    Info,
     /// Of little concern.
     Low,
     /// To be mended in time.
@@ -103,6 +105,25 @@ pub enum Severity {
     High,
     /// To be mended now.
     Critical,
+}
+
+impl Severity {
+    /// Its name, as files have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
 }
 
 /// A name of plugins in which `*` stands for any characters: `acme-*`.

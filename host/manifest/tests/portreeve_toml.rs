@@ -429,7 +429,7 @@ fn values_are_checked_all_at_once() {
               |
             5 | deny = 'awful'
               |        ^^^^^^^
-              = help: write one of `low`, `medium`, `high`, `critical`
+              = help: write one of `info`, `low`, `medium`, `high`, `critical`
 
             portreeve.toml:7:35: error: `soon` is no date; write one such as "2027-12-31"
               |

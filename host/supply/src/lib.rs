@@ -12,6 +12,7 @@
 //! - [`dependencies`] are what it says it was made from, and [`sbom`] writes that down for
 //!   other tools;
 //! - [`licence`] holds licences against each other, their texts and the operator's policy;
+//! - [`finding`] is what all of them find, in one form, with its published rules;
 //! - [`change`] says how it differs from the version before;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
 //!
@@ -29,6 +30,7 @@ mod docs;
 mod error;
 pub mod evidence;
 pub mod fetch;
+pub mod finding;
 mod intake;
 pub mod licence;
 mod limits;
