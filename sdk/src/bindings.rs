@@ -26,6 +26,7 @@ pub mod tools {
             "../wit/storage",
             "../wit/directories",
             "../wit/messages",
+            "../wit/content",
             "../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",
@@ -96,5 +97,29 @@ pub mod responder {
         },
         pub_export_macro: true,
         export_macro_name: "export_responder",
+    });
+}
+
+/// Resources, prompts and completion, to be exported beside the tools.
+pub mod content {
+    wit_bindgen::generate!({
+        path: ["../wit/types", "../wit/content"],
+        inline: "
+            package portreeve:guest;
+
+            world content-only {
+                export portreeve:content/resources@0.1.0;
+                export portreeve:content/prompts@0.1.0;
+                export portreeve:content/completion@0.1.0;
+            }
+        ",
+        with: {
+            "portreeve:types/types@0.1.0": super::tools::portreeve::types::types,
+            "portreeve:content/resources@0.1.0": generate,
+            "portreeve:content/prompts@0.1.0": generate,
+            "portreeve:content/completion@0.1.0": generate,
+        },
+        pub_export_macro: true,
+        export_macro_name: "export_content",
     });
 }

@@ -4,6 +4,7 @@
 
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
+    content::changes,
     host::{config, context},
     messages::bus,
     network::failures,
@@ -25,11 +26,22 @@ pub(crate) mod files {
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use native::{
-    bus, config, context, files, inject, kv, no_host, notices, progress, questions, reveal, store,
+    bus, changes, config, context, files, inject, kv, no_host, notices, progress, questions,
+    reveal, store,
 };
 
 #[cfg(not(target_family = "wasm"))]
 mod native {
+    pub(crate) mod changes {
+        use super::Failure;
+
+        pub(crate) fn updated(_uri: &str) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        pub(crate) fn list_changed() {}
+    }
+
     pub(crate) mod context {
         pub(crate) fn call_id() -> String {
             String::new()

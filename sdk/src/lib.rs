@@ -13,6 +13,7 @@ mod answer;
 #[doc(hidden)]
 pub mod bindings;
 pub mod config;
+pub mod content;
 pub mod context;
 mod error;
 pub mod files;
@@ -81,6 +82,7 @@ pub use tool::{Annotations, Tool, call, describe};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings;
+    pub use crate::content::{ContentPlugin, Nothing};
     pub use crate::guest::{Entry, Plugin, assert_unique, start};
     pub use {schemars, serde};
 }

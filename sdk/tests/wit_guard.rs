@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 13] = [
     "types",
     "tools",
     "host",
@@ -31,6 +31,7 @@ const PACKAGES: [&str; 12] = [
     "network",
     "storage",
     "directories",
+    "content",
     "plugin",
 ];
 

@@ -11,7 +11,8 @@ const COMMENT: &str = "# What my people agreed on.\n";
 const REQUESTS: &str = "\
 [requests.ui]
 progress = \"show how far it has come\"
-panels = \"show what it does\"
+[requests.schedules]
+nightly = { every = \"1d\", reason = \"look what is new\" }
 [requests.secrets]
 inject = [\"webhook-token\"]
 reason = \"call back\"
@@ -83,7 +84,7 @@ fn what_is_asked_for_is_asked_about_the_heaviest_first() {
         "{between}"
     );
     // This version can't grant it, so it is not asked about.
-    assert!(!between.contains("ui.panels"), "{between}");
+    assert!(!between.contains("schedules"), "{between}");
     terminal.types("y");
     let (code, rest) = terminal.ends();
     assert_eq!(code, 0, "{rest}");

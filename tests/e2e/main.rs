@@ -17,6 +17,7 @@ mod calls;
 mod clients;
 mod commands;
 mod conformance;
+mod content;
 mod directories;
 #[path = "../support/docker_registry.rs"]
 mod docker_registry;

@@ -175,6 +175,7 @@ impl Host {
 
     /// Puts the grants of a manifest in force whose plugins are those of the registry.
     fn regrant(&self, manifest: &ProjectManifest, registry: &Registry) -> Result<(), HostError> {
+        let shown = registry.panels_shown();
         for entry in manifest.plugins.values() {
             let plugin = registry.plugin(entry.alias.as_str());
             let Some(facts) = plugin.and_then(|plugin| plugin.facts.as_ref()) else {
@@ -190,6 +191,7 @@ impl Host {
             facts.grants.swap(Arc::new(next));
         }
         self.post.changed.notify_one();
+        self.tell_panels(&shown);
         Ok(())
     }
 

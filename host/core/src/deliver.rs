@@ -412,8 +412,9 @@ impl Host {
                 "a plugin without package got a message",
             )),
         };
-        let finished = finished.unwrap_or_else(Finished::refused);
+        let mut finished = finished.unwrap_or_else(Finished::refused);
         self.record_given(&scope, message, attempt, &finished);
+        self.tell_changes(plugin, std::mem::take(&mut finished.changes));
         finished
     }
 
@@ -452,6 +453,7 @@ impl Host {
                     let finished = template.handle(&given, attempt, &limits, context).await;
                     Finished {
                         usage: finished.usage,
+                        changes: finished.changes,
                         result: finished.result.map(Done::Handled),
                     }
                 }
@@ -459,6 +461,7 @@ impl Host {
                     let finished = template.respond(&given, &limits, context).await;
                     Finished {
                         usage: finished.usage,
+                        changes: finished.changes,
                         result: finished.result.map(Done::Answer),
                     }
                 }

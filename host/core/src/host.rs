@@ -23,13 +23,14 @@ use portreeve_state::{
 };
 use portreeve_supply::{ArtifactStore, Digest};
 use serde_json::Map;
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::admin::BY_FILE;
 use crate::admission::Admission;
 use crate::agreement::{self, Agreement, Arrival};
 use crate::alarm::{Alarm, Mailing};
 use crate::call::Caller;
+use crate::content::ContentChange;
 use crate::data::Sweeper;
 use crate::deliver::{self, Post};
 use crate::directories::Directories;
@@ -46,6 +47,9 @@ use crate::registry::Registry;
 use crate::watch::Watch;
 use crate::webhooks::Webhooks;
 use crate::workshop::Workshop;
+
+/// Changes of resources and prompts that wait for a listener.
+const CONTENT_CHANGES_MAX: usize = 1_024;
 
 /// What a host is made of.
 #[derive(Debug)]
@@ -128,7 +132,8 @@ pub struct Host {
     heads: Arc<Mailing>,
     pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
-    changes: watch::Sender<u64>,
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) content_changes: broadcast::Sender<ContentChange>,
     pub(crate) admission: Arc<Admission>,
     /// Calls at a time that there are instances for.
     instances: u32,
@@ -211,6 +216,7 @@ impl Host {
             audit,
             registry: ArcSwap::default(),
             changes: watch::Sender::new(0),
+            content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
             admission: Admission::new(&manifest.host),
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
@@ -259,6 +265,11 @@ impl Host {
     /// Changes its value whenever other tools are offered than before.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Tells of each change of resources and prompts. Who is too slow loses the oldest.
+    pub fn content_changes(&self) -> broadcast::Receiver<ContentChange> {
+        self.content_changes.subscribe()
     }
 
     /// Reads the manifest again and swaps the registry. Calls in flight finish on the old
@@ -356,6 +367,7 @@ impl Host {
     /// Puts a registry and its grants in force. Calls that run see the grants at once.
     fn take_up(&self, registry: Registry) {
         let registry = Arc::new(registry);
+        let shown = self.registry().panels_shown();
         for facts in registry
             .plugins()
             .filter_map(|plugin| plugin.facts.as_ref())
@@ -379,6 +391,18 @@ impl Host {
         if !before.offers_the_same(&registry) {
             self.changes
                 .send_modify(|version| *version = version.wrapping_add(1));
+        }
+        self.tell_panels(&shown);
+        // Nobody who listens is no error.
+        if before.content_of(|offers| offers.resources)
+            != registry.content_of(|offers| offers.resources)
+        {
+            let _ = self.content_changes.send(ContentChange::Resources);
+        }
+        if before.content_of(|offers| offers.prompts)
+            != registry.content_of(|offers| offers.prompts)
+        {
+            let _ = self.content_changes.send(ContentChange::Prompts);
         }
     }
 

@@ -20,6 +20,7 @@ use portreeve_supply::signature::{SignatureFile, read_beside};
 use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
 
 use crate::agreement::{Agreement, Pin};
+use crate::content::Offers;
 use crate::directories::Directories;
 use crate::grants::{GrantCell, InForce};
 use crate::network::Network;
@@ -202,6 +203,12 @@ impl Installer<'_> {
                 facts: Some(Facts {
                     limits: entry.limits.clone(),
                     config: Config::new(config.clone()),
+                    expose: entry.expose.clone(),
+                    offers: Offers {
+                        resources: package.surface.resources,
+                        prompts: package.surface.prompts,
+                        completion: package.surface.completion,
+                    },
                     next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
                     surface: Content::of(&package).surface_digest(),
@@ -243,6 +250,9 @@ impl Installer<'_> {
                 .map(Offered::Tool)
                 .collect(),
         };
+        let expose = plugin.facts.as_ref().map(|facts| &facts.expose);
+        let mut offered: Vec<Offered> = offered;
+        offered.retain(|offered| expose.is_none_or(|expose| expose.offers(&offered.tool().name)));
         Ok((plugin, offered))
     }
 

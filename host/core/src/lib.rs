@@ -19,6 +19,7 @@ mod call_messages;
 mod call_network;
 mod call_secrets;
 mod call_storage;
+mod content;
 pub mod control;
 mod control_socket;
 mod data;
@@ -33,6 +34,7 @@ pub mod log;
 mod messages;
 mod network;
 mod pace;
+mod panels;
 mod papers;
 mod pipeline;
 mod plugin;
@@ -53,6 +55,7 @@ mod workshop;
 pub use admin::Edited;
 pub use agreement::{Arrival, Pin, read_lockfile};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
 pub use host::{Host, HostConfig, HostError};
@@ -61,8 +64,8 @@ pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
 pub use portreeve_runtime::{
-    CallError, Content, ErrorCode, Failure, LimitHit, Notice, NoticeLevel, Origin, Outcome,
-    ProgressReport, Reply, Usage,
+    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, LimitHit,
+    Notice, NoticeLevel, Origin, Outcome, Part, ProgressReport, Reply, Said, Subject, Usage,
 };
 pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};

@@ -30,11 +30,18 @@ impl Host {
         let call_id = self.ids.next();
         let arguments = std::mem::take(&mut request.arguments);
         let mut scope = None;
-        let Finished { result, usage } = self
+        let Finished {
+            result,
+            usage,
+            changes,
+        } = self
             .prepared(&call_id, &request, arguments, &mut scope)
             .await
             .unwrap_or_else(Finished::refused);
         self.record_call(&call_id, &request, scope.as_deref(), &result, &usage);
+        if let Some(scope) = &scope {
+            self.tell_changes(&scope.plugin, changes);
+        }
         if let Err(error) = &result {
             tracing::info!(
                 call = call_id,
@@ -71,14 +78,7 @@ impl Host {
         arguments: Map<String, Value>,
         scope: &mut Option<Arc<CallScope>>,
     ) -> Result<Finished<Outcome>, CallError> {
-        self.audit.healthy().map_err(|error| CallError {
-            log: Some(error.to_string()),
-            ..CallError::host(
-                ErrorCode::Unavailable,
-                "audit-unavailable",
-                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
-            )
-        })?;
+        self.audit_is_kept()?;
         let registry = self.registry();
         let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
             CallError::host(
@@ -128,6 +128,18 @@ impl Host {
             error.failure.message.push_str(&place);
         }
         Ok(finished)
+    }
+
+    /// Nothing runs that could not be recorded.
+    pub(crate) fn audit_is_kept(&self) -> Result<(), CallError> {
+        self.audit.healthy().map_err(|error| CallError {
+            log: Some(error.to_string()),
+            ..CallError::host(
+                ErrorCode::Unavailable,
+                "audit-unavailable",
+                "this host can't write its audit log, and runs nothing that it could not record; its operator finds the reason in `portreeve status` and the host's log",
+            )
+        })
     }
 
     pub(crate) async fn template<'a>(

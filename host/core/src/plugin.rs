@@ -4,15 +4,18 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use portreeve_manifest::content::{Prompt, ResourceTemplate};
+use portreeve_manifest::expose::Expose;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::tool::{Tool, ToolPrefix};
+use portreeve_manifest::tool::{Tool, ToolPrefix, exposed_name};
 use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
 use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
 use crate::agreement::Pin;
+use crate::content::Offers;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
 use crate::pace::Pace;
@@ -46,6 +49,10 @@ pub enum PluginStatus {
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
     pub(crate) config: Config,
+    /// How it is shown to clients.
+    pub(crate) expose: Expose,
+    /// What it exports besides tools.
+    pub(crate) offers: Offers,
     /// What the author says of it.
     pub(crate) manifest: Arc<PluginManifest>,
     /// What its entry grants; in force once the registry is.
@@ -76,6 +83,22 @@ impl Plugin {
     /// The digest of its component file.
     pub fn digest(&self) -> Option<Digest> {
         self.facts.as_ref().map(|facts| facts.component.digest)
+    }
+
+    /// The name under which clients see one of its tools: the operator's for it, else the
+    /// plugin's own after `ALIAS__` or the operator's prefix.
+    pub(crate) fn tool_name(&self, own: &str) -> String {
+        let given = self.facts.as_ref();
+        let given = given.and_then(|facts| facts.expose.tool_name(own));
+        given.map_or_else(|| self.name_of(own), str::to_owned)
+    }
+
+    /// The name under which clients see something of it that its operator gave no name.
+    pub fn name_of(&self, own: &str) -> String {
+        match &self.prefix {
+            None => exposed_name(&self.alias, own),
+            Some(prefix) => prefix.exposed_name(&self.alias, own),
+        }
     }
 
     /// What the author says of it.
@@ -110,6 +133,9 @@ pub(crate) struct Component {
     /// The list that was recorded when the plugin was built, for a provider that has one.
     recorded: Option<Arc<[Tool]>>,
     template: OnceCell<Template>,
+    /// What it offers besides tools, once it was asked.
+    pub(crate) templates: OnceCell<Arc<[ResourceTemplate]>>,
+    pub(crate) prompts: OnceCell<Arc<[Prompt]>>,
     /// Why it can never be made ready: not tried again.
     failed: OnceLock<CallError>,
     /// Where its calls begin.
@@ -131,6 +157,8 @@ impl Component {
             path,
             recorded,
             template: OnceCell::new(),
+            templates: OnceCell::new(),
+            prompts: OnceCell::new(),
             failed: OnceLock::new(),
             pace: Pace::new(),
         }

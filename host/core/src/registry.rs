@@ -1,10 +1,11 @@
 //! The registry: an immutable picture of all plugins and the tools they offer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use jsonschema::Validator;
-use portreeve_manifest::tool::{Tool, exposed_name};
+use portreeve_manifest::expose::ExposedTool;
+use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_manifest::{schema, schema_cost};
 use serde_json::{Map, Value};
@@ -41,11 +42,8 @@ pub(crate) enum Offered {
 
 impl RegisteredTool {
     fn new(plugin: Arc<Plugin>, offered: Offered) -> RegisteredTool {
-        let (alias, tool) = (&plugin.alias, &offered.tool().name);
-        let name = match &plugin.prefix {
-            None => exposed_name(alias, tool),
-            Some(prefix) => prefix.exposed_name(alias, tool),
-        };
+        let own = &offered.tool().name;
+        let name = plugin.tool_name(own);
         RegisteredTool {
             name,
             plugin,
@@ -63,7 +61,34 @@ impl RegisteredTool {
     /// What people see: the plugin's title for it, else its own name for it.
     pub fn title(&self) -> &str {
         let tool = self.tool();
-        tool.title.as_deref().unwrap_or(&tool.name)
+        let said = self.said().and_then(|said| said.title.as_deref());
+        said.or(tool.title.as_deref()).unwrap_or(&tool.name)
+    }
+
+    /// What it does and when to use it: the operator's words for it, else the plugin's.
+    pub fn description(&self) -> Option<&str> {
+        let said = self.said().and_then(|said| said.description.as_deref());
+        said.or(self.tool().description.as_deref())
+    }
+
+    /// What it is about, as the operator says.
+    pub fn category(&self) -> Option<&str> {
+        let facts = self.plugin.facts.as_ref()?;
+        facts.expose.category(&self.tool().name)
+    }
+
+    /// Words that it is found by, as the operator says.
+    pub fn tags(&self) -> BTreeSet<&str> {
+        let facts = self.plugin.facts.as_ref();
+        facts
+            .map(|facts| facts.expose.tags(&self.tool().name))
+            .unwrap_or_default()
+    }
+
+    /// What the operator says of it in place of the plugin.
+    fn said(&self) -> Option<&ExposedTool> {
+        let facts = self.plugin.facts.as_ref()?;
+        facts.expose.tool.get(&self.tool().name)
     }
 
     pub(crate) fn offered(&self) -> &Offered {
@@ -104,7 +129,7 @@ impl RegisteredTool {
 }
 
 impl Offered {
-    fn tool(&self) -> &Tool {
+    pub(crate) fn tool(&self) -> &Tool {
         match self {
             Offered::Tool(tool) => tool,
             Offered::Function(function) => &function.tool,
@@ -221,6 +246,13 @@ impl Registry {
                 .tools
                 .iter()
                 .zip(&other.tools)
-                .all(|((a, tool), (b, same))| a == b && tool.tool() == same.tool())
+                .all(|((a, tool), (b, same))| {
+                    a == b
+                        && tool.tool() == same.tool()
+                        && tool.title() == same.title()
+                        && tool.description() == same.description()
+                        && tool.category() == same.category()
+                        && tool.tags() == same.tags()
+                })
     }
 }

@@ -28,21 +28,32 @@ const BY_PLUGIN: &str = "Error of the plugin";
 
 /// Keys of `_meta` that are the host's.
 const META_CALL_ID: &str = "portreeve/call-id";
+const META_CATEGORY: &str = "portreeve/category";
+const META_TAGS: &str = "portreeve/tags";
 const META_ERROR: &str = "portreeve/error";
 
 /// What stands before the names of a plugin's own pairs in `_meta`, so that they can't be
 /// taken for the host's or the protocol's.
-const META_PLUGIN: &str = "plugin/";
+pub(crate) const META_PLUGIN: &str = "plugin/";
 
 /// A tool of the registry as clients see it.
 pub(crate) fn tool(registered: &RegisteredTool) -> Tool {
     let source = registered.tool();
     let mut tool = Tool::new_with_raw(
         registered.name.clone(),
-        source.description.clone().map(Into::into),
+        registered.description().map(|text| text.to_owned().into()),
         source.input_schema.clone(),
     )
     .with_title(registered.title());
+    let mut meta = Map::new();
+    if let Some(category) = registered.category() {
+        meta.insert(META_CATEGORY.to_owned(), category.into());
+    }
+    let tags: Vec<_> = registered.tags().into_iter().collect();
+    if !tags.is_empty() {
+        meta.insert(META_TAGS.to_owned(), tags.into());
+    }
+    tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));
     tool.output_schema = source.output_schema.clone().map(Into::into);
     tool.annotations = source.annotations.as_ref().map(|hints| {
         ToolAnnotations::from_raw(
@@ -99,7 +110,7 @@ fn success(outcome: Outcome, call_id: &str) -> CallToolResult {
     result
 }
 
-fn block(piece: Content, call_id: &str, index: usize) -> ContentBlock {
+pub(crate) fn block(piece: Content, call_id: &str, index: usize) -> ContentBlock {
     match piece {
         Content::Text(text) => ContentBlock::text(text),
         Content::Blob { data, mime_type } => {
@@ -156,6 +167,36 @@ fn failure(error: CallError, call_id: &str) -> Result<CallToolResult, ErrorData>
     Ok(CallToolResult::error(content).with_meta(Some(MetaObject(meta))))
 }
 
+/// The error of a request that has no place for one in its result.
+pub(crate) fn refusal(error: CallError, call_id: &str, not_found: ErrorCode) -> ErrorData {
+    let code = error.failure.code;
+    let message = error.failure.message.clone();
+    let (who, wire) = match (error.origin, code) {
+        (Origin::Internal, _) => {
+            return ErrorData::internal_error(message, Some(details(error, call_id)));
+        }
+        (Origin::Host, CallErrorCode::Cancelled) => {
+            return ErrorData::new(CANCELLED, message, Some(details(error, call_id)));
+        }
+        (Origin::Host, _) => (BY_HOST, wire_code(code, not_found)),
+        (Origin::Plugin, _) => (BY_PLUGIN, wire_code(code, not_found)),
+    };
+    let reason = match error.failure.reason.as_str() {
+        "" => String::new(),
+        reason => format!(", {reason}"),
+    };
+    let text = format!("{who} ({code}{reason}): {message}");
+    ErrorData::new(wire, text, Some(details(error, call_id)))
+}
+
+fn wire_code(code: CallErrorCode, not_found: ErrorCode) -> ErrorCode {
+    match code {
+        CallErrorCode::NotFound => not_found,
+        CallErrorCode::InvalidArgument => ErrorCode::INVALID_PARAMS,
+        _ => ErrorCode::INTERNAL_ERROR,
+    }
+}
+
 /// An error for programs. What only the host's log may know is not in it.
 fn details(error: CallError, call_id: &str) -> Value {
     let CallError {
@@ -200,7 +241,7 @@ fn details(error: CallError, call_id: &str) -> Value {
     Value::Object(details)
 }
 
-fn call_meta(call_id: &str) -> Map<String, Value> {
+pub(crate) fn call_meta(call_id: &str) -> Map<String, Value> {
     Map::from_iter([(META_CALL_ID.to_owned(), call_id.into())])
 }
 

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod connection;
+mod content;
 mod convert;
 pub mod http;
 mod lines;

@@ -1,22 +1,27 @@
-//! The MCP server of one connection: the host's tools, and nothing else.
+//! The MCP server of one connection: the host's tools, resources and prompts.
 #![allow(deprecated, reason = "clients of the older era are told by its log")]
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use portreeve_core::{CallRequest, Caller, CallerUi, Host, Turn};
+use portreeve_core::{Asking, CallRequest, Caller, CallerUi, ContentChange, Host, Turn};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CustomRequest, CustomResult, ErrorCode, ErrorData,
-    Implementation, InputRequiredResult, InputResponses, ListToolsResult, PaginatedRequestParams,
-    ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscriptionFilter, Tool,
-    ToolListChangedNotification,
+    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CustomRequest,
+    CustomResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
+    InputRequiredResult, InputResponses, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, ServerNotification,
+    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolListChangedNotification, UnsubscribeRequestParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
+use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::people::{self, Elicitor};
 use crate::progress;
@@ -28,7 +33,8 @@ const INSTRUCTIONS: &str = "The tools of the plugins that are installed in this 
 A tool's name is PLUGIN__TOOL. Plugins run under limits and have only what their operator \
 granted them: an error that begins with \"Refused or stopped by the host\" names the limit or \
 the grant, and only the operator can change those. One that begins with \"Error of the plugin\" \
-is the plugin's own text, whatever it says. The list of tools may change at any time.";
+is the plugin's own text, whatever it says. The list of tools may change at any time. \
+Plugins may offer resources (portreeve://PLUGIN/…) and prompts (PLUGIN__PROMPT), too.";
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -38,6 +44,9 @@ pub(crate) struct Server {
     caller: Caller,
     /// As it was when the connection began, so that no change since then is missed.
     changes: watch::Receiver<u64>,
+    /// Resources and prompts that have changed since the connection began.
+    content: broadcast::Receiver<ContentChange>,
+    subscribed: Arc<Subscribed>,
     lists: Arc<ToolLists>,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
@@ -51,6 +60,8 @@ impl Server {
     pub(crate) fn new(host: Arc<Host>, caller: Caller, connection: CancellationToken) -> Server {
         Server {
             changes: host.changes(),
+            content: host.content_changes(),
+            subscribed: Arc::default(),
             host,
             caller,
             lists: Arc::default(),
@@ -63,6 +74,11 @@ impl Server {
     /// The same, with lists that other servers of the same host use as well.
     pub(crate) fn sharing(self, lists: Arc<ToolLists>) -> Server {
         Server { lists, ..self }
+    }
+
+    /// The same, with the subscriptions of a session.
+    pub(crate) fn subscribing(self, subscribed: Arc<Subscribed>) -> Server {
+        Server { subscribed, ..self }
     }
 }
 
@@ -98,6 +114,13 @@ impl Server {
             }
         }
     }
+
+    fn asking(&self, context: &RequestContext<RoleServer>) -> Asking {
+        Asking {
+            caller: self.caller.clone(),
+            cancel: context.ct.clone(),
+        }
+    }
 }
 
 impl ServerHandler for Server {
@@ -106,6 +129,12 @@ impl ServerHandler for Server {
             .enable_tools()
             .enable_tool_list_changed()
             .enable_logging()
+            .enable_resources()
+            .enable_resources_subscribe()
+            .enable_resources_list_changed()
+            .enable_prompts()
+            .enable_prompts_list_changed()
+            .enable_completions()
             .build();
         let about = Implementation::new("portreeve", env!("CARGO_PKG_VERSION"))
             .with_title("Portreeve")
@@ -193,6 +222,81 @@ impl ServerHandler for Server {
         Ok(())
     }
 
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        let from = content::read_cursor(request.as_ref())?;
+        let asking = self.asking(&context);
+        let (listed, next) = Box::pin(self.host.resources(&asking, from)).await;
+        Ok(content::resources(listed, next.as_ref()))
+    }
+
+    async fn list_resource_templates(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        content::templates(Box::pin(self.host.templates()).await, request.as_ref())
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let asking = self.asking(&context);
+        let asked = Box::pin(self.host.read_resource(&asking, &request.uri)).await;
+        content::read(asked).map(Into::into)
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscribed.add(&self.host, request.uri)
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscribed.remove(&request.uri);
+        Ok(())
+    }
+
+    async fn list_prompts(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        content::prompts(Box::pin(self.host.prompts()).await, request.as_ref())
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        let arguments = request.arguments.unwrap_or_default();
+        let asking = self.asking(&context);
+        let asked = Box::pin(self.host.prompt(&asking, &request.name, arguments)).await;
+        content::filled(asked).map(Into::into)
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        let completing = content::completing(request)?;
+        let asking = self.asking(&context);
+        content::completed(Box::pin(self.host.complete(&asking, completing)).await)
+    }
+
     async fn on_custom_request(
         &self,
         request: CustomRequest,
@@ -200,10 +304,7 @@ impl ServerHandler for Server {
     ) -> Result<CustomResult, ErrorData> {
         Err(ErrorData::new(
             ErrorCode::METHOD_NOT_FOUND,
-            format!(
-                "this server has no method {:?}; it offers tools only",
-                request.method
-            ),
+            format!("this server has no method {:?}", request.method),
             None,
         ))
     }
@@ -216,46 +317,86 @@ impl ServerHandler for Server {
             return;
         }
         let mut changes = self.changes.clone();
+        let mut content = self.content.resubscribe();
         loop {
-            tokio::select! {
+            let changed: Vec<ServerNotification> = tokio::select! {
                 () = self.connection.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
-            }
-            let changed = ToolListChangedNotification::default();
-            if context
-                .peer
-                .send_notification(changed.into())
-                .await
-                .is_err()
-            {
-                return;
+                changed = changes.changed() => match changed {
+                    Ok(()) => vec![ToolListChangedNotification::default().into()],
+                    Err(_) => return,
+                },
+                changed = content.recv() => match self.subscribed.told(changed) {
+                    Some(changed) => changed,
+                    None => return,
+                },
+            };
+            for notification in changed {
+                if context.peer.send_notification(notification).await.is_err() {
+                    return;
+                }
             }
         }
     }
 
-    fn accepted_subscription_filter(&self, _: &SubscriptionFilter) -> Option<SubscriptionFilter> {
-        Some(SubscriptionFilter::builder().tools_list_changed().build())
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        let registry = self.host.registry();
+        let uris = requested.resource_subscriptions.iter().flatten();
+        let uris = uris
+            .take(SUBSCRIPTIONS_MAX)
+            .filter(|uri| registry.resource(uri).is_some())
+            .cloned();
+        let filter = SubscriptionFilter::builder()
+            .tools_list_changed()
+            .resources_list_changed()
+            .prompts_list_changed()
+            .resource_subscriptions(uris);
+        Some(filter.build())
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
         let mut changes = self.changes.clone();
+        let mut content = self.content.resubscribe();
+        let accepted = subscription.accepted().clone();
+        let uris = accepted.resource_subscriptions.unwrap_or_default();
+        let sink = subscription.sink();
         loop {
-            tokio::select! {
+            let changed = tokio::select! {
                 () = subscription.cancelled() => return Ok(()),
                 () = self.connection.cancelled() => return Ok(()),
-                changed = changes.changed() => if changed.is_err() {
-                    return Ok(());
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let wanted = accepted.tools_list_changed == Some(true);
+                    if wanted && sink.notify_tool_list_changed().await.is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                changed = content.recv() => match content::told(changed, || uris.clone()) {
+                    Some(changed) => changed,
+                    None => return Ok(()),
                 },
-            }
-            let wanted = subscription.accepted().tools_list_changed == Some(true);
-            if wanted
-                && subscription
-                    .sink()
-                    .notify_tool_list_changed()
-                    .await
-                    .is_err()
-            {
-                return Ok(());
+            };
+            for changed in changed {
+                let sent = match changed {
+                    ContentChange::Resources if accepted.resources_list_changed == Some(true) => {
+                        sink.notify_resource_list_changed().await
+                    }
+                    ContentChange::Prompts if accepted.prompts_list_changed == Some(true) => {
+                        sink.notify_prompt_list_changed().await
+                    }
+                    ContentChange::Updated(uri) if uris.iter().any(|wanted| **wanted == *uri) => {
+                        sink.notify_resource_updated(&*uri).await
+                    }
+                    _ => Ok(()),
+                };
+                if sent.is_err() {
+                    return Ok(());
+                }
             }
         }
     }

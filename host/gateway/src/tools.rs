@@ -40,7 +40,10 @@ impl ToolList {
         &self,
         request: Option<&PaginatedRequestParams>,
     ) -> Result<ListToolsResult, ErrorData> {
-        page(&self.tools, request, PAGE_TOOLS)
+        let (shown, next) = page(&self.tools, |tool| &tool.name, request, PAGE_TOOLS)?;
+        let mut result = ListToolsResult::with_all_items(shown);
+        result.next_cursor = next;
+        Ok(result)
     }
 }
 
@@ -74,31 +77,41 @@ impl ToolLists {
     }
 }
 
-fn page(
-    tools: &[Tool],
+/// The page of `items`, which are in the order of their names, that the client asks for, and the
+/// cursor of the next one.
+///
+/// # Errors
+/// When the client's cursor is none of ours.
+pub(crate) fn page<T: Clone>(
+    items: &[T],
+    name: impl Fn(&T) -> &str,
     request: Option<&PaginatedRequestParams>,
-    page_tools: usize,
-) -> Result<ListToolsResult, ErrorData> {
+    size: usize,
+) -> Result<(Vec<T>, Option<String>), ErrorData> {
     let rest = match request.and_then(|request| request.cursor.as_deref()) {
-        None => tools,
+        None => items,
         Some(cursor) => {
-            let after = read_cursor(cursor).ok_or_else(|| {
-                ErrorData::invalid_params(
-                    "the cursor is none that this server gave; begin again without one",
-                    None,
-                )
-            })?;
-            let begun = tools.partition_point(|tool| *tool.name <= *after);
-            tools.get(begun..).unwrap_or_default()
+            let after = read_cursor(cursor).ok_or_else(foreign_cursor)?;
+            let begun = items.partition_point(|item| name(item) <= &*after);
+            items.get(begun..).unwrap_or_default()
         }
     };
-    let shown = rest.get(..page_tools).unwrap_or(rest);
-    let mut result = ListToolsResult::with_all_items(shown.to_vec());
-    if shown.len() < rest.len() {
-        result.next_cursor = shown.last().map(|tool| write_cursor(&tool.name));
-    }
-    Ok(result)
+    let shown = rest.get(..size).unwrap_or(rest);
+    let more = shown.len() < rest.len();
+    let next = shown.last().filter(|_| more);
+    let next = next.map(|item| write_cursor(name(item)));
+    Ok((shown.to_vec(), next))
 }
+
+pub(crate) fn foreign_cursor() -> ErrorData {
+    ErrorData::invalid_params(
+        "the cursor is none that this server gave; begin again without one",
+        None,
+    )
+}
+
+/// The longest name that a page can end with: an address with its plugin's name.
+const CURSOR_BYTES_MAX: usize = 1_200;
 
 /// A cursor is the name that the page ended with: it stays right when the list changes.
 fn write_cursor(name: &str) -> String {
@@ -107,10 +120,8 @@ fn write_cursor(name: &str) -> String {
 
 fn read_cursor(cursor: &str) -> Option<String> {
     let name = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-    let valid = (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let valid = (1..=CURSOR_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_graphic());
     valid.then_some(name)
 }
 
@@ -166,8 +177,16 @@ mod tests {
             .collect()
     }
 
-    fn names(result: &ListToolsResult) -> Vec<&str> {
-        result.tools.iter().map(|tool| &*tool.name).collect()
+    fn names(tools: &[Tool]) -> Vec<&str> {
+        tools.iter().map(|tool| &*tool.name).collect()
+    }
+
+    fn page(
+        tools: &[Tool],
+        request: Option<&PaginatedRequestParams>,
+        size: usize,
+    ) -> Result<(Vec<Tool>, Option<String>), ErrorData> {
+        super::page(tools, |tool| &tool.name, request, size)
     }
 
     fn after(cursor: &str) -> PaginatedRequestParams {
@@ -183,10 +202,10 @@ mod tests {
             let mut seen = Vec::new();
             let mut request = None;
             loop {
-                let page = page(&tools, request.as_ref(), size).unwrap();
-                assert!(page.tools.len() <= size);
-                seen.extend(names(&page).into_iter().map(str::to_owned));
-                match page.next_cursor {
+                let (shown, next) = page(&tools, request.as_ref(), size).unwrap();
+                assert!(shown.len() <= size);
+                seen.extend(names(&shown).into_iter().map(str::to_owned));
+                match next {
                     Some(cursor) => request = Some(after(&cursor)),
                     None => break,
                 }
@@ -197,18 +216,25 @@ mod tests {
 
     #[test]
     fn a_cursor_outlives_a_change_of_the_list() {
-        let first = page(&tools(&["a", "b", "c", "d"]), None, 2).unwrap();
-        let cursor = first.next_cursor.unwrap();
+        let (_, cursor) = page(&tools(&["a", "b", "c", "d"]), None, 2).unwrap();
+        let cursor = cursor.unwrap();
         let changed = tools(&["a", "aa", "c", "e"]);
-        let second = page(&changed, Some(&after(&cursor)), 2).unwrap();
+        let (second, next) = page(&changed, Some(&after(&cursor)), 2).unwrap();
         assert_eq!(names(&second), ["c", "e"]);
-        assert_eq!(second.next_cursor, None);
+        assert_eq!(next, None);
     }
 
     #[test]
     fn foreign_cursors_are_refused() {
         let tools = tools(&["a"]);
-        for cursor in ["", "?", "0", "YSBi", "=", &write_cursor(&"x".repeat(65))] {
+        for cursor in [
+            "",
+            "?",
+            "0",
+            "YSBi",
+            "=",
+            &write_cursor(&"x".repeat(CURSOR_BYTES_MAX + 1)),
+        ] {
             let error = page(&tools, Some(&after(cursor)), 1).unwrap_err();
             assert!(error.message.contains("cursor"), "{cursor}");
         }

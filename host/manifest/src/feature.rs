@@ -98,6 +98,7 @@ impl Feature {
             | Feature::UiNotify
             | Feature::UiAsk
             | Feature::UiProgress
+            | Feature::UiPanels
             | Feature::MessagesPublish
             | Feature::MessagesSubscribe
             | Feature::MessagesRequest
@@ -105,8 +106,7 @@ impl Feature {
             | Feature::SecretsReveal
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
-            Feature::UiPanels
-            | Feature::Invoke
+            Feature::Invoke
             | Feature::Schedules
             | Feature::ClientSampling
             | Feature::ClientRoots

@@ -14,9 +14,11 @@
 #![deny(missing_docs)]
 
 pub mod clean;
+pub mod content;
 pub mod diagnostic;
 pub mod duration;
 pub mod edit;
+pub mod expose;
 pub mod feature;
 pub mod form;
 pub mod grant;

@@ -272,6 +272,8 @@ limits! {
     ask_timeout, "ask-timeout": Duration as HumanDuration = HumanDuration(Duration::from_secs(600)), 1_000..=DAY_MS;
     /// Calls of this plugin that wait for people at a time.
     parked_calls, "parked-calls": u32 as u32 = 4, 0..=1_000;
+    /// Resources of the plugin that are listed; the rest is left out.
+    resources, "resources": u32 as u32 = 10_000, 0..=1_000_000;
 }
 
 impl Limits {
@@ -403,6 +405,7 @@ mod tests {
             questions-a-minute (count): 20 [0, 10,000]: Questions that the plugin asks within a minute.
             ask-timeout (duration): 10m [1s, 1d]: Time that a call waits for people; its own time stands still meanwhile.
             parked-calls (count): 4 [0, 1,000]: Calls of this plugin that wait for people at a time.
+            resources (count): 10,000 [0, 1,000,000]: Resources of the plugin that are listed; the rest is left out.
         "#]].assert_eq(&table);
     }
 
@@ -463,6 +466,7 @@ mod tests {
             questions_a_minute: Some(defaults.questions_a_minute),
             ask_timeout: Some(defaults.ask_timeout.into()),
             parked_calls: Some(defaults.parked_calls),
+            resources: Some(defaults.resources),
         };
         assert_eq!(defaults.with(&all), Ok(defaults));
     }

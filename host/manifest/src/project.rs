@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, JsonTable, SchemaVersion};
+use crate::expose::Expose;
 use crate::feature::Feature;
 use crate::grant::{DIRECTORIES_MAX, Effective, Excess, ExcessItem, Grants, forbidden};
 use crate::id::Alias;
@@ -57,6 +58,8 @@ pub struct PluginEntry {
     pub grants: Grants,
     /// How much it may use.
     pub limits: Limits,
+    /// How it is shown to clients.
+    pub expose: Expose,
 }
 
 /// The grammar of `portreeve.toml`.
@@ -136,6 +139,9 @@ struct RawEntry {
     /// How much it may use.
     #[serde(default)]
     limits: LimitOverrides,
+    /// How it is shown to clients.
+    #[serde(default)]
+    expose: Expose,
 }
 
 impl ProjectManifest {
@@ -175,6 +181,7 @@ impl ProjectManifest {
                 ("prefix", entry.prefix != other.prefix),
                 ("config", entry.config != other.config),
                 ("limits", entry.limits != other.limits),
+                ("expose", entry.expose != other.expose),
             ];
             let keys = keys.iter().filter(|(_, differs)| *differs);
             differ.extend(keys.map(|(key, _)| format!("plugins.{alias}.{key}")));
@@ -257,6 +264,7 @@ impl ProjectManifest {
                 document.span(&["plugins"]),
             ));
         }
+        check_schemes(&raw.plugins, &document, &mut errors);
         let mut plugins = BTreeMap::new();
         for (alias, raw) in raw.plugins {
             let entry = validate_entry(&alias, raw, &document, &mut errors);
@@ -470,6 +478,10 @@ fn validate_entry(
         push_limits(wrong, &at(&["limits"]), document, errors);
         Limits::default()
     });
+    for (path, why) in raw.expose.mistakes() {
+        let path = [&["plugins", alias.as_str(), "expose"], &path[..]].concat();
+        errors.push(Diagnostic::new(why, document.key_span(&path)));
+    }
     let span = document.span(&at(&["source"]));
     let source = match PluginSource::parse(&raw.source) {
         Ok(PluginSource::Https(HttpsSource {
@@ -499,6 +511,7 @@ fn validate_entry(
         config: raw.config.0,
         grants: raw.grants,
         limits,
+        expose: raw.expose,
     })
 }
 
@@ -530,6 +543,27 @@ fn check_directories(
             let message = format!("{} can't be granted: {why}", quoted(grant.from.as_str()));
             let help = "grant a directory of its own, such as \"notes\"";
             errors.push(Diagnostic::new(message, span("from")).with_help(help));
+        }
+    }
+}
+
+/// A scheme is one plugin's: its addresses are shown without a name that tells them apart.
+fn check_schemes(
+    plugins: &BTreeMap<Alias, RawEntry>,
+    document: &Document<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    let mut owners = BTreeMap::new();
+    for (alias, entry) in plugins {
+        for scheme in &entry.expose.schemes {
+            if let Some(first) = owners.insert(scheme, alias)
+                && first != alias
+            {
+                errors.push(Diagnostic::new(
+                    format!("the scheme `{scheme}` belongs to the plugin `{first}` already"),
+                    document.key_span(&["plugins", alias.as_str(), "expose", "schemes"]),
+                ));
+            }
         }
     }
 }

@@ -301,6 +301,17 @@ fn hashed(plain: &str, alias: &str, tool: &str) -> String {
     name
 }
 
+/// Whether a name may be shown without its plugin's: none that a name with a plugin's could
+/// be, nor one that was changed to fit.
+pub fn is_plain_name(name: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        && !name.contains("__")
+        && !looks_hashed(name)
+}
+
 /// Whether a name ends as a hashed one does.
 fn looks_hashed(name: &str) -> bool {
     name.rsplit_once('_').is_some_and(|(_, end)| {

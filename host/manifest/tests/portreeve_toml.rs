@@ -204,17 +204,12 @@ limits = { memory = "128 MiB", timeout = "20s" }
               |         ^^^^"#]],
     );
     check(
-        "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.client]\nsampling = true\n",
+        "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.schedules]\nnightly = { every = \"1h\" }\n",
         expect![[r#"
-            portreeve.toml:4:42: error: not enforced by this version of Portreeve yet: `grants.ui.panels`; remove it
+            portreeve.toml:5:19: error: not enforced by this version of Portreeve yet: `grants.schedules`; remove it
               |
-            4 | grants.ui = { notify = true, ask = true, panels = true }
-              |                                          ^^^^^^
-
-            portreeve.toml:6:1: error: not enforced by this version of Portreeve yet: `grants.client.sampling`; remove it
-              |
-            6 | sampling = true
-              | ^^^^^^^^"#]],
+            5 | [plugins.a.grants.schedules]
+              |                   ^^^^^^^^^"#]],
     );
     check(
         "[plugins.a]\nsource = 'https://example.com/a.wasm'\n",
@@ -266,7 +261,7 @@ fn unknown_keys_are_refused_all_at_once() {
                |
             12 | tools = []
                | ^^^^^
-               = help: the keys here are `source`, `version`, `prefix`, `config`, `grants`, `limits`"#]],
+               = help: the keys here are `source`, `version`, `prefix`, `config`, `grants`, `limits`, `expose`"#]],
     );
 }
 

@@ -102,7 +102,7 @@ mod base64_text {
 }
 
 impl Content {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             Content::Text(text) => text.len(),
             Content::Blob { data, mime_type } => data.len().saturating_add(mime_type.len()),
@@ -229,7 +229,7 @@ fn cut(text: &str, chars_max: usize) -> String {
     text.chars().take(chars_max).collect()
 }
 
-fn within_result(bytes: usize, limits: &Limits) -> Result<(), CallError> {
+pub(crate) fn within_result(bytes: usize, limits: &Limits) -> Result<(), CallError> {
     if bytes <= limits.result.as_usize() {
         return Ok(());
     }

@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
         "../../wit/storage",
         "../../wit/directories",
         "../../wit/messages",
+        "../../wit/content",
         "wit/keyvalue",
     ],
     inline: "
@@ -35,6 +36,7 @@ wasmtime::component::bindgen!({
             import portreeve:directories/failures@0.1.0;
             import portreeve:messages/bus@0.1.0;
             import portreeve:messages/message@0.1.0;
+            import portreeve:content/changes@0.1.0;
             import wasi:keyvalue/store@0.2.0-draft;
             import wasi:keyvalue/atomics@0.2.0-draft;
             import wasi:keyvalue/batch@0.2.0-draft;
@@ -42,6 +44,9 @@ wasmtime::component::bindgen!({
             export portreeve:lifecycle/lifecycle@0.1.0;
             export portreeve:messages/handler@0.1.0;
             export portreeve:messages/responder@0.1.0;
+            export portreeve:content/resources@0.1.0;
+            export portreeve:content/prompts@0.1.0;
+            export portreeve:content/completion@0.1.0;
         }
     ",
     world: "portreeve:host-side/everything",

@@ -14,8 +14,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings;
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{host, messages, prompt, secrets, storage, ui};
+use crate::bindings::portreeve::{content, host, messages, prompt, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
+use crate::capability::changes::Changes;
 use crate::capability::config::Config;
 use crate::capability::directories::{self, DirectorySource, NoDirectories};
 use crate::capability::last_failure::LastFailure;
@@ -113,6 +114,8 @@ pub(crate) struct Guest {
     /// Fuel left when the guest last called the host.
     pub(crate) fuel_left: u64,
     pub(crate) progress_next: Option<Instant>,
+    /// What the guest says that it changed.
+    pub(crate) changes: Changes,
     /// Largest value that the guest may keep.
     pub(crate) kv_value_max: ByteSize,
     /// Bytes of the call's arguments.
@@ -173,6 +176,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     messages::bus::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     messages::message::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    content::changes::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::batch::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
@@ -226,6 +230,7 @@ pub(crate) fn store(
             clock,
             fuel_left: limits.fuel,
             progress_next: None,
+            changes: Changes::default(),
             kv_value_max: limits.value,
             bytes_in: 0,
             copy_max: limits.host_call.as_usize(),

@@ -19,6 +19,7 @@ mod capability;
 mod clock;
 mod compile;
 mod compiler;
+mod content;
 mod engine;
 mod error;
 mod guest;
@@ -32,6 +33,7 @@ pub mod values;
 pub use answer::{Content, Outcome};
 pub use arguments::Arguments;
 pub use cache::make_private_dir;
+pub use capability::changes::Changes;
 pub use capability::config::Config;
 pub use capability::directories::{
     DirectoryBar, DirectoryPermit, DirectoryRoom, DirectorySource, DirectoryUse, Mount,
@@ -52,6 +54,9 @@ pub use capability::storage::{
     KvAct, KvChange, KvDone, KvExpected, KvSource, KvStat, KvUsage, KvValue, NoKv,
 };
 pub use compile::{CompileLimits, compiler_process};
+pub use content::{
+    Body, Completing, Completions, Filled, Given, Message, Part, Said, Subject, Wanted,
+};
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;
 pub use output::{OutputSink, Stream};

@@ -16,9 +16,11 @@ use wasmtime::component::{Component, Instance, InstancePre, Val};
 
 use crate::answer::{self, Outcome};
 use crate::arguments::Arguments;
-use crate::bindings::exports::portreeve::{lifecycle, messages, tools};
+use crate::bindings::exports::portreeve::{content as exported, lifecycle, messages, tools};
+use crate::capability::changes::Changes;
 use crate::capability::messages::{GivenMessage, Handled, MessageAnswer};
 use crate::clock::Clock;
+use crate::content::{self, Given, Wanted};
 use crate::engine::EngineRoom;
 use crate::error::{CallError, Error, ErrorCode, LimitHit};
 use crate::guest::{CallContext, Guest};
@@ -42,6 +44,9 @@ struct Inner {
     lifecycle: Option<lifecycle::lifecycle::GuestIndices>,
     handler: Option<messages::handler::GuestIndices>,
     responder: Option<messages::responder::GuestIndices>,
+    resources: Option<exported::resources::GuestIndices>,
+    prompts: Option<exported::prompts::GuestIndices>,
+    completion: Option<exported::completion::GuestIndices>,
 }
 
 /// What is called.
@@ -79,6 +84,8 @@ pub struct Finished<T> {
     pub result: Result<T, CallError>,
     /// What it took.
     pub usage: Usage,
+    /// What it says that it changed; empty where it failed.
+    pub changes: Changes,
 }
 
 impl<T> Finished<T> {
@@ -87,6 +94,7 @@ impl<T> Finished<T> {
         Finished {
             result: Err(error),
             usage: Usage::default(),
+            changes: Changes::default(),
         }
     }
 }
@@ -96,6 +104,7 @@ enum Work<'a> {
     Call(Target<'a>, &'a Arguments),
     Handle(&'a GivenMessage, u32),
     Respond(&'a GivenMessage),
+    Content(&'a Wanted),
 }
 
 enum Done {
@@ -103,6 +112,7 @@ enum Done {
     Outcome(Outcome),
     Handled(Handled),
     Answer(MessageAnswer),
+    Content(Given),
 }
 
 impl Template {
@@ -130,6 +140,18 @@ impl Template {
             .then(|| messages::responder::GuestIndices::new(&instance))
             .transpose()
             .map_err(mismatch)?;
+        let resources = exports(RESOURCES)
+            .then(|| exported::resources::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
+        let prompts = exports(PROMPTS)
+            .then(|| exported::prompts::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
+        let completion = exports(COMPLETION)
+            .then(|| exported::completion::GuestIndices::new(&instance))
+            .transpose()
+            .map_err(mismatch)?;
         Ok(Template {
             inner: Arc::new(Inner {
                 room,
@@ -139,6 +161,9 @@ impl Template {
                 lifecycle,
                 handler,
                 responder,
+                resources,
+                prompts,
+                completion,
             }),
         })
     }
@@ -169,9 +194,12 @@ impl Template {
         let finished = self.run(Work::ListTools, limits, context).await;
         Finished {
             usage: finished.usage,
+            changes: Changes::default(),
             result: finished.result.and_then(|done| match done {
                 Done::Tools(tools) => Ok(tools),
-                _ => Err(CallError::internal("a call answered for list-tools")),
+                _ => Err(CallError::internal(
+                    "something else answered for list-tools",
+                )),
             }),
         }
     }
@@ -191,6 +219,7 @@ impl Template {
             .await;
         Finished {
             usage: finished.usage,
+            changes: finished.changes,
             result: finished.result.and_then(|done| match done {
                 Done::Outcome(outcome) => Ok(outcome),
                 _ => Err(CallError::internal("something else answered for a call")),
@@ -211,6 +240,7 @@ impl Template {
         let finished = self.run(work, limits, context).await;
         Finished {
             usage: finished.usage,
+            changes: finished.changes,
             result: finished.result.and_then(|done| match done {
                 Done::Handled(handled) => Ok(handled),
                 _ => Err(CallError::internal("something else answered for a message")),
@@ -228,11 +258,44 @@ impl Template {
         let finished = self.run(Work::Respond(request), limits, context).await;
         Finished {
             usage: finished.usage,
+            changes: finished.changes,
             result: finished.result.and_then(|done| match done {
                 Done::Answer(answer) => Ok(answer),
                 _ => Err(CallError::internal("something else answered for a request")),
             }),
         }
+    }
+
+    /// Asks for resources, prompts or completions, in a fresh instance.
+    ///
+    /// Dropping the future stops the guest and gives back everything it held.
+    pub async fn ask(
+        &self,
+        wanted: &Wanted,
+        limits: &Limits,
+        context: CallContext,
+    ) -> Finished<Given> {
+        let finished = self.run(Work::Content(wanted), limits, context).await;
+        Finished {
+            usage: finished.usage,
+            changes: finished.changes,
+            result: finished.result.and_then(|done| match done {
+                Done::Content(given) => Ok(given),
+                _ => Err(CallError::internal("something else answered for content")),
+            }),
+        }
+    }
+
+    /// The same for what depends on nothing but the component: without grants,
+    /// configuration or caller.
+    pub async fn ask_without_grants(
+        &self,
+        wanted: &Wanted,
+        limits: &Limits,
+        output: Arc<dyn OutputSink>,
+    ) -> Finished<Given> {
+        self.ask(wanted, limits, CallContext::without_grants(output))
+            .await
     }
 
     async fn run(&self, work: Work<'_>, limits: &Limits, context: CallContext) -> Finished<Done> {
@@ -267,10 +330,20 @@ impl Template {
             bytes_out: match &result {
                 Ok(Done::Outcome(outcome)) => outcome.bytes(),
                 Ok(Done::Answer(answer)) => answer.payload.len() as u64,
+                Ok(Done::Content(given)) => given.bytes(),
                 _ => 0,
             },
         };
-        Finished { result, usage }
+        let said = |done: &Done| !matches!(done, Done::Outcome(outcome) if outcome.is_error);
+        let changes = match &result {
+            Ok(done) if said(done) => std::mem::take(&mut store.data_mut().changes),
+            _ => Changes::default(),
+        };
+        Finished {
+            result,
+            usage,
+            changes,
+        }
     }
 
     /// Makes the instance, starts it, and runs `work` in it.
@@ -291,6 +364,7 @@ impl Template {
                 store.data_mut().bytes_in = request.payload.len() as u64;
                 Prepared::Respond(request)
             }
+            Work::Content(wanted) => Prepared::Content(wanted),
             Work::Call(target, arguments) => {
                 let text = arguments.text();
                 store.data_mut().bytes_in = text.len() as u64;
@@ -307,7 +381,11 @@ impl Template {
             Ok(instance) => instance,
             Err(error) => return Err(stopped::explain(error, store, limits)),
         };
-        if !matches!(work, Work::ListTools) {
+        let listing = matches!(
+            work,
+            Work::ListTools | Work::Content(Wanted::Templates | Wanted::Prompts)
+        );
+        if !listing {
             self.start(store, &instance, limits).await?;
         }
         match prepared {
@@ -319,6 +397,7 @@ impl Template {
             Prepared::Respond(request) => {
                 self.answer_request(store, &instance, request, limits).await
             }
+            Prepared::Content(wanted) => self.content(store, &instance, wanted, limits).await,
             Prepared::Tool(name, text) => {
                 self.call_tool(store, &instance, name, text, limits).await
             }
@@ -446,6 +525,78 @@ impl Template {
         }
     }
 
+    async fn content(
+        &self,
+        store: &mut Store<Guest>,
+        instance: &Instance,
+        wanted: &Wanted,
+        limits: &Limits,
+    ) -> Result<Done, CallError> {
+        let loading = |error: wasmtime::Error| CallError::internal(format!("{error:#}"));
+        let inner = &self.inner;
+        let resources = inner.resources.as_ref();
+        let resources = || resources.ok_or_else(|| content::not_exported("resources"));
+        let prompts = inner.prompts.as_ref();
+        let prompts = || prompts.ok_or_else(|| content::not_exported("prompts"));
+        /// What wasmtime gives, and what the plugin does.
+        macro_rules! answered {
+            ($answer:expr) => {
+                match $answer {
+                    Ok(Ok(given)) => given,
+                    Ok(Err(failure)) => return Err(CallError::plugin(answer::failure(failure))),
+                    Err(error) => return Err(stopped::explain(error, store, limits)),
+                }
+            };
+        }
+        let given = match wanted {
+            Wanted::Resources(cursor) => {
+                let exported = resources()?.load(&mut *store, instance).map_err(loading)?;
+                let cursor = cursor.as_deref();
+                content::page(answered!(
+                    exported
+                        .call_list_resources(&mut *store, cursor, content::PAGE_MAX)
+                        .await
+                ))
+            }
+            Wanted::Templates => {
+                let exported = resources()?.load(&mut *store, instance).map_err(loading)?;
+                content::templates(&answered!(exported.call_list_templates(&mut *store).await))
+            }
+            Wanted::Read(uri) => {
+                let exported = resources()?.load(&mut *store, instance).map_err(loading)?;
+                let parts = answered!(exported.call_read_resource(&mut *store, uri).await);
+                content::read(parts, limits)
+            }
+            Wanted::Prompts => {
+                let exported = prompts()?.load(&mut *store, instance).map_err(loading)?;
+                content::prompts(&answered!(exported.call_list_prompts(&mut *store).await))
+            }
+            Wanted::Prompt(name, arguments) => {
+                let exported = prompts()?.load(&mut *store, instance).map_err(loading)?;
+                let arguments = Value::Object(arguments.clone()).to_string();
+                store.data_mut().bytes_in = arguments.len() as u64;
+                let filled = exported.call_get_prompt(&mut *store, name, &arguments);
+                content::filled(answered!(filled.await), limits)
+            }
+            Wanted::Completions(completing) => {
+                let indices = inner.completion.as_ref();
+                let indices = indices.ok_or_else(|| content::not_exported("completion"))?;
+                let exported = indices.load(&mut *store, instance).map_err(loading)?;
+                let known = Value::Object(completing.known.clone()).to_string();
+                let subject = content::subject(&completing.subject);
+                let found = exported.call_complete(
+                    &mut *store,
+                    &subject,
+                    &completing.argument,
+                    &completing.value,
+                    &known,
+                );
+                Ok(content::completions(answered!(found.await)))
+            }
+        };
+        given.map(Done::Content)
+    }
+
     async fn call_function(
         &self,
         store: &mut Store<Guest>,
@@ -479,6 +630,7 @@ impl Template {
 
 enum Prepared<'a> {
     ListTools,
+    Content(&'a Wanted),
     Tool(&'a str, &'a String),
     Function(&'a BareFunction, Vec<Val>),
     Handle(&'a GivenMessage, u32),
@@ -486,6 +638,9 @@ enum Prepared<'a> {
 }
 
 const PROVIDER: &str = "portreeve:tools/provider@0.1.0";
+const RESOURCES: &str = "portreeve:content/resources@0.1.0";
+const PROMPTS: &str = "portreeve:content/prompts@0.1.0";
+const COMPLETION: &str = "portreeve:content/completion@0.1.0";
 const LIFECYCLE: &str = "portreeve:lifecycle/lifecycle@0.1.0";
 
 const HANDLER: &str = "portreeve:messages/handler@0.1.0";

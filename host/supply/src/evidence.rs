@@ -64,6 +64,8 @@ pub const FREE: &[&str] = &[
     // They only say what the grants of the network and of directories did not allow.
     "portreeve:network/failures",
     "portreeve:directories/failures",
+    // It tells callers of the plugin's own resources only.
+    "portreeve:content/changes",
 ];
 
 /// The interfaces of a capability: the one place that says so.

@@ -17,6 +17,12 @@ pub struct Surface {
     pub provides_tools: bool,
     /// Whether it exports `portreeve:lifecycle/lifecycle@0.1.x`.
     pub lifecycle: bool,
+    /// Whether it exports `portreeve:content/resources@0.1.x`.
+    pub resources: bool,
+    /// Whether it exports `portreeve:content/prompts@0.1.x`.
+    pub prompts: bool,
+    /// Whether it exports `portreeve:content/completion@0.1.x`.
+    pub completion: bool,
     /// Whether it needs the component model's asynchronous side, as WASI 0.3 does. A
     /// runtime that serves WASI 0.2 only can't run it.
     pub asynchronous: bool,
@@ -49,6 +55,21 @@ const KNOWN: &[Known] = &[
         interface: "portreeve:lifecycle/lifecycle",
         served: "portreeve:lifecycle/lifecycle@0.1.x",
         field: |surface| &mut surface.lifecycle,
+    },
+    Known {
+        interface: "portreeve:content/resources",
+        served: "portreeve:content/resources@0.1.x",
+        field: |surface| &mut surface.resources,
+    },
+    Known {
+        interface: "portreeve:content/prompts",
+        served: "portreeve:content/prompts@0.1.x",
+        field: |surface| &mut surface.prompts,
+    },
+    Known {
+        interface: "portreeve:content/completion",
+        served: "portreeve:content/completion@0.1.x",
+        field: |surface| &mut surface.completion,
     },
 ];
 

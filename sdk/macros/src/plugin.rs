@@ -9,6 +9,14 @@ use syn::{Error, Ident, Path, Result, Token};
 struct Input {
     tools: Vec<Path>,
     hooks: Hooks,
+    content: Content,
+}
+
+/// The types that offer resources and prompts.
+#[derive(Default)]
+struct Content {
+    resources: Option<Path>,
+    prompts: Option<Path>,
 }
 
 /// The functions that take part in the life of an instance.
@@ -36,6 +44,7 @@ impl Parse for Input {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut tools = Vec::new();
         let mut hooks = Hooks::default();
+        let mut content = Content::default();
         while !input.is_empty() {
             if input.peek(Ident) && input.peek2(Token![=]) {
                 let key: Ident = input.parse()?;
@@ -48,10 +57,12 @@ impl Parse for Input {
                     "migrate" => &mut hooks.migrate,
                     "handle" => &mut hooks.handle,
                     "respond" => &mut hooks.respond,
+                    "resources" => &mut content.resources,
+                    "prompts" => &mut content.prompts,
                     _ => {
                         return Err(Error::new(
                             key.span(),
-                            "unknown hook; there are `start`, `stop`, `health`, `migrate`, `handle` and `respond`",
+                            "unknown key; there are `start`, `stop`, `health`, `migrate`, `handle`, `respond`, `resources` and `prompts`",
                         ));
                     }
                 };
@@ -73,17 +84,25 @@ impl Parse for Input {
                 input.parse::<Token![,]>()?;
             }
         }
-        if tools.is_empty() {
+        if tools.is_empty() && content.resources.is_none() && content.prompts.is_none() {
             return Err(input.error(
                 "a plugin lists its tools: `plugin!(greet, wave)`, each a function with #[tool]",
             ));
         }
-        Ok(Self { tools, hooks })
+        Ok(Self {
+            tools,
+            hooks,
+            content,
+        })
     }
 }
 
 pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
-    let Input { tools, hooks } = syn::parse2(input)?;
+    let Input {
+        tools,
+        hooks,
+        content,
+    } = syn::parse2(input)?;
     let private = quote!(::portreeve_sdk::__private);
 
     let start = hooks.start.as_ref().map(|hook| {
@@ -159,6 +178,27 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
         }
     });
 
+    let nothing = quote!(#private::Nothing);
+    let or_nothing = |path: &Option<Path>| match path {
+        Some(path) => path.to_token_stream(),
+        None => nothing.clone(),
+    };
+    let export_content = (content.resources.is_some() || content.prompts.is_some()).then(|| {
+        let resources = or_nothing(&content.resources);
+        let prompts = or_nothing(&content.prompts);
+        quote! {
+            impl #private::ContentPlugin for Component {
+                type Resources = #resources;
+                type Prompts = #prompts;
+            }
+
+            #[cfg(target_family = "wasm")]
+            #private::bindings::content::export_content!(
+                Component with_types_in #private::bindings::content
+            );
+        }
+    });
+
     Ok(quote! {
         const _: () = {
             enum Component {}
@@ -182,6 +222,7 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
             #export_lifecycle
             #export_handler
             #export_responder
+            #export_content
         };
     })
 }
@@ -221,7 +262,7 @@ mod tests {
         check(
             "greet, begin = setup",
             expect![[
-                r#"1:8: unknown hook; there are `start`, `stop`, `health`, `migrate`, `handle` and `respond`"#
+                r#"1:8: unknown key; there are `start`, `stop`, `health`, `migrate`, `handle`, `respond`, `resources` and `prompts`"#
             ]],
         );
         check(

@@ -24,6 +24,7 @@ pub mod provider {
             "../../wit/storage",
             "../../wit/directories",
             "../../wit/messages",
+            "../../wit/content",
             "../../wit/plugin",
         ],
         world: "portreeve:plugin/tool-plugin",

@@ -13,7 +13,8 @@ version = "{version}"
 license = "MIT"
 [requests.ui]
 progress = "show how far it has come"
-panels = "show what it does"
+[requests.schedules]
+nightly = {{ every = "1d", reason = "look what is new" }}
 "#
     )
 }
@@ -44,7 +45,7 @@ fn a_component_is_packed_with_its_papers() {
         "[low] report how far a call has come\n",
         "why: show how far it has come",
         "risk: its words may mislead you",
-        "[medium] show panels of its own",
+        "[medium] run by itself",
         "this version of Portreeve can't grant it",
     ]);
     sandbox
@@ -98,7 +99,7 @@ fn a_declared_plugin_is_granted_what_it_asks_for() {
         .shows(&[
             "[low] report how far a call has come — granted",
             "why: show how far it has come",
-            "[medium] show panels of its own",
+            "[medium] run by itself",
         ]);
     sandbox
         .run_in(

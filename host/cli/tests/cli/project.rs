@@ -128,7 +128,7 @@ fn add_grants_only_what_can_be_granted() {
     add("ui.progres")
         .exits(2)
         .says(&["no capability `ui.progres`", "ui.progress"]);
-    add("ui.panels")
+    add("schedules")
         .exits(1)
         .says(&["can't be granted by this version"]);
     // A component without manifest is nobody's request; there the grant alone counts.

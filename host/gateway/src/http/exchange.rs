@@ -58,6 +58,7 @@ pub(super) async fn answer(
         done: CancellationToken::new(),
     };
     let server = front.server(session.caller.clone(), front.shutdown().clone());
+    let server = server.subscribing(session.subscribed.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
     // It goes on when the client's connection ends: that is no wish to cancel it.
@@ -101,20 +102,25 @@ fn received(
 pub(super) fn listen(front: &Front, listening: Listening) -> Response {
     let shutdown = front.shutdown().clone();
     let changes = listening.session.changes.clone();
+    let content = front.host.content_changes();
     let told = stream::unfold(
-        (listening, changes, shutdown),
-        |(listening, mut changes, shutdown)| async {
-            tokio::select! {
+        (listening, changes, content, shutdown),
+        |(listening, mut changes, mut content, shutdown)| async {
+            let changed = tokio::select! {
                 () = listening.end.cancelled() => return None,
                 () = shutdown.cancelled() => return None,
-                changed = changes.changed() => changed.ok()?,
-            }
-            let changed = ServerNotification::from(ToolListChangedNotification::default());
-            let message = JsonRpcMessage::notification(changed);
-            Some((message, (listening, changes, shutdown)))
+                changed = changes.changed() => {
+                    changed.ok()?;
+                    vec![ToolListChangedNotification::default().into()]
+                }
+                changed = content.recv() => listening.session.subscribed.told(changed)?,
+            };
+            let messages = changed.into_iter().map(JsonRpcMessage::notification);
+            let messages = stream::iter(messages.collect::<Vec<_>>());
+            Some((messages, (listening, changes, content, shutdown)))
         },
     );
-    events(told)
+    events(told.flatten())
 }
 
 /// Messages as a stream of events.

@@ -29,6 +29,7 @@ use super::checks::{self, Refused, SESSION, VERSION};
 use super::connection::Peer;
 use super::exchange;
 use super::route::{self, Front};
+use crate::content::Subscribed;
 use crate::message::BUSY;
 
 /// Bytes of chance in a session's id: nobody guesses it.
@@ -50,6 +51,8 @@ pub(super) struct Session {
     pub(super) client: InitializeRequestParams,
     /// What is offered, as it was when the session began: no change since then is missed.
     pub(super) changes: watch::Receiver<u64>,
+    /// The resources that it wants to hear of.
+    pub(super) subscribed: Arc<Subscribed>,
     /// When it was last used, in milliseconds after the process's first session.
     used_ms: AtomicU64,
     /// Ends with the session.
@@ -311,6 +314,7 @@ impl Sessions {
             caller,
             client,
             changes: front.host.changes(),
+            subscribed: Arc::default(),
             used_ms: AtomicU64::new(now_ms()),
             end: front.cancelled().child_token(),
             work: Mutex::default(),

@@ -31,6 +31,8 @@ pub struct Effective {
     pub ask: bool,
     /// It may report how far a call has come.
     pub progress: bool,
+    /// Clients may be shown its panels.
+    pub panels: bool,
     /// The topics that it may publish to, receive, and ask on.
     pub messages: Arc<Messages>,
     /// The secrets that the host puts into its requests, by the plugin's own names.
@@ -120,6 +122,7 @@ impl Grants {
             notify: self.ui.notify,
             ask: self.ui.ask,
             progress: self.ui.progress,
+            panels: self.ui.panels,
             messages: Arc::new(self.messages(asked)),
             inject: self.secrets.inject.clone(),
             reveal: self.secrets.reveal.clone(),

@@ -3,6 +3,7 @@
 //! Everything is linked always and refused at the moment of use, since Python and
 //! JavaScript guests import the whole world and an import list therefore is no request.
 
+pub(crate) mod changes;
 pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod directories;

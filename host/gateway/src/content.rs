@@ -1,0 +1,395 @@
+//! Resources, prompts and completions, as the protocol wants them.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use portreeve_core::{
+    Asked, Body, CallError, Completing, Completions, ContentChange, Filled, Host, Listed, Part,
+    Plugin, ResourceCursor, Said, Subject,
+};
+use portreeve_manifest::content as document;
+use rmcp::model::{
+    Annotations, ArgumentInfo, CompleteRequestParams, CompleteResult, CompletionInfo, ContentBlock,
+    ErrorCode, ErrorData, GetPromptResult, Icon, IconTheme, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, MetaObject, PaginatedRequestParams, Prompt,
+    PromptArgument, PromptListChangedNotification, PromptMessage, ReadResourceResult, Reference,
+    Resource, ResourceContents, ResourceListChangedNotification, ResourceTemplate,
+    ResourceUpdatedNotification, ResourceUpdatedNotificationParam, Role, ServerNotification,
+};
+use serde_json::{Map, Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::convert::{self, META_PLUGIN};
+use crate::tools;
+
+/// Prompts and templates on one page.
+const PAGE: usize = 1_000;
+
+/// Resources that one connection may subscribe to.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 1_000;
+
+/// The longest text that a client has completed, in bytes.
+const COMPLETED_BYTES_MAX: usize = 4_096;
+
+/// The key of `_meta` that names the plugins which are missing in a list.
+const META_UNAVAILABLE: &str = "portreeve/unavailable";
+
+/// The resources that a client of the older era has subscribed to.
+#[derive(Default)]
+pub(crate) struct Subscribed(Mutex<BTreeSet<String>>);
+
+impl Subscribed {
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When there is no such resource, or there are too many.
+    pub(crate) fn add(&self, host: &Host, uri: String) -> Result<(), ErrorData> {
+        if host.registry().resource(&uri).is_none() {
+            return Err(ErrorData::resource_not_found(
+                "no plugin has a resource at this address",
+                None,
+            ));
+        }
+        let mut uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if uris.len() >= SUBSCRIPTIONS_MAX && !uris.contains(&uri) {
+            return Err(ErrorData::invalid_params(
+                format!(
+                    "this connection has {SUBSCRIPTIONS_MAX} subscriptions, which is all that it may have; end some first"
+                ),
+                None,
+            ));
+        }
+        uris.insert(uri);
+        Ok(())
+    }
+
+    /// Removes one.
+    pub(crate) fn remove(&self, uri: &str) {
+        let mut uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        uris.remove(uri);
+    }
+
+    fn has(&self, uri: &str) -> bool {
+        let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        uris.contains(uri)
+    }
+
+    fn all(&self) -> Vec<String> {
+        let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        uris.iter().cloned().collect()
+    }
+
+    /// What the client is told of a change; none where the host is gone.
+    pub(crate) fn told(
+        &self,
+        changed: Result<ContentChange, RecvError>,
+    ) -> Option<Vec<ServerNotification>> {
+        let changed = told(changed, || self.all())?.into_iter();
+        Some(
+            changed
+                .filter_map(|change| self.notification(&change))
+                .collect(),
+        )
+    }
+
+    /// Nothing of resources that it has not subscribed to.
+    fn notification(&self, change: &ContentChange) -> Option<ServerNotification> {
+        match change {
+            ContentChange::Resources => Some(ResourceListChangedNotification::default().into()),
+            ContentChange::Prompts => Some(PromptListChangedNotification::default().into()),
+            ContentChange::Updated(uri) => self.has(uri).then(|| {
+                let about = ResourceUpdatedNotificationParam::new(&**uri);
+                ResourceUpdatedNotification::new(about).into()
+            }),
+        }
+    }
+}
+
+/// What a listener is told of; everything, where it was too slow; none where the host is gone.
+pub(crate) fn told(
+    changed: Result<ContentChange, RecvError>,
+    subscribed: impl FnOnce() -> Vec<String>,
+) -> Option<Vec<ContentChange>> {
+    match changed {
+        Ok(changed) => Some(vec![changed]),
+        Err(RecvError::Lagged(_)) => Some(everything(subscribed())),
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn everything(uris: Vec<String>) -> Vec<ContentChange> {
+    let updated = uris
+        .into_iter()
+        .map(|uri| ContentChange::Updated(uri.into()));
+    [ContentChange::Resources, ContentChange::Prompts]
+        .into_iter()
+        .chain(updated)
+        .collect()
+}
+
+/// Reads a client's cursor of resources.
+pub(crate) fn read_cursor(
+    request: Option<&PaginatedRequestParams>,
+) -> Result<ResourceCursor, ErrorData> {
+    let Some(cursor) = request.and_then(|request| request.cursor.as_deref()) else {
+        return Ok(ResourceCursor::default());
+    };
+    let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
+    let read = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let (alias, next, before) = read.ok_or_else(tools::foreign_cursor)?;
+    Ok(ResourceCursor {
+        alias,
+        next,
+        before,
+    })
+}
+
+fn write_cursor(cursor: &ResourceCursor) -> String {
+    let text = json!([cursor.alias, cursor.next, cursor.before]).to_string();
+    BASE64_URL_SAFE_NO_PAD.encode(text)
+}
+
+/// Which plugins are missing.
+fn missing(failed: Vec<(String, CallError)>) -> Option<MetaObject> {
+    if failed.is_empty() {
+        return None;
+    }
+    let failed: Vec<Value> = failed
+        .into_iter()
+        .map(|(alias, error)| {
+            json!({"plugin": alias, "origin": error.origin, "code": error.failure.code, "message": error.failure.message})
+        })
+        .collect();
+    let mut meta = Map::new();
+    meta.insert(META_UNAVAILABLE.to_owned(), failed.into());
+    Some(MetaObject(meta))
+}
+
+pub(crate) fn resources(
+    listed: Listed<document::Resource>,
+    next: Option<&ResourceCursor>,
+) -> ListResourcesResult {
+    let items = listed.items.into_iter();
+    let items = items
+        .map(|(plugin, item)| resource(&plugin, item))
+        .collect();
+    let mut result = ListResourcesResult::with_all_items(items);
+    result.next_cursor = next.map(write_cursor);
+    result.meta = missing(listed.failed);
+    result
+}
+
+fn resource(plugin: &Plugin, item: document::Resource) -> Resource {
+    let mut shown = Resource::new(plugin.exposed_uri(&item.uri), item.name);
+    shown.title = item.title;
+    shown.description = item.description;
+    shown.mime_type = item.mime_type;
+    shown.size = item.size;
+    shown.icons = icons(item.icons);
+    shown.annotations = item.annotations.map(annotations);
+    shown
+}
+
+pub(crate) fn templates(
+    listed: Listed<document::ResourceTemplate>,
+    request: Option<&PaginatedRequestParams>,
+) -> Result<ListResourceTemplatesResult, ErrorData> {
+    let items = listed.items.into_iter().map(|(plugin, item)| {
+        let uri = plugin.exposed_uri(&item.uri_template);
+        let mut shown = ResourceTemplate::new(uri, item.name);
+        shown.title = item.title;
+        shown.description = item.description;
+        shown.mime_type = item.mime_type;
+        shown.icons = icons(item.icons);
+        shown.annotations = item.annotations.map(annotations);
+        shown
+    });
+    let mut items: Vec<_> = items.collect();
+    items.sort_by(|a, b| a.uri_template.cmp(&b.uri_template));
+    let (page, next) = tools::page(&items, |item| &item.uri_template, request, PAGE)?;
+    let mut result = ListResourceTemplatesResult::with_all_items(page);
+    result.next_cursor = next;
+    result.meta = missing(listed.failed);
+    Ok(result)
+}
+
+pub(crate) fn prompts(
+    listed: Listed<document::Prompt>,
+    request: Option<&PaginatedRequestParams>,
+) -> Result<ListPromptsResult, ErrorData> {
+    let items = listed.items.into_iter().map(|(plugin, item)| {
+        let arguments = item.arguments.into_iter().map(|argument| {
+            let mut shown = PromptArgument::new(argument.name).with_required(argument.required);
+            shown.title = argument.title;
+            shown.description = argument.description;
+            shown
+        });
+        let arguments: Vec<_> = arguments.collect();
+        let arguments = (!arguments.is_empty()).then_some(arguments);
+        let name = plugin.name_of(&item.name);
+        let mut shown = Prompt::new(name, item.description, arguments);
+        shown.title = Some(item.title.unwrap_or(item.name));
+        shown.icons = icons(item.icons);
+        shown
+    });
+    let items: Vec<_> = items.collect();
+    let (page, next) = tools::page(&items, |item| &item.name, request, PAGE)?;
+    let mut result = ListPromptsResult::with_all_items(page);
+    result.next_cursor = next;
+    result.meta = missing(listed.failed);
+    Ok(result)
+}
+
+fn icons(icons: Vec<document::Icon>) -> Option<Vec<Icon>> {
+    if icons.is_empty() {
+        return None;
+    }
+    let shown = icons.into_iter().map(|icon| {
+        let mut shown = Icon::new(icon.src);
+        shown.mime_type = icon.mime_type;
+        shown.sizes = (!icon.sizes.is_empty()).then_some(icon.sizes);
+        shown.theme = icon.theme.map(|theme| match theme {
+            document::Theme::Light => IconTheme::Light,
+            document::Theme::Dark => IconTheme::Dark,
+        });
+        shown
+    });
+    Some(shown.collect())
+}
+
+fn annotations(hints: document::Annotations) -> Annotations {
+    let mut shown = Annotations::default();
+    shown.audience = hints.audience.map(|audience| {
+        let roles = audience.into_iter().map(|role| match role {
+            document::Audience::User => Role::User,
+            document::Audience::Assistant => Role::Assistant,
+        });
+        roles.collect()
+    });
+    #[expect(clippy::cast_possible_truncation, reason = "between 0 and 1")]
+    let priority = hints.priority.map(|priority| priority as f32);
+    shown.priority = priority;
+    shown.last_modified = hints.last_modified;
+    shown
+}
+
+/// What was read.
+///
+/// # Errors
+/// Why nothing was.
+pub(crate) fn read(asked: Asked<Vec<Part>>) -> Result<ReadResourceResult, ErrorData> {
+    let (plugin, call_id, parts) = answered(asked, ErrorCode::RESOURCE_NOT_FOUND)?;
+    let parts = parts
+        .into_iter()
+        .map(|part| contents(plugin.as_deref(), part));
+    let mut result = ReadResourceResult::new(parts.collect());
+    result.meta = Some(MetaObject(convert::call_meta(&call_id)));
+    Ok(result)
+}
+
+fn contents(plugin: Option<&Plugin>, part: Part) -> ResourceContents {
+    let uri = plugin.map_or(String::new(), |plugin| plugin.exposed_uri(&part.uri));
+    let shown = match part.body {
+        Body::Text(text) => ResourceContents::text(text, uri),
+        Body::Bytes(bytes) => ResourceContents::blob(BASE64_STANDARD.encode(bytes), uri),
+    };
+    let shown = match part.mime_type {
+        Some(mime_type) => shown.with_mime_type(mime_type),
+        None => shown,
+    };
+    if part.meta.is_empty() {
+        return shown;
+    }
+    let pairs = part.meta.into_iter();
+    let pairs = pairs.map(|(name, value)| (format!("{META_PLUGIN}{name}"), value.into()));
+    shown.with_meta(MetaObject(pairs.collect()))
+}
+
+/// A prompt, filled in.
+///
+/// # Errors
+/// Why it was not.
+pub(crate) fn filled(asked: Asked<Filled>) -> Result<GetPromptResult, ErrorData> {
+    let (plugin, call_id, filled) = answered(asked, ErrorCode::INVALID_PARAMS)?;
+    let messages = filled.messages.into_iter().enumerate();
+    let messages = messages.map(|(index, message)| {
+        let role = if message.by_model {
+            Role::Assistant
+        } else {
+            Role::User
+        };
+        let block = match message.said {
+            Said::Content(content) => convert::block(content, &call_id, index),
+            Said::Embedded(part) => ContentBlock::resource(contents(plugin.as_deref(), part)),
+        };
+        PromptMessage::new(role, block)
+    });
+    let mut result = GetPromptResult::new(messages.collect());
+    result.description = filled.description;
+    result.meta = Some(MetaObject(convert::call_meta(&call_id)));
+    Ok(result)
+}
+
+/// What a client wants completed.
+///
+/// # Errors
+/// When it is too long.
+pub(crate) fn completing(request: CompleteRequestParams) -> Result<Completing, ErrorData> {
+    let ArgumentInfo { name, value, .. } = request.argument;
+    let known = request.context.and_then(|context| context.arguments);
+    let known: Map<String, Value> = known
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name, value.into()))
+        .collect();
+    let texts = known.iter().map(|(name, value)| {
+        let value = value.as_str().map_or(0, str::len);
+        name.len().saturating_add(value)
+    });
+    let bytes = texts.fold(
+        name.len().saturating_add(value.len()),
+        usize::saturating_add,
+    );
+    if bytes > COMPLETED_BYTES_MAX {
+        return Err(ErrorData::invalid_params(
+            format!("at most {COMPLETED_BYTES_MAX} bytes of arguments are completed"),
+            None,
+        ));
+    }
+    Ok(Completing {
+        subject: match request.r#ref {
+            Reference::Prompt(prompt) => Subject::Prompt(prompt.name),
+            Reference::Resource(resource) => Subject::Template(resource.uri),
+            _ => return Err(ErrorData::invalid_params("this is no reference", None)),
+        },
+        argument: name,
+        value,
+        known,
+    })
+}
+
+/// Values for an argument.
+///
+/// # Errors
+/// Why there are none.
+pub(crate) fn completed(asked: Asked<Completions>) -> Result<CompleteResult, ErrorData> {
+    let (_, call_id, found) = answered(asked, ErrorCode::INVALID_PARAMS)?;
+    let mut info = CompletionInfo::new(found.values)
+        .map_err(|error| ErrorData::internal_error(error, None))?;
+    info.total = found.total;
+    info.has_more = Some(found.more);
+    let mut result = CompleteResult::new(info);
+    result.meta = Some(MetaObject(convert::call_meta(&call_id)));
+    Ok(result)
+}
+
+type Answered<T> = (Option<std::sync::Arc<Plugin>>, String, T);
+
+fn answered<T>(asked: Asked<T>, not_found: ErrorCode) -> Result<Answered<T>, ErrorData> {
+    match asked.result {
+        Ok(given) => Ok((asked.plugin, asked.call_id, given)),
+        Err(error) => Err(convert::refusal(error, &asked.call_id, not_found)),
+    }
+}
