@@ -42,6 +42,8 @@ fn records(sandbox: &Sandbox, kind: &str) -> Vec<Value> {
         .out;
     let lines = found
         .lines()
+        // The first says what it is an export of.
+        .skip(1)
         .map(|line| serde_json::from_str(line).unwrap());
     lines.collect()
 }

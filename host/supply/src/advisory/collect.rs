@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use portreeve_manifest::size::ByteSize;
 use zip::ZipArchive;
 
-use super::record::{Record, normal};
+use super::record::Record;
 use super::{AdvisoryError, Read, osv, rust_sec};
-use crate::dependencies::Ecosystem;
+use crate::dependencies::{Ecosystem, normal_name};
 
 /// What a database may measure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,7 +248,7 @@ impl Collector {
 
 /// A line of the database: the package, then what is said of it. None where its name is none.
 fn line(ecosystem: Ecosystem, name: &str, record: &Record) -> Option<String> {
-    let name = normal(ecosystem, name);
+    let name = normal_name(ecosystem, name);
     if name.is_empty() || name.contains(char::is_control) {
         return None;
     }

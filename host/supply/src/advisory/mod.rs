@@ -123,7 +123,7 @@ impl Hit {
     /// How bad it counts as: what means harm is critical, what doesn't say is high.
     pub fn weight(&self) -> Severity {
         match (self.kind, self.severity) {
-            (Kind::Information, _) => Severity::Low,
+            (Kind::Information, _) => Severity::Info,
             (Kind::Malicious, _) => Severity::Critical,
             (Kind::Weakness, severity) => severity.unwrap_or(Severity::High),
         }

@@ -181,26 +181,6 @@ impl Ord for Version {
     }
 }
 
-/// A name as its ecosystem compares them.
-pub(super) fn normal(ecosystem: Ecosystem, name: &str) -> String {
-    match ecosystem {
-        // crates.io takes no two that differ in this alone.
-        Ecosystem::Cargo => name.replace('_', "-"),
-        // PEP 503.
-        Ecosystem::Pypi => {
-            let mut normal = String::with_capacity(name.len());
-            for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
-                if !normal.is_empty() {
-                    normal.push('-');
-                }
-                normal.push_str(&part.to_lowercase());
-            }
-            normal
-        }
-        Ecosystem::Npm | Ecosystem::Other => name.to_owned(),
-    }
-}
-
 /// How bad somebody says it is, by name.
 pub(super) fn named(severity: &str) -> Option<Severity> {
     match severity.to_ascii_lowercase().as_str() {

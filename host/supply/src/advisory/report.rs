@@ -149,6 +149,7 @@ impl Hit {
         match (self.kind, self.severity) {
             (Kind::Information, _) => "for information",
             (Kind::Malicious, _) => "critical",
+            (_, Some(Severity::Info)) => "for information",
             (_, Some(Severity::Low)) => "low",
             (_, Some(Severity::Medium)) => "medium",
             (_, Some(Severity::High)) => "high",

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use portreeve_manifest::size::ByteSize;
@@ -10,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::collect::{Collector, key};
-use super::record::{Record, normal};
+use super::record::Record;
 use super::{AdvisoryError, AdvisoryLimits, Hit, merged};
 use crate::Digest;
-use crate::dependencies::Dependency;
+use crate::dependencies::{Dependency, normal_name};
 
 /// The form of the file. One of another form is made anew.
 const SCHEMA: u32 = 1;
@@ -125,7 +126,8 @@ impl AdvisoryStore {
             digest: Digest::of(body.as_bytes()),
         };
         let write = || {
-            std::fs::create_dir_all(&self.dir)?;
+            let mut dir = std::fs::DirBuilder::new();
+            dir.recursive(true).mode(0o700).create(&self.dir)?;
             let mut file = tempfile::Builder::new()
                 .prefix(STAGED)
                 .tempfile_in(&self.dir)?;
@@ -247,7 +249,7 @@ impl Database {
     /// When the database is not as it was written.
     pub fn find(&self, dependency: &Dependency) -> Result<Vec<Hit>, String> {
         let ecosystem = dependency.ecosystem;
-        let key = key(ecosystem, &normal(ecosystem, &dependency.name));
+        let key = key(ecosystem, &normal_name(ecosystem, &dependency.name));
         let line = |&(start, end): &(usize, usize)| self.text.get(start..end).unwrap_or_default();
         // A tab ends the key, and is less than all else that a key may have.
         let key = format!("{key}\t");
