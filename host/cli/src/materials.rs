@@ -1,6 +1,9 @@
 //! What a plugin is made from: crates as cargo resolved them, or the packages that lock files
 //! of Python and JavaScript name.
 
+mod installed;
+mod locks;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -9,10 +12,11 @@ use auditable_serde::{DependencyKind as Kind, Package as Listed, Source, Version
 use cargo_metadata::{DependencyKind, Metadata, Package, PackageId};
 use portreeve_supply::DependencyText;
 use portreeve_supply::dependencies::{Dependency, Ecosystem};
-use serde::Deserialize;
 
 use crate::cargo::Crate;
 use crate::commands::papers::{licence_texts, read_text};
+use installed::Beside;
+use locks::LOCK_FILES;
 
 /// The longest lock file that is read, in bytes.
 const LOCK_BYTES_MAX: u64 = 16 << 20;
@@ -26,6 +30,8 @@ pub(crate) struct Materials {
     pub(crate) dependencies: Vec<Dependency>,
     /// Their licence texts, each once.
     pub(crate) texts: Vec<DependencyText>,
+    /// What is named without a version: the list is not whole then.
+    pub(crate) open: Vec<String>,
 }
 
 impl Materials {
@@ -35,33 +41,47 @@ impl Materials {
         of_metadata(&metadata, &root)
     }
 
-    /// The packages that the lock files in `dir` name; nothing where there are none.
+    /// The packages that the lock files in `dir` name; nothing where there are none. What is
+    /// installed beside them says their licences and has their texts.
     pub(crate) fn of_lock_files(dir: &Path) -> anyhow::Result<Materials> {
         let mut materials = Materials::default();
-        for (name, read) in LOCK_FILES {
-            let path = dir.join(name);
-            if path.is_file() {
-                let text = read_text(&path, LOCK_BYTES_MAX)?;
-                let list =
-                    read(&text).with_context(|| format!("{} can't be read", path.display()))?;
-                materials.dependencies.extend(list);
-                // The first is the most precise.
-                if *name != "package-lock.json" {
+        let mut locked = Vec::new();
+        for files in LOCK_FILES {
+            for (name, read) in files {
+                let path = dir.join(name);
+                if path.is_file() {
+                    let text = read_text(&path, LOCK_BYTES_MAX)?;
+                    let lock =
+                        read(&text).with_context(|| format!("{} can't be read", path.display()))?;
+                    locked.extend(lock.packages);
+                    let open = lock.open.into_iter();
+                    materials
+                        .open
+                        .extend(open.map(|what| format!("{name}: {what}")));
                     break;
                 }
             }
         }
+        locked.sort();
+        locked.dedup();
+        let beside = Beside::of(dir);
+        let mut texts = Texts::default();
+        for mut found in locked {
+            if let Some(installed) = beside.find(&found) {
+                let dependency = &mut found.dependency;
+                dependency.license = dependency.license.take().or(installed.license);
+                if !dependency.build_only {
+                    let label = dependency.label();
+                    installed
+                        .texts
+                        .iter()
+                        .for_each(|dir| texts.add(dir, &label));
+                }
+            }
+            materials.dependencies.push(found.dependency);
+        }
         materials.dependencies.sort();
         materials.dependencies.dedup();
-        let modules = dir.join("node_modules");
-        let mut texts = Texts::default();
-        for dependency in &materials.dependencies {
-            let place = modules.join(&dependency.name);
-            let safe = !dependency.name.split('/').any(|part| part == "..");
-            if dependency.ecosystem == Ecosystem::Npm && safe && place.is_dir() {
-                texts.add(&place, &dependency.label());
-            }
-        }
         materials.texts = texts.take();
         Ok(materials)
     }
@@ -76,10 +96,10 @@ impl Texts {
     /// mend, and is left out.
     fn add(&mut self, dir: &Path, label: &str) {
         for (name, text) in licence_texts(dir).unwrap_or_default() {
-            self.0
-                .entry((name, text))
-                .or_default()
-                .push(label.to_owned());
+            let packages = self.0.entry((name, text)).or_default();
+            if packages.last().is_none_or(|last| last != label) {
+                packages.push(label.to_owned());
+            }
         }
     }
 
@@ -201,6 +221,7 @@ fn of_metadata(metadata: &Metadata, root: &PackageId) -> anyhow::Result<Material
         crates: Some(crates),
         dependencies,
         texts: texts.take(),
+        open: Vec::new(),
     })
 }
 
@@ -213,136 +234,9 @@ fn source(package: &Package) -> Source {
     }
 }
 
-type ReadLock = fn(&str) -> anyhow::Result<Vec<Dependency>>;
-
-/// Lock files, the most precise of a language first.
-const LOCK_FILES: &[(&str, ReadLock)] = &[
-    ("package-lock.json", npm_lock),
-    ("uv.lock", python_lock),
-    ("poetry.lock", python_lock),
-    ("requirements.txt", requirements),
-];
-
-/// `package-lock.json` of npm 7 and later.
-fn npm_lock(text: &str) -> anyhow::Result<Vec<Dependency>> {
-    #[derive(Deserialize)]
-    struct Lock {
-        #[serde(default)]
-        packages: BTreeMap<String, Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        version: Option<String>,
-        license: Option<serde_json::Value>,
-        #[serde(default)]
-        dev: bool,
-        #[serde(default)]
-        link: bool,
-    }
-    let lock: Lock = serde_json::from_str(text)?;
-    let packages = lock.packages.into_iter().filter(|(_, entry)| !entry.link);
-    let packages = packages.filter_map(|(place, entry)| {
-        let (_, name) = place.rsplit_once("node_modules/")?;
-        Some(Dependency {
-            ecosystem: Ecosystem::Npm,
-            name: name.to_owned(),
-            version: entry.version?,
-            build_only: entry.dev,
-            license: entry
-                .license
-                .and_then(|licence| Some(licence.as_str()?.to_owned())),
-        })
-    });
-    Ok(packages.collect())
-}
-
-/// `uv.lock` and `poetry.lock`. They name no licences.
-fn python_lock(text: &str) -> anyhow::Result<Vec<Dependency>> {
-    #[derive(Deserialize)]
-    struct Lock {
-        #[serde(default)]
-        package: Vec<Entry>,
-    }
-    #[derive(Deserialize)]
-    struct Entry {
-        name: String,
-        version: Option<String>,
-        source: Option<toml::Table>,
-    }
-    let lock: Lock = toml::from_str(text)?;
-    let own = |entry: &Entry| {
-        let source = entry.source.as_ref();
-        source
-            .is_some_and(|source| source.contains_key("virtual") || source.contains_key("editable"))
-    };
-    let packages = lock.package.into_iter().filter(|entry| !own(entry));
-    let packages = packages.filter_map(|entry| {
-        Some(Dependency {
-            ecosystem: Ecosystem::Pypi,
-            name: entry.name,
-            version: entry.version?,
-            build_only: false,
-            license: None,
-        })
-    });
-    Ok(packages.collect())
-}
-
-/// The pinned lines of a `requirements.txt`; others name no version.
-fn requirements(text: &str) -> anyhow::Result<Vec<Dependency>> {
-    let packages = text.lines().filter_map(|line| {
-        let line = line.split(['#', ';', '\\']).next()?;
-        let (name, version) = line.split_once("==")?;
-        let name = name.split('[').next()?.trim();
-        let version = version.split_whitespace().next()?.trim_start_matches('=');
-        Some(Dependency {
-            ecosystem: Ecosystem::Pypi,
-            name: name.to_owned(),
-            version: version.to_owned(),
-            build_only: false,
-            license: None,
-        })
-    });
-    Ok(packages.filter(|found| !found.name.is_empty()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn labels(list: &[Dependency]) -> Vec<String> {
-        let label = |found: &Dependency| {
-            let licence = found.license.as_deref().unwrap_or("-");
-            format!(
-                "{} {} {licence} {}",
-                found.ecosystem,
-                found.label(),
-                found.build_only
-            )
-        };
-        list.iter().map(label).collect()
-    }
-
-    #[test]
-    fn lock_files() {
-        let npm = r#"{"packages": {"": {"name": "me", "version": "1.0.0"},
-            "node_modules/left-pad": {"version": "1.3.0", "license": "WTFPL"},
-            "node_modules/a/node_modules/@b/c": {"version": "2.0.0", "dev": true},
-            "node_modules/linked": {"link": true}}}"#;
-        assert_eq!(
-            labels(&npm_lock(npm).unwrap()),
-            ["npm @b/c 2.0.0 - true", "npm left-pad 1.3.0 WTFPL false"]
-        );
-        let uv = "version = 1\n[[package]]\nname = 'me'\nversion = '0.1'\nsource = { virtual = '.' }\n\
-                  [[package]]\nname = 'idna'\nversion = '3.7'\nsource = { registry = 'x' }\n";
-        assert_eq!(labels(&python_lock(uv).unwrap()), ["pypi idna 3.7 - false"]);
-        let pinned = "# pinned\nidna==3.7 --hash=sha256:x\nuvicorn[standard]==0.30.1 ; python_version > '3'\nloose>=1\n";
-        assert_eq!(
-            labels(&requirements(pinned).unwrap()),
-            ["pypi idna 3.7 - false", "pypi uvicorn 0.30.1 - false"]
-        );
-        assert!(npm_lock("{").is_err() && python_lock("[").is_err());
-    }
 
     #[test]
     fn lock_files_of_a_directory() {
@@ -357,5 +251,75 @@ mod tests {
         let found = Materials::of_lock_files(dir.path()).unwrap();
         assert_eq!(found.dependencies.len(), 1);
         assert_eq!(found.texts[0].packages, ["left-pad 1.3.0"]);
+        // A lock file leads nowhere else.
+        let lock = r#"{"packages": {"../../etc/node_modules/x": {"version": "1.0.0"}}}"#;
+        std::fs::write(dir.path().join("package-lock.json"), lock).unwrap();
+        assert!(
+            Materials::of_lock_files(dir.path())
+                .unwrap()
+                .texts
+                .is_empty()
+        );
+    }
+
+    /// Both languages, what lies within what, and what pip has installed.
+    #[test]
+    fn what_is_installed_says_licences_and_has_texts() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            "package-lock.json",
+            r#"{"packages": {"node_modules/a": {"version": "1.0.0"},
+                "node_modules/a/node_modules/b": {"version": "2.0.0", "license": "MIT"},
+                "node_modules/d": {"version": "3.0.0", "dev": true}}}"#,
+        );
+        write(
+            "node_modules/a/package.json",
+            r#"{"license": {"type": "ISC"}}"#,
+        );
+        write("node_modules/a/LICENSE", "of a");
+        write("node_modules/a/node_modules/b/LICENSE.md", "of b");
+        write("node_modules/d/LICENSE", "of d");
+        write("requirements.txt", "Foo_Bar==1.0\nloose>=2\n");
+        let info = ".venv/lib/python3.12/site-packages/foo_bar-1.0.dist-info";
+        write(
+            &format!("{info}/METADATA"),
+            "Metadata-Version: 2.4\nName: foo.bar\nVersion: 1.0\nLicense-Expression: BSD-2-Clause\n\nREADME\n",
+        );
+        write(&format!("{info}/licenses/LICENSE.txt"), "of foo");
+        let found = Materials::of_lock_files(dir.path()).unwrap();
+        let said: Vec<_> = found
+            .dependencies
+            .iter()
+            .map(|d| format!("{} {}", d.label(), d.license.as_deref().unwrap_or("-")))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                "a 1.0.0 ISC",
+                "b 2.0.0 MIT",
+                "d 3.0.0 -",
+                "Foo_Bar 1.0 BSD-2-Clause"
+            ]
+        );
+        let texts: Vec<_> = found
+            .texts
+            .iter()
+            .map(|t| (&*t.text, &*t.packages[0]))
+            .collect();
+        assert_eq!(
+            texts,
+            [
+                ("of a", "a 1.0.0"),
+                ("of b", "b 2.0.0"),
+                ("of foo", "Foo_Bar 1.0")
+            ]
+            .map(|pair| pair)
+        );
+        assert_eq!(found.open, ["requirements.txt: loose>=2"]);
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use etcetera::BaseStrategy as _;
 use portreeve_runtime::{CompileLimits, RuntimeConfig};
 use portreeve_supply::ArtifactStore;
+use portreeve_supply::advisory::AdvisoryStore;
 
 /// Bytes of compiled components that are kept.
 const CACHE_BYTES_MAX: u64 = 4 << 30;
@@ -56,6 +57,11 @@ pub(crate) fn artifacts() -> anyhow::Result<ArtifactStore> {
         &state_dir()?.join("store"),
         STORE_BYTES_MAX,
     )?)
+}
+
+/// The database of known weaknesses.
+pub(crate) fn advisories() -> anyhow::Result<AdvisoryStore> {
+    Ok(AdvisoryStore::new(state_dir()?.join("advisories")))
 }
 
 fn compiler() -> anyhow::Result<PathBuf> {

@@ -109,6 +109,12 @@ impl Agreement {
         })
     }
 
+    /// Whether this component was agreed to before.
+    pub(crate) fn has(&self, alias: &Alias, digest: &Digest) -> bool {
+        let locked = self.lock.plugins.get(alias);
+        locked.is_some_and(|locked| locked.digest == digest.to_string())
+    }
+
     /// The component that a remote source stands for: it is never fetched on the way.
     ///
     /// # Errors

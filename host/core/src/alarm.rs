@@ -9,6 +9,9 @@ use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
 use portreeve_state::usage::{Alert, AlertSink, AlertState};
 use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::advisories::AdvisoryAlert;
 
 /// Puts alerts into the host's log and the audit log, and sends them where the operator wants
 /// to hear of them.
@@ -81,19 +84,35 @@ impl Mailing {
     }
 }
 
+impl Alarm {
+    /// Tells of a weakness of what is installed, in the same ways.
+    pub(crate) fn advisory(&self, alert: &AdvisoryAlert) {
+        match alert.state {
+            AlertState::Raised => tracing::error!("{}", alert.message),
+            AlertState::Over => tracing::info!("{}", alert.message),
+        }
+        self.record(&alert.plugin, alert.body());
+        self.mailing.send(alert);
+    }
+
+    fn record(&self, plugin: &str, body: Map<String, Value>) {
+        let event = AuditEvent {
+            holder: Holder::plugin(plugin),
+            ..AuditEvent::host(AuditKind::Alert, body)
+        };
+        if let Err(error) = self.audit.note(event) {
+            tracing::error!(%error, "an alert was not recorded");
+        }
+    }
+}
+
 impl AlertSink for Alarm {
     fn alert(&self, alert: &Alert) {
         match alert.state {
             AlertState::Raised => tracing::error!("{}", alert.message),
             AlertState::Over => tracing::info!("{}", alert.message),
         }
-        let event = AuditEvent {
-            holder: Holder::plugin(alert.plugin.as_deref().unwrap_or_default()),
-            ..AuditEvent::host(AuditKind::Alert, alert.body())
-        };
-        if let Err(error) = self.audit.note(event) {
-            tracing::error!(%error, "an alert was not recorded");
-        }
+        self.record(alert.plugin.as_deref().unwrap_or_default(), alert.body());
         self.mailing.send(alert);
     }
 }

@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::Edited;
+use crate::advisories::{AdvisoryAct, AdvisoryDone};
 use crate::agreement::Arrival;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
@@ -55,6 +56,8 @@ pub enum ControlRequest {
         /// By the plugins' names.
         arrived: BTreeMap<Alias, Arrival>,
     },
+    /// Something with the database of advisories.
+    Advisories(AdvisoryAct),
     /// Something with the vault.
     Secret(SecretAct),
     /// Something with what a plugin keeps.
@@ -82,6 +85,8 @@ pub enum ControlAnswer {
     Edited(Edited),
     /// They are installed.
     Installed,
+    /// What came of an act with the database of advisories.
+    Advisories(AdvisoryDone),
     /// What came of an act with the vault.
     Secret(SecretDone),
     /// What came of an act with what a plugin keeps.
@@ -222,6 +227,9 @@ impl Host {
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))
             }
+            ControlRequest::Advisories(act) => Ok(ControlAnswer::Advisories(
+                self.advisories(act, &caller).await?,
+            )),
             ControlRequest::Bus(act) => Ok(ControlAnswer::Bus(
                 self.bus(act, &caller, progress, cancel).await?,
             )),

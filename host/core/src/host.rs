@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_broker::{Embedded, system_clock};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
@@ -21,6 +21,7 @@ use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
     KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
+use portreeve_supply::advisory::{AdvisoryError, AdvisoryStore};
 use portreeve_supply::{ArtifactStore, Digest};
 use serde_json::Map;
 use tokio::sync::{Mutex, Notify, broadcast, watch};
@@ -89,6 +90,9 @@ pub enum HostError {
     /// What is to be done can't be recorded.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// The database of advisories can't be used.
+    #[error(transparent)]
+    Advisories(#[from] AdvisoryError),
     /// The papers of a component are not in order.
     #[error("{0}")]
     Refused(String),
@@ -128,8 +132,11 @@ pub struct Host {
     pub(crate) webhooks: ArcSwap<Webhooks>,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
-    alerts: Arc<Mailing>,
+    pub(crate) alerts: Arc<Mailing>,
     heads: Arc<Mailing>,
+    /// Known weaknesses, and their file as it was before it was last read.
+    pub(crate) advisories: AdvisoryStore,
+    advisories_read: ArcSwapOption<FileStamp>,
     pub(crate) started_ms: i64,
     registry: ArcSwap<Registry>,
     pub(crate) changes: watch::Sender<u64>,
@@ -191,6 +198,9 @@ impl Host {
         );
         let cache = &config.runtime.cache_dir;
         let directories = Directories::new(&config.project, &config.user_state, cache);
+        let advisories = AdvisoryStore::new(config.user_state.join("advisories"));
+        // Watched from the beginning: the first database is to be noticed, too.
+        portreeve_runtime::make_private_dir(&config.user_state.join("advisories"))?;
         let host = Host {
             workshop: Workshop {
                 runtime: Runtime::new(config.runtime)?,
@@ -205,6 +215,8 @@ impl Host {
             started_ms: wall_clock(),
             vault,
             network,
+            advisories,
+            advisories_read: ArcSwapOption::empty(),
             prompts: Prompts::new(store.clone(), audit.clone()),
             turns: Turns::new(),
             artifacts: config.artifacts,
@@ -314,6 +326,8 @@ impl Host {
         self.network.set(&manifest.settings.network);
         self.serve.store(Arc::new(manifest.settings.serve.clone()));
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
+        let weaknesses = FileStamp::of(&self.advisories.path());
+        self.advisories_read.store(weaknesses.map(Arc::new));
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self
             .record_changes(manifest, &registry, &agreement, who)
@@ -326,6 +340,7 @@ impl Host {
         self.vault.key_is_at(manifest.settings.vault_key.clone());
         self.webhooks.store(Arc::new(webhooks));
         self.take_up(registry);
+        self.tell_advisories(&self.registry()).await?;
         *self.adopted.lock().await = Some(manifest.clone());
         Ok(())
     }
@@ -437,6 +452,8 @@ impl Host {
     /// The files that make the project what it is, as they were before they were read.
     pub(crate) async fn files(&self) -> Vec<(PathBuf, Option<FileStamp>)> {
         let manifest = (self.project.manifest_path(), *self.manifest.lock().await);
+        let read = self.advisories_read.load().as_deref().copied();
+        let advisories = (self.advisories.path(), read);
         let registry = self.registry();
         registry
             .plugins()
@@ -447,7 +464,7 @@ impl Host {
                     .map(|path| (path.clone(), FileStamp::of(&path)))
                     .to_vec(),
             })
-            .chain([manifest])
+            .chain([manifest, advisories])
             .collect()
     }
 
@@ -541,7 +558,8 @@ impl Host {
     }
 
     fn desk(&self, manifest: &ProjectManifest) -> Arc<Desk> {
-        Desk::open(&manifest.policy, self.project.dir())
+        let weaknesses = Some(self.advisories.clone());
+        Desk::open(&manifest.policy, self.project.dir(), weaknesses)
     }
 
     fn installer<'a>(

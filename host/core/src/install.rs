@@ -15,6 +15,7 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
+use portreeve_supply::advisory;
 use portreeve_supply::change::Content;
 use portreeve_supply::signature::{SignatureFile, read_beside};
 use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
@@ -61,6 +62,7 @@ struct Cleared {
     stamp: Option<FileStamp>,
     package: Package,
     signer: Option<String>,
+    advisories: Box<advisory::Report>,
     pin: Pin,
 }
 
@@ -130,6 +132,12 @@ impl Installer<'_> {
         let cleared = tokio::task::spawn_blocking(reading)
             .await
             .map_err(|error| format!("reading it was given up: {error}"))??;
+        // What is installed stays when a weakness comes to be known: its operator is told.
+        if !self.agreement.has(&entry.alias, &cleared.package.digest)
+            && let Some(why) = cleared.advisories.refusal(&entry.alias)
+        {
+            return Err(why);
+        }
         let manifest = &cleared.package.manifest;
         if let Some(wanted) = entry
             .version
@@ -164,6 +172,7 @@ impl Installer<'_> {
             stamp,
             package,
             signer,
+            advisories,
             pin,
         } = self.clear(entry).await?;
         let manifest = &package.manifest;
@@ -215,6 +224,7 @@ impl Installer<'_> {
                     manifest: Arc::new(package.manifest.clone()),
                     pin,
                     signer,
+                    advisories,
                     component,
                     stamp,
                 }),
@@ -355,6 +365,7 @@ impl Place {
             path: found.path,
             stamp,
             signer,
+            advisories: Box::new(desk.advisories(alias, &package)),
             pin: found.pin.unwrap_or_else(|| Pin::local(&package.digest)),
             package,
         })

@@ -11,6 +11,7 @@
 
 mod admin;
 mod admission;
+mod advisories;
 mod agreement;
 mod alarm;
 mod call;
@@ -53,6 +54,7 @@ mod webhooks;
 mod workshop;
 
 pub use admin::Edited;
+pub use advisories::{AdvisoryAct, AdvisoryAlert, AdvisoryDone};
 pub use agreement::{Arrival, Pin, read_lockfile};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};

@@ -1,12 +1,13 @@
 //! Whether a component's papers are in order, as the operator's policy wants them.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::policy::{Policy, SignaturePolicy};
+use portreeve_manifest::policy::{AdvisoryPolicy, Policy, SignaturePolicy};
 use portreeve_supply::Package;
+use portreeve_supply::advisory::{self, AdvisoryStore, Database};
 use portreeve_supply::licence::{self, Rules};
 use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
 
@@ -33,12 +34,21 @@ pub(crate) struct Desk {
     trust: Result<Trust, String>,
     /// What licences are judged by, or why it can't be read.
     licences: Result<Rules, String>,
+    advisories: Option<AdvisoryPolicy>,
+    /// Where known weaknesses are; nowhere, where nothing is held against them.
+    weaknesses: Option<AdvisoryStore>,
+    /// They, once somebody asks; or why they can't be read.
+    database: OnceLock<Result<Option<Database>, String>>,
 }
 
 impl Desk {
     /// Reads what the policy names. What can't be read refuses only those components whose
     /// signatures would matter.
-    pub(crate) fn open(policies: &Policy, project: &Path) -> Arc<Desk> {
+    pub(crate) fn open(
+        policies: &Policy,
+        project: &Path,
+        weaknesses: Option<AdvisoryStore>,
+    ) -> Arc<Desk> {
         let policy = policies.signatures();
         let licences = Rules::load(policies.licenses.as_ref(), project);
         let trust = Trust::load(&policy, project).map_err(|error| {
@@ -49,7 +59,23 @@ impl Desk {
             policy,
             trust,
             licences,
+            advisories: policies.advisories.clone(),
+            weaknesses,
+            database: OnceLock::new(),
         })
+    }
+
+    /// Holds the packages that a component was made from against known weaknesses. Reads their
+    /// database, the first time.
+    pub(crate) fn advisories(&self, alias: &Alias, package: &Package) -> advisory::Report {
+        let database = self.database.get_or_init(|| match &self.weaknesses {
+            Some(store) => store.open().map_err(|error| error.to_string()),
+            None => Ok(None),
+        });
+        let database = database.as_ref().map(Option::as_ref);
+        let database = database.map_err(String::as_str);
+        let policy = self.advisories.as_ref();
+        advisory::examine(package, alias, database, policy, Timestamp::now())
     }
 
     /// Holds a component's licences against the policy.

@@ -13,7 +13,7 @@ use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
 use portreeve_manifest::source::OciReference;
 use portreeve_supply::credentials::RegistryCredentials;
-use portreeve_supply::fetch::{FetchSettings, Progress};
+use portreeve_supply::fetch::{Artifact, FetchSettings, Progress};
 use portreeve_supply::signature::SignatureFile;
 use portreeve_supply::{
     ArtifactStore, Digest, FetchError, Fetched, Fetcher, IntakeLimits, Package, Reference,
@@ -136,7 +136,7 @@ impl Sources {
         Ok(Sources {
             fetcher: Fetcher::with_store(&gate, credentials, fetch, store.clone()),
             store,
-            desk: Desk::open(&manifest.policy, dir),
+            desk: Desk::open(&manifest.policy, dir, None),
             agreement: Agreement::default(),
         })
     }
@@ -241,6 +241,19 @@ impl Sources {
             }
         }
         self.clear(alias, source, true, fetched).await
+    }
+
+    /// Fetches something that is no component: the one layer of an artifact.
+    ///
+    /// # Errors
+    /// When it can't be had, or has more than `max` bytes.
+    pub async fn artifact(
+        &self,
+        reference: &OciReference,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<Artifact, SourceError> {
+        Ok(self.fetcher.artifact(reference, max, progress).await?)
     }
 
     /// Publishes a component with its signatures under the tag of a reference. Gives the digest

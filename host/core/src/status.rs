@@ -6,6 +6,7 @@ use portreeve_state::usage::{Alert, Usage, usage};
 use portreeve_state::{StateError, StateStore};
 use serde::{Deserialize, Serialize};
 
+use crate::advisories::AdvisoryAlert;
 use crate::host::{Host, HostError};
 use crate::messages::BusStats;
 use crate::network::NetworkUse;
@@ -44,6 +45,8 @@ pub struct HostStatus {
     pub audit_failing: Option<String>,
     /// The alerts that stand.
     pub alerts: Vec<Alert>,
+    /// The weaknesses that are known of what plugins were made from.
+    pub advisories: Vec<AdvisoryAlert>,
     /// What plugins have used of the network today.
     pub network: Vec<NetworkUse>,
     /// How the origins are that `[network]` takes care of.
@@ -99,6 +102,7 @@ impl Host {
                 waiting,
                 audit_failing: self.audit.healthy().err().map(|error| error.to_string()),
                 alerts: self.usage.standing(),
+                advisories: self.standing_advisories().await?,
                 network: self.network.today(),
                 origins: self.network.origins(),
                 messages: self.bus_stats().await?,

@@ -1,5 +1,6 @@
 //! What the operator demands of a plugin's papers: `[policy]` in `portreeve.toml`.
 
+mod advisories;
 mod signatures;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use crate::id::{Alias, NameError};
 use crate::licence::Licensee;
 use crate::text::{quoted, written_as_string};
 
+pub use advisories::{AdvisoryId, AdvisoryPolicy, IgnoredAdvisory, STALE_AFTER_DEFAULT};
 pub use signatures::{
     IdentityPattern, Issuer, RequireSignature, SIGNERS_MAX, SignaturePolicy, SignerError,
     SigningIdentity, SigningKey,
@@ -26,6 +28,8 @@ pub struct Policy {
     pub licenses: Option<LicensePolicy>,
     /// What must be signed, and by whom.
     pub signatures: Option<SignaturePolicy>,
+    /// Which known weaknesses of the packages that plugins were made from matter.
+    pub advisories: Option<AdvisoryPolicy>,
     /// What a scan may find.
     pub scan: Option<ScanPolicy>,
 }

@@ -17,6 +17,7 @@ fn examples() -> Vec<String> {
         include_str!("../src/grant/terms.rs"),
         include_str!("../src/plugin.rs"),
         include_str!("../src/policy.rs"),
+        include_str!("../src/policy/advisories.rs"),
         include_str!("../src/policy/signatures.rs"),
     ];
     let mut examples = Vec::new();
@@ -78,7 +79,7 @@ fn every_capability_has_an_example_of_its_request_and_its_grant() {
         .collect();
     assert_eq!(requested, capabilities);
     assert_eq!(granted, capabilities);
-    assert_eq!(others, 3, "one example for each policy");
+    assert_eq!(others, 4, "one example for each policy");
 }
 
 #[test]

@@ -75,6 +75,15 @@ impl std::fmt::Debug for Fetched {
     }
 }
 
+/// Something else than a component that was fetched.
+#[derive(Debug)]
+pub struct Artifact {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Where exactly it came from: `oci://…@sha256:…`.
+    pub resolved: String,
+}
+
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchProgress {
@@ -188,6 +197,20 @@ impl Fetcher {
                 registries.pull(reference, store, progress).await
             }
         }
+    }
+
+    /// Fetches the one layer of an artifact that is no component, whatever its type is.
+    ///
+    /// # Errors
+    /// When it can't be had, has several layers, or has more than `max` bytes.
+    pub async fn artifact(
+        &self,
+        reference: &OciReference,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<Artifact, FetchError> {
+        progress(FetchProgress::Resolving);
+        self.0.registries.artifact(reference, max, progress).await
     }
 
     /// The versions that a repository has, from the oldest to the newest: those of its tags

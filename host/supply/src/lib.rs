@@ -11,6 +11,7 @@
 //! - [`signature`] says who signed it, and whether that counts;
 //! - [`dependencies`] are what it says it was made from, and [`sbom`] writes that down for
 //!   other tools;
+//! - [`advisory`] holds those packages against known weaknesses;
 //! - [`licence`] holds licences against each other, their texts and the operator's policy;
 //! - [`finding`] is what all of them find, in one form, with its published rules;
 //! - [`change`] says how it differs from the version before;
@@ -21,6 +22,7 @@
 
 #![deny(missing_docs)]
 
+pub mod advisory;
 mod bare;
 pub mod change;
 pub mod credentials;

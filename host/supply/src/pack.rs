@@ -34,6 +34,8 @@ pub struct PackParts<'a> {
     /// All packages that it was made from, with their licences: these become its bill of
     /// materials.
     pub dependencies: &'a [Dependency],
+    /// Whether there are more, of which it isn't known which.
+    pub more_dependencies: bool,
     /// Their licence texts.
     pub dependency_texts: &'a [DependencyText],
 }
@@ -107,8 +109,8 @@ pub fn pack(component: &[u8], parts: &PackParts<'_>) -> Result<Vec<u8>, Error> {
     if !texts.is_empty() {
         add(LICENCES, &json(LICENCES, &texts)?);
     }
-    if !parts.dependencies.is_empty() {
-        let subject = sbom::Subject::of(&manifest);
+    if !parts.dependencies.is_empty() || parts.more_dependencies {
+        let subject = sbom::Subject::of(&manifest, !parts.more_dependencies);
         let bill = sbom::cyclonedx(&subject, parts.dependencies);
         add(SBOM, &json(SBOM, &bill)?);
     }

@@ -14,6 +14,8 @@ use crate::{Digest, Package, licence};
 pub struct Subject<'a> {
     manifest: &'a PluginManifest,
     digest: Option<&'a Digest>,
+    /// Whether all that it was made from is known.
+    whole: bool,
 }
 
 impl<'a> Subject<'a> {
@@ -22,14 +24,16 @@ impl<'a> Subject<'a> {
         Subject {
             manifest: &package.manifest,
             digest: Some(&package.digest),
+            whole: package.dependencies.is_whole(),
         }
     }
 
     /// A plugin that is being packed, and so has no digest yet.
-    pub(crate) fn of(manifest: &'a PluginManifest) -> Subject<'a> {
+    pub(crate) fn of(manifest: &'a PluginManifest, whole: bool) -> Subject<'a> {
         Subject {
             manifest,
             digest: None,
+            whole,
         }
     }
 
@@ -60,6 +64,11 @@ pub fn cyclonedx(subject: &Subject<'_>, dependencies: &[Dependency]) -> Value {
     }
     let components: Vec<Value> = dependencies.iter().map(cyclonedx_component).collect();
     let references: Vec<String> = dependencies.iter().map(purl).collect();
+    let aggregate = if subject.whole {
+        "complete"
+    } else {
+        "incomplete"
+    };
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -67,6 +76,7 @@ pub fn cyclonedx(subject: &Subject<'_>, dependencies: &[Dependency]) -> Value {
         "metadata": { "component": root },
         "components": components,
         "dependencies": [{ "ref": subject.reference(), "dependsOn": references }],
+        "compositions": [{ "aggregate": aggregate, "dependencies": [subject.reference()] }],
     })
 }
 
@@ -130,6 +140,10 @@ pub fn spdx(subject: &Subject<'_>, dependencies: &[Dependency], created: &str) -
     if let (Some(root), Some(digest)) = (root.as_object_mut(), subject.digest) {
         let sum = json!([{ "algorithm": "SHA256", "checksumValue": hex(digest) }]);
         root.insert("checksums".into(), sum);
+    }
+    if let (Some(root), false) = (root.as_object_mut(), subject.whole) {
+        let why = "what it was made from is not, or not all, known";
+        root.insert("comment".into(), json!(why));
     }
     let mut packages = vec![root];
     let mut relationships = vec![json!({

@@ -16,6 +16,7 @@ use portreeve_supply::licence::{self, Rules};
 use semver::VersionReq;
 use serde_json::{Map, json};
 
+use super::advisories::{self, Known};
 use super::licences;
 use super::papers::read_package;
 use super::secrets;
@@ -90,8 +91,14 @@ impl Add {
         if let Some(why) = report.refusal(&alias) {
             return Err(error::refused(why));
         }
+        let known = Known::open(Some(&manifest))?;
+        let weaknesses = known.examine(&package, &alias);
+        if let Some(why) = weaknesses.refusal(&alias) {
+            return Err(error::refused(why));
+        }
         if review::is_interactive() {
             output::note(format!("{} {}", plugin.id, plugin.version));
+            output::note(advisories::notes(&weaknesses).trim_end());
         }
         let choice = Choice {
             named: &self.grants,
@@ -129,6 +136,7 @@ impl Add {
             "grants": new.grants,
             "config-missing": missing,
             "licences": report,
+            "advisories": weaknesses,
         });
         context.output.result(&result, || {
             let mut shown = format!(
@@ -137,6 +145,7 @@ impl Add {
             );
             shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
             shown.push_str(&licences::notes(&report));
+            shown.push_str(&advisories::notes(&weaknesses));
             if missing.is_empty() {
                 shown.push_str(&format!(
                     "next: `portreeve list`, or `portreeve call {alias} TOOL`"

@@ -76,6 +76,12 @@ impl Build {
         } else {
             Vec::new()
         };
+        for what in &materials.open {
+            output::note(format!(
+                "{} is not pinned: the list of what the plugin is made from is not whole",
+                text::line(what)
+            ));
+        }
         progress.step("packing");
         let parts = PackParts {
             manifest_toml: &author.text,
@@ -83,6 +89,7 @@ impl Build {
             tools: &tools,
             crates: materials.crates.as_ref(),
             dependencies: &materials.dependencies,
+            more_dependencies: !materials.open.is_empty(),
             dependency_texts: &materials.texts,
         };
         let packed = pack(&read.bytes, &parts)?;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::Origin;
+use portreeve_manifest::project::ProjectManifest;
 use portreeve_manifest::tool::Tool;
 use portreeve_supply::{Package, Tools};
 use serde_json::{Map, Value, json};
 
+use super::advisories::{self, Known};
 use super::papers::{bytes, count, read_installed, read_package};
 use crate::context::Context;
 use crate::{output, review, text};
@@ -36,12 +38,40 @@ pub(crate) type Inspected = (PathBuf, Package, Option<Map<String, Value>>);
 impl Inspect {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         let (file, package, grants) = find(&self.what, context)?;
+        let (alias, manifest) = self.context_of(context, &package)?;
+        let weaknesses = Known::open(manifest.as_ref())?.examine(&package, &alias);
         let mut result = describe(&file, &package);
+        if let Some(result) = result.as_object_mut() {
+            result.insert("advisories".to_owned(), json!(weaknesses));
+        }
         if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
             result.insert("grants".to_owned(), json!(grants));
         }
-        let show = || show(&file, &package, grants.as_ref());
+        let show = || {
+            let shown = show(&file, &package, grants.as_ref());
+            format!("{shown}\n{}", advisories::section(&weaknesses))
+        };
         context.output.result(&result, show)
+    }
+
+    /// By what name it is judged, and under whose policy.
+    fn context_of(
+        &self,
+        context: &Context,
+        package: &Package,
+    ) -> anyhow::Result<(Alias, Option<ProjectManifest>)> {
+        let own = || Alias::new(package.manifest.id.as_str());
+        let Ok(project) = context.project() else {
+            return Ok((own()?, None));
+        };
+        let manifest = context.manifest(&project)?;
+        let named = self.what.to_str().and_then(|what| Alias::new(what).ok());
+        let installed = named.filter(|alias| manifest.plugins.contains_key(alias));
+        let alias = match installed {
+            Some(alias) if !self.what.exists() => alias,
+            _ => own()?,
+        };
+        Ok((alias, Some(manifest)))
     }
 }
 

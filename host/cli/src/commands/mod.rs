@@ -1,6 +1,7 @@
 //! The commands, a file for each.
 
 mod add;
+mod advisories;
 mod audit;
 mod build;
 mod bus;
@@ -44,6 +45,7 @@ pub(crate) enum Command {
     Inspect(inspect::Inspect),
     Licenses(licences::Licences),
     Sbom(sbom::Sbom),
+    Advisories(advisories::Advisories),
     Init(init::Init),
     Add(add::Add),
     Install(install::Install),
@@ -77,6 +79,7 @@ impl Command {
             Command::Inspect(command) => command.run(context),
             Command::Licenses(command) => command.run(context),
             Command::Sbom(command) => command.run(context),
+            Command::Advisories(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
             Command::Install(command) => command.run(context),

@@ -90,6 +90,9 @@ fn show(status: &ProjectStatus) -> String {
             for alert in &host.alerts {
                 let _ = writeln!(shown, "ALERT: {}", text::line(&alert.message));
             }
+            for alert in &host.advisories {
+                let _ = writeln!(shown, "ADVISORY: {}", text::line(&alert.message));
+            }
             for used in &host.network {
                 let _ = writeln!(
                     shown,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::bail;
+use anyhow::{Error, bail};
 use clap::Args;
 use portreeve_core::control::ControlRequest;
 use portreeve_core::{Arrival, Brought, Sources};
@@ -11,13 +11,15 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
 use portreeve_supply::change::{self, Change, Content, Turn};
+use portreeve_supply::licence::{self, Rules};
 use portreeve_supply::{Digest, IntakeLimits, Package};
 use serde_json::{Value, json};
 
+use super::advisories::{self, Known};
 use super::install::collect;
 use crate::context::{Context, manifest_name};
 use crate::progress::Progress;
-use crate::{error, output, places, review, sources};
+use crate::{error, output, places, review, sources, text};
 
 /// Take newer versions of plugins, within what `version` in portreeve.toml allows.
 ///
@@ -49,6 +51,42 @@ struct Found {
     brought: Brought,
     /// None where nothing was installed before.
     change: Option<Change>,
+    /// What is newly said of its licences and of what it was made from, and what no more.
+    papers: Vec<String>,
+}
+
+/// What papers are judged by.
+struct Judges {
+    rules: Rules,
+    known: Known,
+}
+
+impl Judges {
+    /// What is said of a component now that was not of the one before, and the reverse.
+    fn changes(&self, alias: &Alias, before: Option<&Package>, now: &Package) -> Vec<String> {
+        let notes = |package: &Package| licence::examine(package, alias, &self.rules).notes;
+        let (known, left) = (before.map(notes).unwrap_or_default(), notes(now));
+        let line = |how: &str, note: &licence::Note| {
+            text::line(&format!(
+                "{how}: {}: {}: {}",
+                note.rule, note.about, note.found
+            ))
+            .to_string()
+        };
+        let new = left.iter().filter(|note| !known.contains(note));
+        let gone = known.iter().filter(|note| !left.contains(note));
+        let new = new.map(|note| line("new", note));
+        let mut lines: Vec<String> = new.chain(gone.map(|note| line("no more", note))).collect();
+        let now = self.known.examine(now, alias);
+        lines.extend(match before {
+            Some(before) => advisories::changes(&self.known.examine(before, alias), &now),
+            None => advisories::notes(&now)
+                .lines()
+                .map(|line| line.trim().to_owned())
+                .collect(),
+        });
+        lines
+    }
 }
 
 impl Update {
@@ -70,7 +108,12 @@ impl Update {
             }
         }
         let sources = sources::open(&project, &manifest)?;
-        let found = context.block_on(self.find(&manifest, &sources))?;
+        let judges = Judges {
+            rules: Rules::load(manifest.policy.licenses.as_ref(), project.dir())
+                .map_err(Error::msg)?,
+            known: Known::open(Some(&manifest))?,
+        };
+        let found = context.block_on(self.find(&manifest, &sources, &judges))?;
         for found in &found {
             output::note(shown(found));
         }
@@ -126,6 +169,7 @@ impl Update {
         &self,
         manifest: &ProjectManifest,
         sources: &Sources,
+        judges: &Judges,
     ) -> anyhow::Result<Vec<Found>> {
         let progress = Arc::new(Progress::new());
         let mut found = Vec::new();
@@ -145,12 +189,15 @@ impl Update {
             if locked.is_some_and(|locked| locked.digest == brought.pin.digest) {
                 continue;
             }
-            let change = locked
-                .map(|locked| compare(locked, &brought))
-                .transpose()?
-                .flatten();
+            let before = locked.map(installed).transpose()?.flatten();
+            let change = match (locked, &before) {
+                (Some(locked), Some(before)) => Some(compare(locked, before, &brought)),
+                _ => None,
+            };
+            let papers = judges.changes(alias, before.as_ref(), &brought.package);
             found.push(Found {
                 alias: alias.clone(),
+                papers,
                 brought,
                 change,
             });
@@ -160,20 +207,24 @@ impl Update {
     }
 }
 
-/// How a component differs from the installed one; none where that is not here any more.
-fn compare(locked: &LockedPlugin, brought: &Brought) -> anyhow::Result<Option<Change>> {
+/// The installed component; none where it is not here any more.
+fn installed(locked: &LockedPlugin) -> anyhow::Result<Option<Package>> {
     let digest: Digest = locked.digest.parse()?;
     let Some(bytes) = places::artifacts()?.get(&digest)? else {
         return Ok(None);
     };
     let name = locked.id.as_deref().unwrap_or_default();
-    let before = Package::read(&bytes, name, &IntakeLimits::default())?;
+    Ok(Some(Package::read(&bytes, name, &IntakeLimits::default())?))
+}
+
+/// How a component differs from the installed one.
+fn compare(locked: &LockedPlugin, before: &Package, brought: &Brought) -> Change {
     let signer = (locked.signer != brought.signer).then(|| Turn {
         before: locked.signer.clone(),
         now: brought.signer.clone(),
     });
     let now = Content::of(&brought.package);
-    Ok(Some(change::compare(&Content::of(&before), &now, signer)))
+    change::compare(&Content::of(before), &now, signer)
 }
 
 /// What the operator should agree to.
@@ -189,13 +240,18 @@ fn concerns(found: &Found) -> Vec<String> {
 
 fn shown(found: &Found) -> String {
     let plugin = &found.brought.package.manifest;
-    match &found.change {
+    let mut shown = match &found.change {
         Some(change) => format!("`{}` {}", found.alias, change.lines().join("\n  ")),
         None => format!(
             "`{}` {} {} is new here",
             found.alias, plugin.id, plugin.version
         ),
+    };
+    for line in &found.papers {
+        shown.push_str("\n  ");
+        shown.push_str(line);
     }
+    shown
 }
 
 fn described(found: &Found) -> Value {
@@ -206,5 +262,6 @@ fn described(found: &Found) -> Value {
         "resolved": found.brought.pin.resolved,
         "signer": found.brought.signer,
         "change": found.change,
+        "papers": found.papers,
     })
 }

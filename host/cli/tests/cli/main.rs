@@ -6,6 +6,7 @@
     reason = "a test says what broke by panicking"
 )]
 
+mod advisories;
 mod build;
 mod call;
 mod check;

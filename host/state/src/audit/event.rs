@@ -76,6 +76,8 @@ kinds! {
     DataImport => "data-import",
     /// What a plugin keeps was removed.
     DataClear => "data-clear",
+    /// Another database of known weaknesses took the place of the former one.
+    Advisories => "advisories",
     /// Somebody published a message by hand.
     BusPublish => "bus-publish",
     /// A webhook brought a message, or was sent one.

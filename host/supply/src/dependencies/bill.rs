@@ -9,22 +9,30 @@ use crate::IntakeLimits;
 /// Bills nest components within components; more levels than these are nobody's.
 const DEPTH_MAX: usize = 32;
 
+/// What a bill lists.
+pub(super) struct Bill {
+    pub(super) list: Vec<Dependency>,
+    /// Whether it says of itself that there is more.
+    pub(super) whole: bool,
+}
+
 /// Reads a section; what it is stands in it.
-pub(super) fn read(
-    data: &[u8],
-    limits: &IntakeLimits,
-) -> (&'static str, Result<Vec<Dependency>, String>) {
+pub(super) fn read(data: &[u8], limits: &IntakeLimits) -> (&'static str, Result<Bill, String>) {
     let value = match parse(data, limits) {
         Ok(value) => value,
         Err(why) => return ("bill of materials", Err(why)),
     };
     if value.get("bomFormat").and_then(Value::as_str) == Some("CycloneDX") {
         let mut list = Vec::new();
-        let read = cyclonedx(&value, &mut list, limits).map(|()| list);
+        let read = cyclonedx(&value, &mut list, limits).map(|()| Bill {
+            list,
+            whole: is_whole(&value),
+        });
         return ("CycloneDX", read);
     }
     if value.get("spdxVersion").and_then(Value::as_str).is_some() {
-        return ("SPDX", spdx(&value, limits));
+        let read = spdx(&value, limits).map(|list| Bill { list, whole: true });
+        return ("SPDX", read);
     }
     let why = "it is neither CycloneDX nor SPDX 2 in JSON".to_owned();
     ("bill of materials", Err(why))
@@ -44,6 +52,16 @@ fn parse(data: &[u8], limits: &IntakeLimits) -> Result<Value, String> {
         depth_max: DEPTH_MAX,
     };
     json::parse(text, &bounds).map_err(|error| error.to_string())
+}
+
+/// Whether a bill doesn't say of itself that something is missing in it.
+fn is_whole(value: &Value) -> bool {
+    let compositions = value.get("compositions").and_then(Value::as_array);
+    let mut aggregates = compositions
+        .into_iter()
+        .flatten()
+        .filter_map(|composition| composition.get("aggregate")?.as_str());
+    !aggregates.any(|aggregate| aggregate.starts_with("incomplete"))
 }
 
 /// Components, and those within them: the depth of the JSON bounds the recursion.

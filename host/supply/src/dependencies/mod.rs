@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::IntakeLimits;
 
 pub use auditable::write as write_auditable;
+use bill::Bill;
 pub(crate) use bill::purl;
 
 /// Where a package comes from.
@@ -56,6 +57,21 @@ impl Ecosystem {
 impl fmt::Display for Ecosystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// A name as its ecosystem compares them.
+pub fn normal_name(ecosystem: Ecosystem, name: &str) -> String {
+    match ecosystem {
+        // crates.io takes no two that differ in this alone.
+        Ecosystem::Cargo => name.replace('_', "-"),
+        // PEP 503.
+        Ecosystem::Pypi => {
+            let parts = name.split(['-', '_', '.']).filter(|part| !part.is_empty());
+            let parts: Vec<String> = parts.map(str::to_lowercase).collect();
+            parts.join("-")
+        }
+        Ecosystem::Npm | Ecosystem::Other => name.to_owned(),
     }
 }
 
@@ -108,16 +124,23 @@ impl Dependencies {
         let mut all: BTreeMap<(Ecosystem, String, String), Dependency> = BTreeMap::new();
         let readings = auditable
             .iter()
-            .map(|data| (".dep-v0", auditable::read(data, limits)))
+            .map(|data| {
+                let read = auditable::read(data, limits);
+                (".dep-v0", read.map(|list| Bill { list, whole: true }))
+            })
             .chain(bills.iter().map(|data| bill::read(data, limits)));
         for (source, read) in readings {
-            let list = match read {
-                Ok(list) => list,
+            let Bill { list, whole } = match read {
+                Ok(bill) => bill,
                 Err(why) => {
                     found.problems.push(format!("{source}: {why}"));
                     continue;
                 }
             };
+            if !whole {
+                let why = "it says of itself that it doesn't list all";
+                found.problems.push(format!("{source}: {why}"));
+            }
             if !found.sources.contains(&source) {
                 found.sources.push(source);
             }

@@ -8,6 +8,8 @@ mod policy;
 mod rules;
 mod text;
 
+use std::collections::{BTreeMap, HashMap};
+
 use portreeve_manifest::id::Alias;
 use serde::Serialize;
 
@@ -108,6 +110,7 @@ pub fn examine(package: &Package, alias: &Alias, rules: &Rules) -> Report {
     let said = package.manifest.license.as_ref().map(ToString::to_string);
     let own = Declared::read(said.as_deref().unwrap_or_default());
     texts(package, alias, &own, &mut report.notes);
+    dependency_texts(package, &mut report.notes);
     report
 }
 
@@ -200,6 +203,53 @@ fn texts(package: &Package, alias: &Alias, own: &Declared, notes: &mut Vec<Note>
                 notes.push(note("licence-text-unknown", name, found));
             }
         }
+    }
+}
+
+/// Holds the texts of the packages that it was made from against what those declare.
+fn dependency_texts(package: &Package, notes: &mut Vec<Note>) {
+    /// A text takes some milliseconds: those of a hundred packages, each once.
+    const TEXTS_MAX: usize = 128;
+    let declared: HashMap<String, Declared> = package
+        .dependencies
+        .list
+        .iter()
+        .filter_map(|found| Some((found.label(), Declared::read(found.license.as_deref()?))))
+        .collect();
+    for one in package.dependency_texts.iter().take(TEXTS_MAX) {
+        // Of packages that declare the same, the first stands for all.
+        let mut told: BTreeMap<String, (Told, Vec<&str>)> = BTreeMap::new();
+        for label in &one.packages {
+            let said = declared.get(label).and_then(Declared::expression);
+            let key = said.map(ToString::to_string).unwrap_or_default();
+            let (_, labels) = told
+                .entry(key)
+                .or_insert_with(|| (text::tell(&one.text, said), Vec::new()));
+            labels.push(label);
+        }
+        for (said, (told, labels)) in told {
+            let about = format!("{} of {}", one.name, labels.join(", "));
+            match told {
+                Told::Declared(_) => {}
+                Told::Other(found) if said.is_empty() => {
+                    let found = format!("the text is that of {found}, and no licence is declared");
+                    notes.push(note("licence-text", &about, &found));
+                }
+                Told::Other(found) => {
+                    let found = format!("the text is that of {found}, but `{said}` is declared");
+                    notes.push(note("licence-text", &about, &found));
+                }
+                Told::Unknown => {
+                    let found = "the text is that of no licence that is known";
+                    notes.push(note("licence-text-unknown", &about, found));
+                }
+            }
+        }
+    }
+    let left = package.dependency_texts.len().saturating_sub(TEXTS_MAX);
+    if left > 0 {
+        let found = format!("{left} licence texts were not looked at: {TEXTS_MAX} are");
+        notes.push(note("licence-text-unread", &package.manifest.id, &found));
     }
 }
 

@@ -10,7 +10,7 @@ use super::Registries;
 use super::layout::{self, ACCEPT, Document, MANIFEST_BYTES_MAX};
 use super::registry::{Access, Repository};
 use crate::Digest;
-use crate::fetch::{FetchError, FetchProgress, Fetched, Progress, stored};
+use crate::fetch::{Artifact, FetchError, FetchProgress, Fetched, Progress, stored};
 use crate::store::ArtifactStore;
 
 /// A manifest of a component, and what it is called by its bytes.
@@ -61,7 +61,60 @@ impl Registries {
     }
 }
 
+impl Registries {
+    /// Fetches the one layer of an artifact.
+    pub(crate) async fn artifact(
+        &self,
+        reference: &OciReference,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<Artifact, FetchError> {
+        let mut last = None;
+        for place in &self.places(reference) {
+            match place.only_layer(reference, max, progress).await {
+                Ok((digest, bytes)) => {
+                    let (registry, repository) = (reference.registry(), reference.repository());
+                    let resolved = format!("oci://{registry}/{repository}@{digest}");
+                    return Ok(Artifact { bytes, resolved });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| FetchError::NotFound {
+            what: reference.to_string(),
+            said: "there is no place to look".to_owned(),
+        }))
+    }
+}
+
 impl Repository<'_> {
+    async fn only_layer(
+        &self,
+        reference: &OciReference,
+        max: u64,
+        progress: Progress<'_>,
+    ) -> Result<(Digest, Vec<u8>), FetchError> {
+        let found = self.find(reference).await?;
+        let what = || self.shown(item(reference));
+        let [layer] = found.manifest.layers().as_slice() else {
+            return Err(FetchError::NotAComponent {
+                what: what(),
+                why: "it has several layers, or none, where one was looked for".to_owned(),
+            });
+        };
+        if layer.size() > max {
+            return Err(FetchError::TooLarge { what: what(), max });
+        }
+        let told = |received, total| progress(FetchProgress::Downloading { received, total });
+        let take = Take {
+            max,
+            size: Some(layer.size()),
+            progress: Some(&told),
+        };
+        let bytes = self.blob(layer, &take).await?;
+        Ok((found.digest, bytes))
+    }
+
     async fn component(
         &self,
         reference: &OciReference,
