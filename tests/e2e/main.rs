@@ -38,4 +38,3 @@ mod support;
 mod terminal;
 mod web;
 mod web_plugins;
-mod webhooks;

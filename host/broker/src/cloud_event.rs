@@ -21,8 +21,6 @@ pub fn to_event(message: &Message) -> Value {
     let time = jiff::Timestamp::from_millisecond(message.time_ms).unwrap_or_default();
     let source = match &*message.sender.holder.alias {
         "" => "/host".to_owned(),
-        // A part of the host, such as a webhook.
-        alias if alias.starts_with('@') => alias.replacen('@', "/", 1),
         alias => format!("/plugins/{alias}"),
     };
     for (name, value) in [

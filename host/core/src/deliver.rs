@@ -24,7 +24,6 @@ use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
 use crate::prompt::CallerUi;
 use crate::scope::CallScope;
-use crate::webhooks::{Senders, is_of_host};
 
 /// Messages of one plugin that are handled at a time. More wait in their topics.
 const AT_ONCE: usize = 4;
@@ -123,17 +122,12 @@ fn subscription(alias: &str) -> Subscription {
 /// Has messages delivered as long as the host lives.
 pub(crate) async fn run(host: Weak<Host>) {
     let mut serving: BTreeMap<String, Serving> = BTreeMap::new();
-    let mut senders = Senders::default();
     loop {
         let post = {
             let Some(host) = host.upgrade() else {
                 return;
             };
-            let known = host.post.broker.stats().await;
-            let known = known.map(|stats| stats.subscriptions).unwrap_or_default();
-            let known: Vec<_> = known.into_iter().map(|one| one.subscription).collect();
-            host.serve(&mut serving, &known).await;
-            senders.follow(&host, &known).await;
+            host.serve(&mut serving).await;
             host.post.clone()
         };
         let _ = tokio::time::timeout(Duration::from_secs(60), post.changed.notified()).await;
@@ -142,16 +136,13 @@ pub(crate) async fn run(host: Weak<Host>) {
 
 impl Host {
     /// Starts, changes and ends the plugins' tasks as the registry and its grants want it.
-    async fn serve(
-        self: &Arc<Self>,
-        serving: &mut BTreeMap<String, Serving>,
-        known: &[Subscription],
-    ) {
+    async fn serve(self: &Arc<Self>, serving: &mut BTreeMap<String, Serving>) {
         let registry = self.registry();
         let broker = &self.post.broker;
         serving.retain(|alias, _| registry.plugin(alias).is_some());
-        for known in known.iter().filter(|known| !is_of_host(&known.holder)) {
-            let alias = &*known.holder.alias;
+        let known = broker.stats().await.map(|stats| stats.subscriptions);
+        for known in known.unwrap_or_default() {
+            let alias = &*known.subscription.holder.alias;
             // What can't be read now keeps its messages; what is gone does not.
             let gone = match registry.plugin(alias) {
                 None => true,
@@ -159,7 +150,7 @@ impl Host {
                     .in_force()
                     .is_some_and(|now| now.effective.messages.subscribe.is_empty()),
             };
-            if gone && let Err(error) = broker.unsubscribe(known).await {
+            if gone && let Err(error) = broker.unsubscribe(&known.subscription).await {
                 tracing::error!(plugin = alias, %error, "a subscription could not be ended");
             }
         }

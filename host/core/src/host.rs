@@ -46,7 +46,6 @@ use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
 use crate::watch::Watch;
-use crate::webhooks::Webhooks;
 use crate::workshop::Workshop;
 
 /// Changes of resources and prompts that wait for a listener.
@@ -129,7 +128,6 @@ pub struct Host {
     artifacts: ArtifactStore,
     pub(crate) directories: Arc<Directories>,
     pub(crate) post: Arc<Post>,
-    pub(crate) webhooks: ArcSwap<Webhooks>,
     _sweeper: Sweeper,
     /// Where alerts and heads of the audit log go.
     pub(crate) alerts: Arc<Mailing>,
@@ -222,7 +220,6 @@ impl Host {
             artifacts: config.artifacts,
             directories: Arc::new(directories),
             post,
-            webhooks: ArcSwap::default(),
             _sweeper: Sweeper::start(store.clone()),
             store,
             audit,
@@ -309,7 +306,6 @@ impl Host {
             arrived,
             ..Agreement::read(&self.project)?
         };
-        let webhooks = Webhooks::open(manifest, self.project.dir())?;
         let mut limits = manifest.host.clone();
         if limits.concurrent_calls > self.instances {
             tracing::warn!(
@@ -338,7 +334,6 @@ impl Host {
         }
         self.write_lock(&agreement.lock, manifest, &registry)?;
         self.vault.key_is_at(manifest.settings.vault_key.clone());
-        self.webhooks.store(Arc::new(webhooks));
         self.take_up(registry);
         self.tell_advisories(&self.registry()).await?;
         *self.adopted.lock().await = Some(manifest.clone());

@@ -50,7 +50,6 @@ mod sources;
 mod status;
 mod view;
 mod watch;
-mod webhooks;
 mod workshop;
 
 pub use admin::Edited;
@@ -81,4 +80,3 @@ pub use sources::{Brought, SourceError, Sources, newest};
 pub use status::Status;
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;
-pub use webhooks::{WebhookRefusal, WebhookTaken};

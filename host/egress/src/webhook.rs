@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode};
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -81,33 +81,23 @@ impl Webhook {
     /// # Errors
     /// When the host can't be reached, may not be spoken to, or doesn't say that it took it.
     pub async fn send(&self, body: Bytes) -> Result<(), EgressError> {
-        let json = HeaderValue::from_static("application/json");
-        self.send_with(HeaderMap::from_iter([(CONTENT_TYPE, json)]), body)
-            .await
-    }
-
-    /// Sends a body with these fields about it, once.
-    ///
-    /// # Errors
-    /// When the host can't be reached, may not be spoken to, or doesn't say that it took it.
-    pub async fn send_with(&self, headers: HeaderMap, body: Bytes) -> Result<(), EgressError> {
         let late = |_| {
             let secs = TIME_MAX.as_secs();
             EgressError::Later(format!("{} took longer than {secs} s", self.host))
         };
-        tokio::time::timeout(TIME_MAX, self.exchange(headers, body))
+        tokio::time::timeout(TIME_MAX, self.exchange(body))
             .await
             .map_err(late)?
     }
 
-    async fn exchange(&self, headers: HeaderMap, body: Bytes) -> Result<(), EgressError> {
+    async fn exchange(&self, body: Bytes) -> Result<(), EgressError> {
         let late = |_| {
             let secs = CONNECT_TIME_MAX.as_secs();
             EgressError::Later(format!("{} did not answer within {secs} s", self.host))
         };
         let stream = tokio::time::timeout(CONNECT_TIME_MAX, self.connect());
         let stream = stream.await.map_err(late)?.map_err(later)?;
-        let status = self.post(stream, self.request(headers, body)?).await?;
+        let status = self.post(stream, body).await?;
         let answer = format!("{} answered {status}", self.host);
         if status.is_success() {
             Ok(())
@@ -137,11 +127,7 @@ impl Webhook {
     }
 
     /// One request; what it was answered with.
-    async fn post(
-        &self,
-        stream: Box<dyn Io>,
-        request: Request<Full<Bytes>>,
-    ) -> Result<StatusCode, EgressError> {
+    async fn post(&self, stream: Box<dyn Io>, body: Bytes) -> Result<StatusCode, EgressError> {
         let failed =
             |error: hyper::Error| EgressError::Later(format!("{} broke off: {error}", self.host));
         let (mut sender, connection) = http1::Builder::new()
@@ -149,6 +135,7 @@ impl Webhook {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
+        let request = self.request(body)?;
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(failed)?;
             let status = answer.status();
@@ -170,11 +157,7 @@ impl Webhook {
         }
     }
 
-    fn request(
-        &self,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, EgressError> {
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, EgressError> {
         let host = match self.url.port() {
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.to_string(),
@@ -183,12 +166,9 @@ impl Webhook {
             Some(query) => format!("{}?{query}", self.url.path()),
             None => self.url.path().to_owned(),
         };
-        let mut request = Request::post(target);
-        if let Some(fields) = request.headers_mut() {
-            *fields = headers;
-        }
-        request
+        Request::post(target)
             .header(HOST, host)
+            .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("portreeve/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
             .map_err(|error| EgressError::Never(format!("this is no request: {error}")))

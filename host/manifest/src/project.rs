@@ -18,8 +18,7 @@ use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
     AlertSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit, RawMessages, RawNetwork,
-    RawRegistry, RawServe, RawState, RawVault, RawWebhooks, ServeSettings, Settings,
-    WebhooksSettings, read_registries,
+    RawRegistry, RawServe, RawState, RawVault, ServeSettings, Settings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
@@ -97,9 +96,6 @@ pub(crate) struct RawProject {
     /// Messages between plugins.
     #[serde(default)]
     messages: RawMessages,
-    /// What others send, and what is sent to others.
-    #[serde(default)]
-    webhooks: RawWebhooks,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -163,7 +159,6 @@ impl ProjectManifest {
             ("registries", mine.registries != theirs.registries),
             ("serve", mine.serve != theirs.serve),
             ("messages", mine.messages != theirs.messages),
-            ("webhooks", mine.webhooks != theirs.webhooks),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -245,13 +240,6 @@ impl ProjectManifest {
         for (table, error) in wrong {
             let table = table.iter().map(String::as_str);
             let table: Vec<_> = ["messages"].into_iter().chain(table).collect();
-            push_limits(vec![error], &table, &document, &mut errors);
-        }
-        let mut wrong = Vec::new();
-        settings.webhooks = WebhooksSettings::read(&raw.webhooks, &mut wrong);
-        for (table, error) in wrong {
-            let table = table.iter().map(String::as_str);
-            let table: Vec<_> = ["webhooks"].into_iter().chain(table).collect();
             push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);

@@ -1,6 +1,5 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]`, `[network]`, `[registries]`, `[serve]`, `[messages]`
-//! and `[webhooks]` in `portreeve.toml`.
+//! `[vault]`, `[alerts]`, `[network]`, `[registries]` and `[serve]` in `portreeve.toml`.
 
 mod alerts;
 mod messages;
@@ -8,7 +7,6 @@ mod network;
 mod outlet;
 mod registries;
 mod serve;
-mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,8 +31,6 @@ pub use registries::RegistrySettings;
 pub(crate) use registries::{RawRegistry, read as read_registries};
 pub(crate) use serve::RawServe;
 pub use serve::{ServeLimitOverrides, ServeLimits, ServeSettings, ServeTls};
-pub(crate) use webhooks::RawWebhooks;
-pub use webhooks::{IncomingWebhook, OutgoingWebhook, WebhookSignature, WebhooksSettings};
 
 /// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +55,6 @@ pub struct Settings {
     pub serve: ServeSettings,
     /// What bounds messages between plugins.
     pub messages: MessagesSettings,
-    /// What others send, and what is sent to others.
-    pub webhooks: WebhooksSettings,
 }
 
 impl Default for Settings {
@@ -76,7 +70,6 @@ impl Default for Settings {
             registries: BTreeMap::new(),
             serve: ServeSettings::default(),
             messages: MessagesSettings::default(),
-            webhooks: WebhooksSettings::default(),
         }
     }
 }
@@ -202,7 +195,7 @@ impl Settings {
         }
         outlet::check_command(&audit.command, &mut wrong);
         settings.audit_outlet = OutletSettings {
-            webhook: outlet::check_webhook("webhook", audit.webhook.as_deref(), &mut wrong),
+            webhook: outlet::check_webhook(audit.webhook.as_deref(), &mut wrong),
             command: audit.command.clone(),
         };
         // The state holds the log as well.

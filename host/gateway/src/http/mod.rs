@@ -8,7 +8,6 @@
 //!         → one strict message                                 (body)
 //!         → newer clients: rmcp's own service, no state
 //!           older clients: a session, and an exchange in it    (session, exchange)
-//!         → what others send that is signed                    (webhooks)
 //! ```
 //!
 //! Nobody is asked who they are: whoever reaches an address can call every tool. So addresses
@@ -23,7 +22,6 @@ mod route;
 mod session;
 mod stall;
 mod tls;
-mod webhooks;
 
 use std::io;
 use std::path::Path;

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::Full;
 use portreeve_core::{Caller, Host};
-use portreeve_manifest::settings::{ServeLimits, ServeSettings};
+use portreeve_manifest::settings::ServeSettings;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
     ProtocolVersion,
@@ -21,11 +21,10 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Held, Room};
+use super::body::Room;
 use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
 use super::session::Sessions;
-use super::webhooks;
 use crate::message::{self, Refusal};
 use crate::server::Server;
 use crate::tools::ToolLists;
@@ -80,11 +79,6 @@ impl Front {
         self.sessions.end_idle(self.settings().limits.session_idle);
     }
 
-    /// A body, and its room.
-    pub(super) async fn read(&self, body: Body, limits: &ServeLimits) -> Result<Held, Refused> {
-        self.room.read(body, limits).await
-    }
-
     /// A server for one request, or for what a client listens to until `end`.
     pub(super) fn server(&self, caller: Caller, end: CancellationToken) -> Server {
         Server::new(self.host.clone(), caller, end).sharing(self.lists.clone())
@@ -94,7 +88,6 @@ impl Front {
 pub(super) fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
-        .route("/webhooks/{name}", any(webhooks::receive))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .fallback(elsewhere)
@@ -118,7 +111,7 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
 async fn elsewhere() -> Response {
     plain(
         StatusCode::NOT_FOUND,
-        "nothing is here: MCP is at /mcp, webhooks are at /webhooks/NAME, and there are /healthz and /readyz\n",
+        "nothing is here: MCP is at /mcp, and there are /healthz and /readyz\n",
     )
 }
 
@@ -181,7 +174,7 @@ async fn post(
     check_media(&parts.headers)?;
     let settings = front.settings();
     let limits = &settings.limits;
-    let held = front.read(body, limits).await?;
+    let held = front.room.read(body, limits).await?;
     if says_newer(&parts.headers)
         && let Some(id) = message::id_of(&held.bytes, "initialize")
     {

@@ -231,7 +231,7 @@ impl AlertSettings {
     /// The settings as they were written; what is wrong goes to `errors`.
     pub(crate) fn read(raw: &RawAlerts, errors: &mut Vec<Wrong>) -> AlertSettings {
         let mut wrong = Vec::new();
-        let webhook = super::outlet::check_webhook("webhook", raw.webhook.as_deref(), &mut wrong);
+        let webhook = super::outlet::check_webhook(raw.webhook.as_deref(), &mut wrong);
         check_command(&raw.command, &mut wrong);
         if raw.rules.len() > RULES_MAX {
             wrong.push(LimitError {

@@ -38,11 +38,7 @@ pub fn is_loopback(host: &Host<&str>) -> bool {
 }
 
 /// Reads the address of a webhook: https, or http on this machine, without a user.
-pub(super) fn check_webhook(
-    setting: &'static str,
-    written: Option<&str>,
-    wrong: &mut Vec<LimitError>,
-) -> Option<Url> {
+pub(super) fn check_webhook(written: Option<&str>, wrong: &mut Vec<LimitError>) -> Option<Url> {
     let written = written?;
     let url = Url::parse(written).ok().filter(|url| {
         let local = url.host().is_some_and(|host| is_loopback(&host));
@@ -56,7 +52,7 @@ pub(super) fn check_webhook(
     });
     if url.is_none() {
         wrong.push(LimitError {
-            setting,
+            setting: "webhook",
             value: quoted(written),
             allowed: format!(
                 "an https:// address (http:// only for this machine) without user, password and fragment, of {URL_BYTES_MAX} bytes at most"

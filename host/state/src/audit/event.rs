@@ -80,8 +80,6 @@ kinds! {
     Advisories => "advisories",
     /// Somebody published a message by hand.
     BusPublish => "bus-publish",
-    /// A webhook brought a message, or was sent one.
-    Webhook => "webhook",
     /// A dead letter was delivered once more.
     BusDeadRetry => "bus-dead-retry",
     /// A dead letter was removed.
