@@ -103,6 +103,7 @@ impl Feature {
             | Feature::MessagesRequest
             | Feature::SecretsInject
             | Feature::SecretsReveal
+            | Feature::InstancesResident
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
             Feature::UiPanels
@@ -111,7 +112,6 @@ impl Feature {
             | Feature::ClientSampling
             | Feature::ClientRoots
             | Feature::ClientLog
-            | Feature::InstancesResident
             | Feature::PolicyScan => false,
         }
     }
