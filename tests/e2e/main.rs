@@ -40,3 +40,4 @@ mod support;
 mod terminal;
 mod web;
 mod web_plugins;
+mod webhooks;

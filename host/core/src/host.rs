@@ -35,6 +35,7 @@ use crate::data::Sweeper;
 use crate::deliver::{self, Post};
 use crate::directories::Directories;
 use crate::guests::GuestThreads;
+use crate::hooks::Hooks;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
@@ -131,6 +132,7 @@ pub struct Host {
     changes: watch::Sender<u64>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) residents: Residents,
+    pub(crate) hooks: ArcSwap<Hooks>,
     /// Calls at a time that there are instances for.
     instances: u32,
     pub(crate) ids: CallIds,
@@ -214,6 +216,7 @@ impl Host {
             changes: watch::Sender::new(0),
             admission: Admission::new(&manifest.host),
             residents: Residents::new(manifest.host.residents),
+            hooks: ArcSwap::default(),
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
@@ -303,6 +306,10 @@ impl Host {
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
         self.serve.store(Arc::new(manifest.settings.serve.clone()));
+        if self.hooks.load().settings != manifest.settings.webhooks {
+            let hooks = Hooks::new(&manifest.settings.webhooks);
+            self.hooks.store(Arc::new(hooks));
+        }
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let registry = self.install(manifest, &agreement).await;
         if let Err(error) = self

@@ -78,6 +78,8 @@ kinds! {
     DataClear => "data-clear",
     /// Somebody published a message by hand.
     BusPublish => "bus-publish",
+    /// Somebody outside published through a webhook, or was refused.
+    Webhook => "webhook",
     /// A dead letter was delivered once more.
     BusDeadRetry => "bus-dead-retry",
     /// A dead letter was removed.
