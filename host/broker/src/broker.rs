@@ -235,7 +235,7 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
     ) -> Result<(), BrokerError>;
 
     /// Asks whoever answers on a topic and waits. Nothing of it is on disk: a request ends with
-    /// the one who asks.
+    /// the one who asks. A failure of whoever answers is this one's.
     async fn request(&self, publish: Publish, timeout_ms: u64) -> Result<Answer, BrokerError>;
 
     /// Messages as they enter topics.

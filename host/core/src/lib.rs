@@ -14,6 +14,7 @@ mod admission;
 mod advisories;
 mod agreement;
 mod alarm;
+mod bus_limits;
 mod call;
 mod call_directories;
 mod call_messages;
@@ -43,6 +44,7 @@ mod project;
 mod prompt;
 mod record;
 mod registry;
+mod resident;
 mod scope;
 mod secrets;
 pub mod socket;
@@ -75,8 +77,9 @@ pub use prompt::{
     Question, Turn,
 };
 pub use registry::{RegisteredTool, Registry};
+pub use resident::{ResidentState, ResidentStatus};
 pub use secrets::{SecretAct, SecretDone, SecretText};
 pub use sources::{Brought, SourceError, Sources, newest};
-pub use status::Status;
+pub use status::{ResidentView, Status};
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -104,6 +104,7 @@ impl Feature {
             | Feature::MessagesRequest
             | Feature::SecretsInject
             | Feature::SecretsReveal
+            | Feature::InstancesResident
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
             Feature::Invoke
@@ -111,7 +112,6 @@ impl Feature {
             | Feature::ClientSampling
             | Feature::ClientRoots
             | Feature::ClientLog
-            | Feature::InstancesResident
             | Feature::PolicyScan => false,
         }
     }

@@ -140,7 +140,7 @@ impl Inner {
         }
     }
 
-    fn admit_publisher(&self, message: &Message, now: i64) -> Result<(), BrokerError> {
+    pub(super) fn admit_publisher(&self, message: &Message, now: i64) -> Result<(), BrokerError> {
         let mut core = self.core();
         let bytes = message.payload.len() as u64;
         core.publisher_may(&message.sender.holder, bytes, &self.limits, now)?;
@@ -261,7 +261,12 @@ impl Inner {
         }))
     }
 
-    async fn bury_looping(&self, message: Message, now: i64) -> Result<Published, BrokerError> {
+    /// Makes a dead letter of a message or a request that has come through too many plugins.
+    pub(super) async fn bury_looping(
+        &self,
+        message: Message,
+        now: i64,
+    ) -> Result<Published, BrokerError> {
         let path = message.path_with_it().join(" -> ");
         let row = message.to_row();
         let dead = BusDead {

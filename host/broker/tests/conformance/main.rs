@@ -168,6 +168,7 @@ cases! {
         a_request_that_nobody_answers_says_so,
         a_request_has_a_time,
         a_request_that_is_given_up_says_so,
+        who_answers_may_fail_in_its_own_words,
         requests_that_wait_are_bounded,
         a_cycle_of_requests_ends;
 }
