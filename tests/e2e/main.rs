@@ -41,3 +41,4 @@ mod support;
 mod terminal;
 mod web;
 mod web_plugins;
+mod webhooks;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{CallRequest, Caller};
+use crate::hooks_out::{self, Sending};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
 use crate::prompt::CallerUi;
@@ -56,6 +57,7 @@ struct Serving {
 struct Served {
     messages: BTreeMap<String, Serving>,
     residents: BTreeMap<String, (Arc<Plugin>, AbortOnDropHandle<()>)>,
+    webhooks: Sending,
 }
 
 fn subscription(alias: &str) -> Subscription {
@@ -75,6 +77,7 @@ pub(crate) async fn run(host: Weak<Host>) {
             };
             host.keep_residents(&mut served.residents);
             host.serve(&mut served.messages).await;
+            host.send_hooks(&mut served.webhooks).await;
             host.post.clone()
         };
         let _ = tokio::time::timeout(Duration::from_secs(60), post.changed.notified()).await;
@@ -117,6 +120,10 @@ impl Host {
             let alias = &*known.subscription.holder.alias;
             // What can't be read now keeps its messages; what is gone does not.
             let gone = match registry.plugin(alias) {
+                None if alias.is_empty() => {
+                    let settings = &self.hooks.load().settings;
+                    hooks_out::is_gone(&known.subscription, settings)
+                }
                 None => true,
                 Some(plugin) => plugin
                     .in_force()

@@ -37,6 +37,7 @@ use crate::data::Sweeper;
 use crate::deliver::{self, Post};
 use crate::directories::Directories;
 use crate::guests::GuestThreads;
+use crate::hooks::Hooks;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
@@ -143,6 +144,7 @@ pub struct Host {
     pub(crate) content_changes: broadcast::Sender<ContentChange>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) residents: Residents,
+    pub(crate) hooks: ArcSwap<Hooks>,
     /// Calls at a time that there are instances for.
     instances: u32,
     pub(crate) ids: CallIds,
@@ -232,6 +234,7 @@ impl Host {
             content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
             admission: Admission::new(&manifest.host),
             residents: Residents::new(manifest.host.residents),
+            hooks: ArcSwap::default(),
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
@@ -326,6 +329,10 @@ impl Host {
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
         self.serve.store(Arc::new(manifest.settings.serve.clone()));
+        if self.hooks.load().settings != manifest.settings.webhooks {
+            let hooks = Hooks::new(&manifest.settings.webhooks);
+            self.hooks.store(Arc::new(hooks));
+        }
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let weaknesses = FileStamp::of(&self.advisories.path());
         self.advisories_read.store(weaknesses.map(Arc::new));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portreeve_broker::{
-    Broker, BrokerError, DeadFilter, DeadLetter, Holder, Publish, Sender, Stats, from_event,
-    to_event,
+    Broker, BrokerError, DeadFilter, DeadLetter, Holder, Publish, Sender, Stats, Subscription,
+    from_event, to_event,
 };
 use portreeve_manifest::grant::TopicPattern;
 use portreeve_runtime::ProgressReport;
@@ -116,7 +116,7 @@ impl From<Stats> for BusStats {
         });
         let subscriptions = stats.subscriptions.iter().map(|one| {
             json!({
-                "plugin": &*one.subscription.holder.alias, "patterns": one.patterns,
+                "plugin": subscriber(&one.subscription), "patterns": one.patterns,
                 "lag": one.lag, "in-flight": one.in_flight, "delivered": one.delivered,
                 "acked": one.acked, "retried": one.retried,
             })
@@ -133,6 +133,14 @@ impl From<Stats> for BusStats {
             counted: counted.collect(),
             dead: stats.dead,
         }
+    }
+}
+
+/// Whose a subscription is: a plugin's, or the host's own under its name.
+fn subscriber(subscription: &Subscription) -> &str {
+    match &*subscription.holder.alias {
+        "" => &subscription.name,
+        alias => alias,
     }
 }
 

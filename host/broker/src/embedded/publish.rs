@@ -60,6 +60,11 @@ impl Inner {
             return self.bury_looping(message, now).await;
         }
         let bytes = message.to_row().size();
+        if self.core().is_full_for(&message.topic, limits.topics_max) {
+            // What is empty gives way to what is not.
+            while self.forget(0).await? {}
+        }
+        let gate = self.gate.read().await;
         if self.admit(&message, bytes, now)? {
             // What is settled already makes room, before anybody is refused.
             self.trim(message.topic.as_str(), true).await?;
@@ -126,6 +131,7 @@ impl Inner {
                 retry_ms: 100,
             });
         }
+        drop(gate);
         match waiting.await.unwrap_or(Err(BrokerError::Closed))? {
             BusAppended::Duplicate(first) => Ok(Published {
                 id: first,
@@ -152,8 +158,7 @@ impl Inner {
     fn admit(&self, message: &Message, bytes: u64, now: i64) -> Result<bool, BrokerError> {
         let limits = &self.limits;
         let mut core = self.core();
-        let known = core.topics.contains_key(message.topic.as_str());
-        if !known && core.topics.len() >= limits.topics_max {
+        if core.is_full_for(&message.topic, limits.topics_max) {
             return Err(BrokerError::Quota {
                 what: "topics".to_owned(),
                 used: core.topics.len() as u64,
@@ -195,6 +200,7 @@ impl Inner {
             topic.pending.1 = topic.pending.1.saturating_add(bytes);
         }
         topic.rate.take(1);
+        topic.used_ms = now;
         core.publisher_takes(&message.sender.holder, bytes);
         Ok(false)
     }

@@ -121,6 +121,7 @@ cases! {
         a_topic_has_a_rate_and_a_length,
         a_message_has_a_size,
         topics_are_counted,
+        an_empty_topic_is_forgotten,
         a_topic_goes_to_so_many_subscriptions,
         a_loop_ends_as_a_dead_letter_that_shows_its_way,
         what_nobody_hears_is_counted;
