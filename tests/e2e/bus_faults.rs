@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::post::{self, Post, act, dead, reason};
 use crate::support::{Project, eventually};
-use crate::web::done;
+use crate::web::{done, said};
 
 fn with(alias: &'static str, table: &'static str) -> Post<'static> {
     Post {
@@ -154,6 +154,36 @@ fn a_circle_of_messages_ends_as_a_dead_letter_that_shows_its_way() {
         letters[0]["detail"].as_str().unwrap().contains(way),
         "{letters:?}"
     );
+}
+
+/// What an operator keeps can be delivered again, from a position or a time.
+#[test]
+fn what_is_kept_is_replayed_by_command() {
+    let head = "[messages.topics.\"good.kept\"]\nkeep = \"1d\"";
+    let project = post::project(head, &[Post::fresh("good")]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["good"]);
+    publish(&project, "good.kept", "hello", 3);
+    publish(&project, "good.gone", "hello", 1);
+    eventually("all are handled", || handled(&mut client) == 4);
+    done(&project.run(&["bus", "replay", "good", "good.kept", "--position", "2"]));
+    eventually("two come again", || handled(&mut client) == 6);
+    done(&project.run(&["bus", "replay", "good", "good.kept", "--from", "1h"]));
+    eventually("all three come again", || handled(&mut client) == 9);
+    let refused = project.run(&["bus", "replay", "good", "good.gone", "--position", "1"]);
+    assert!(
+        said(&refused).contains("`keep` under"),
+        "{}",
+        said(&refused)
+    );
+    let refused = project.run(&["bus", "replay", "nobody", "good.kept", "--position", "1"]);
+    assert!(
+        said(&refused).contains("portreeve bus stats"),
+        "{}",
+        said(&refused)
+    );
+    let audit = done(&project.run(&["audit", "search", "--kind", "bus-replay"]));
+    assert!(audit.contains("good.kept"), "{audit}");
 }
 
 /// Whoever asks waits no longer than it has, and may still do without; what whoever answers

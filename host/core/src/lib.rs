@@ -66,7 +66,7 @@ pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use grants::{GrantCell, InForce};
 pub use hooks::{HookError, HookRequest, HookTaken};
 pub use host::{Host, HostConfig, HostError};
-pub use messages::{BusAct, BusDone, BusStats};
+pub use messages::{BusAct, BusDone, BusStats, ReplayFrom};
 pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
