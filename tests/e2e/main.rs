@@ -14,6 +14,7 @@
 mod audit;
 mod author;
 mod calls;
+mod client;
 mod clients;
 mod commands;
 mod conformance;

@@ -104,13 +104,13 @@ impl Feature {
             | Feature::MessagesRequest
             | Feature::SecretsInject
             | Feature::SecretsReveal
+            | Feature::ClientSampling
+            | Feature::ClientRoots
+            | Feature::ClientLog
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
             Feature::Invoke
             | Feature::Schedules
-            | Feature::ClientSampling
-            | Feature::ClientRoots
-            | Feature::ClientLog
             | Feature::InstancesResident
             | Feature::PolicyScan => false,
         }

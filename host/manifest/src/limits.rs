@@ -268,6 +268,10 @@ limits! {
     notices_a_minute, "notices-a-minute": u32 as u32 = 20, 0..=10_000;
     /// Questions that the plugin asks within a minute.
     questions_a_minute, "questions-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Requests to clients' models that the plugin makes within a minute.
+    samplings_a_minute, "samplings-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Entries that the plugin writes to clients' logs within a minute.
+    log_entries_a_minute, "log-entries-a-minute": u32 as u32 = 600, 0..=100_000;
     /// Time that a call waits for people; its own time stands still meanwhile.
     ask_timeout, "ask-timeout": Duration as HumanDuration = HumanDuration(Duration::from_secs(600)), 1_000..=DAY_MS;
     /// Calls of this plugin that wait for people at a time.
@@ -464,6 +468,8 @@ mod tests {
             keys: Some(defaults.keys),
             notices_a_minute: Some(defaults.notices_a_minute),
             questions_a_minute: Some(defaults.questions_a_minute),
+            samplings_a_minute: Some(defaults.samplings_a_minute),
+            log_entries_a_minute: Some(defaults.log_entries_a_minute),
             ask_timeout: Some(defaults.ask_timeout.into()),
             parked_calls: Some(defaults.parked_calls),
             resources: Some(defaults.resources),
