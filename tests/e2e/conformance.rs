@@ -124,7 +124,7 @@ impl Fixture {
             "{}prefix = \"\"\n\
              grants.ui = {{ progress = true, ask = true }}\n\
              grants.client = {{ sampling = true, roots = true, log = true }}\n\
-             limits = {{ questions-a-minute = 1000, samplings-a-minute = 1000 }}\n\
+             limits = {{ questions-a-minute = 1000, samplings-a-minute = 1000, parked-calls = 100 }}\n\
              expose = {{ schemes = [\"test\"], category = \"suite {times}\" }}\n",
             plugin("conformance", &self.source)
         ));
