@@ -407,6 +407,8 @@ mod tests {
             keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
             notices-a-minute (count): 20 [0, 10,000]: Notices that the plugin gives within a minute.
             questions-a-minute (count): 20 [0, 10,000]: Questions that the plugin asks within a minute.
+            samplings-a-minute (count): 20 [0, 10,000]: Requests to clients' models that the plugin makes within a minute.
+            log-entries-a-minute (count): 600 [0, 100,000]: Entries that the plugin writes to clients' logs within a minute.
             ask-timeout (duration): 10m [1s, 1d]: Time that a call waits for people; its own time stands still meanwhile.
             parked-calls (count): 4 [0, 1,000]: Calls of this plugin that wait for people at a time.
             resources (count): 10,000 [0, 1,000,000]: Resources of the plugin that are listed; the rest is left out.
