@@ -26,6 +26,7 @@ pub mod tools {
             "../wit/storage",
             "../wit/directories",
             "../wit/messages",
+            "../wit/client",
             "../wit/content",
             "../wit/plugin",
         ],

@@ -4,6 +4,7 @@
 
 #[cfg(target_family = "wasm")]
 pub(crate) use crate::bindings::tools::portreeve::{
+    client::{inputs, log, roots, sampling},
     content::changes,
     host::{config, context},
     messages::bus,
@@ -26,8 +27,8 @@ pub(crate) mod files {
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use native::{
-    bus, changes, config, context, files, inject, kv, no_host, notices, progress, questions,
-    reveal, store,
+    bus, changes, config, context, files, inject, inputs, kv, log, no_host, notices, progress,
+    questions, reveal, roots, sampling, store,
 };
 
 #[cfg(not(target_family = "wasm"))]
@@ -248,6 +249,46 @@ mod native {
 
         pub(crate) fn ask_many(_questions: &[Question]) -> Result<Vec<Answer>, Failure> {
             Err(no_host("ask people anything"))
+        }
+    }
+
+    pub(crate) mod sampling {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::client::types::{Reply, Request};
+
+        pub(crate) fn create_message(_request: &Request) -> Result<Reply, Failure> {
+            Err(no_host("ask a model"))
+        }
+    }
+
+    pub(crate) mod roots {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::client::types::Root;
+
+        pub(crate) fn list_roots() -> Result<Vec<Root>, Failure> {
+            Err(no_host("ask where a client works"))
+        }
+    }
+
+    pub(crate) mod log {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::client::log::Level;
+
+        pub(crate) fn write(_level: Level, _data: &str) -> Result<(), Failure> {
+            Err(no_host("write to a client's log"))
+        }
+    }
+
+    pub(crate) mod inputs {
+        use super::{Failure, no_host};
+        use crate::bindings::tools::portreeve::client::inputs::{Given, Input, Kind};
+
+        pub(crate) fn can(_kind: Kind) -> bool {
+            false
+        }
+
+        pub(crate) fn gather(_inputs: &[Input]) -> Result<Vec<Given>, Failure> {
+            Err(no_host("ask a client"))
         }
     }
 

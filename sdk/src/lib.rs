@@ -12,6 +12,7 @@ extern crate self as portreeve_sdk;
 mod answer;
 #[doc(hidden)]
 pub mod bindings;
+pub mod client;
 pub mod config;
 pub mod content;
 pub mod context;

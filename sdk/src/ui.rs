@@ -170,7 +170,7 @@ pub fn ask_many(asked: &[(&str, Value)]) -> Result<Vec<Answer<Value>>, Error> {
         .collect()
 }
 
-fn unfit(error: serde_json::Error) -> Error {
+pub(crate) fn unfit(error: serde_json::Error) -> Error {
     Error::new(Code::Internal, format!("the answer can't be read: {error}"))
 }
 

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use wit_parser::{Docs, Resolve, Type, TypeDef, TypeDefKind, TypeOwner};
 
 /// The packages, each before those that use it.
-const PACKAGES: [&str; 13] = [
+const PACKAGES: [&str; 14] = [
     "types",
     "tools",
     "host",
@@ -31,6 +31,7 @@ const PACKAGES: [&str; 13] = [
     "network",
     "storage",
     "directories",
+    "client",
     "content",
     "plugin",
 ];

@@ -196,6 +196,7 @@ async fn through_runtime(
         caller: "local".to_owned(),
         config: PluginConfig::default(),
         progress: quiet.clone(),
+        client: Arc::new(portreeve_runtime::NoClient),
         prompt: Arc::new(NoPrompt),
         secrets: Arc::new(NoSecrets),
         http: Arc::new(NoHttp),

@@ -5,6 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -14,202 +16,6 @@ use crate::support::{Project, plugin};
 
 /// What a scenario's checks may come to where it passes.
 const PASSED: [&str; 2] = ["SUCCESS", "INFO"];
-
-/// Scenarios of the suite's frozen lists that don't pass yet, by revision, each with what is
-/// missing. A test fails when one of them passes, so that this shrinks.
-const MISSING: &[(&str, &str, &str)] = &[
-    (
-        "2025-11-25",
-        "completion-complete",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "prompts-get-embedded-resource",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "prompts-get-simple",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "prompts-get-with-args",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "prompts-get-with-image",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "prompts-list",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-list",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-read-binary",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-read-text",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-subscribe",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-templates-read",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "resources-unsubscribe",
-        "resources, prompts and completion",
-    ),
-    (
-        "2025-11-25",
-        "elicitation-sep1034-defaults",
-        "what plugins ask of clients",
-    ),
-    (
-        "2025-11-25",
-        "elicitation-sep1330-enums",
-        "what plugins ask of clients",
-    ),
-    (
-        "2025-11-25",
-        "tools-call-elicitation",
-        "what plugins ask of clients",
-    ),
-    (
-        "2025-11-25",
-        "tools-call-sampling",
-        "what plugins ask of clients",
-    ),
-    (
-        "2025-11-25",
-        "tools-call-with-logging",
-        "what plugins ask of clients",
-    ),
-    ("2026-07-28", "caching", "resources, prompts and completion"),
-    (
-        "2026-07-28",
-        "prompts-get-embedded-resource",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "prompts-get-simple",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "prompts-get-with-args",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "prompts-get-with-image",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "resources-read-binary",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "resources-read-text",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "resources-templates-read",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "sep-2164-resource-not-found",
-        "resources, prompts and completion",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-basic-elicitation",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-basic-list-roots",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-basic-sampling",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-capability-check",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-ignore-extra-params",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-missing-input-response",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-multi-round",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-multiple-input-requests",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-non-tool-request",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-request-state",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-result-type",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "input-required-result-tampered-state",
-        "questions over several requests",
-    ),
-    (
-        "2026-07-28",
-        "server-stateless",
-        "questions over several requests",
-    ),
-];
 
 /// The programs of npm packages, if the suite is among them.
 fn programs_of_node() -> Option<PathBuf> {
@@ -283,55 +89,88 @@ fn required(programs: &Path, revision: &str) -> BTreeSet<String> {
 }
 
 /// A project whose plugin offers what the suite asks for, under its own names.
-fn project() -> Project {
-    let project = Project::with("");
-    let dir = project.path().join("conformance");
-    std::fs::create_dir_all(&dir).unwrap();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    std::fs::copy(
-        root.join("tests/conformance/plugin.toml"),
-        dir.join("plugin.toml"),
-    )
-    .unwrap();
-    std::fs::copy(root.join("LICENSE"), dir.join("LICENSE")).unwrap();
-    let component = portreeve_test_artifacts::CONFORMANCE;
-    let built = project.run(&["build", dir.to_str().unwrap(), "--component", component]);
-    let said = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "{said}");
-    project.write(&format!(
-        "{}prefix = \"\"\ngrants.ui = {{ progress = true }}\n",
-        plugin("conformance", dir.to_str().unwrap())
-    ));
-    project
+struct Fixture {
+    project: Project,
+    source: String,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        let project = Project::with("");
+        let dir = project.path().join("conformance");
+        std::fs::create_dir_all(&dir).unwrap();
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        std::fs::copy(
+            root.join("tests/conformance/plugin.toml"),
+            dir.join("plugin.toml"),
+        )
+        .unwrap();
+        std::fs::copy(root.join("LICENSE"), dir.join("LICENSE")).unwrap();
+        let component = portreeve_test_artifacts::CONFORMANCE;
+        let built = project.run(&["build", dir.to_str().unwrap(), "--component", component]);
+        let said = String::from_utf8_lossy(&built.stderr);
+        assert!(built.status.success(), "{said}");
+        let fixture = Fixture {
+            source: dir.to_str().unwrap().to_owned(),
+            project,
+        };
+        fixture.write(0);
+        fixture
+    }
+
+    /// Writes the operator's file; each time it has the plugin shown otherwise.
+    fn write(&self, times: usize) {
+        self.project.write(&format!(
+            "{}prefix = \"\"\n\
+             grants.ui = {{ progress = true, ask = true }}\n\
+             grants.client = {{ sampling = true, roots = true, log = true }}\n\
+             limits = {{ questions-a-minute = 1000, samplings-a-minute = 1000, parked-calls = 100 }}\n\
+             expose = {{ schemes = [\"test\"], category = \"suite {times}\" }}\n",
+            plugin("conformance", &self.source)
+        ));
+    }
+
+    /// Is the operator, who changes what is offered whenever a tool of the plugin asks for that
+    /// in its log.
+    fn operate(&self, host: &HttpHost, ended: &AtomicBool) {
+        let mut done = 0;
+        while !ended.load(Ordering::Relaxed) {
+            let wanted = self
+                .project
+                .guest_log()
+                .matches("change what is offered")
+                .count();
+            if wanted > done {
+                done = wanted;
+                self.write(done);
+                host.signal("HUP");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 fn check(revision: &str) {
     let Some(programs) = programs_of_node() else {
         return;
     };
-    let project = project();
-    let host = HttpHost::start(&project);
+    let fixture = Fixture::new();
+    let host = HttpHost::start(&fixture.project);
     let address = format!("http://{}/mcp", host.address);
     let required = required(&programs, revision);
     assert!(required.len() >= 30, "{required:?}");
-    let scenarios = run(&programs, &address, revision);
-    let missing: BTreeMap<&str, &str> = MISSING
-        .iter()
-        .filter(|(of, ..)| *of == revision)
-        .map(|(_, scenario, why)| (*scenario, *why))
-        .collect();
+    let ended = AtomicBool::new(false);
+    let scenarios = std::thread::scope(|scope| {
+        scope.spawn(|| fixture.operate(&host, &ended));
+        let scenarios = run(&programs, &address, revision);
+        ended.store(true, Ordering::Relaxed);
+        scenarios
+    });
     let mut wrong = Vec::new();
     for (name, (status, why)) in &scenarios {
         println!("{revision} {status} {name}");
-        if !required.contains(name) {
-            continue;
-        }
-        match (status.as_str(), missing.get(name.as_str())) {
-            ("PASSED", None) | ("FAILED", Some(_)) => {}
-            ("PASSED", Some(why)) => {
-                wrong.push(format!("{name} passes now; it was missing: {why}"))
-            }
-            _ => wrong.push(format!("{name} fails:\n{why}")),
+        if status != "PASSED" && required.contains(name) {
+            wrong.push(format!("{name} fails:\n{why}"));
         }
     }
     let not_run = required

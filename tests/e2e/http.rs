@@ -47,7 +47,7 @@ impl HttpHost {
         self.child.id()
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         assert!(
             Command::new("kill")
@@ -77,17 +77,27 @@ impl HttpHost {
     }
 
     /// Sends a message and reads all that comes back: the head and the messages.
-    fn post(&self, fields: &str, message: &Value) -> (String, Vec<Value>) {
+    pub(crate) fn post(&self, fields: &str, message: &Value) -> (String, Vec<Value>) {
         whole(self.send(&request(fields, message)))
+    }
+
+    /// Sends a message whose answer is a stream.
+    pub(crate) fn stream(&self, fields: &str, message: &Value) -> Messages {
+        Messages(BufReader::new(self.send(&request(fields, message))))
     }
 
     /// Opens a session.
     fn greet(&self) -> String {
+        self.greet_as(&json!({}))
+    }
+
+    /// The same, as a client that can do more.
+    pub(crate) fn greet_as(&self, capabilities: &Value) -> String {
         let greeting = json!({
             "jsonrpc": "2.0", "id": 0, "method": "initialize",
             "params": {
                 "protocolVersion": "2025-11-25",
-                "capabilities": {},
+                "capabilities": capabilities,
                 "clientInfo": {"name": "e2e", "version": "1"},
             },
         });
@@ -96,6 +106,23 @@ impl HttpHost {
             .find_map(|line| line.strip_prefix("mcp-session-id: "))
             .unwrap()
             .to_owned()
+    }
+}
+
+/// Messages of a stream, one after the other.
+pub(crate) struct Messages(BufReader<TcpStream>);
+
+impl Messages {
+    /// The next one.
+    pub(crate) fn message(&mut self) -> Value {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.0.read_line(&mut line).unwrap(), 0, "the stream ended");
+            let message = line.strip_prefix("data: ").unwrap_or_default();
+            if let Ok(message @ Value::Object(_)) = serde_json::from_str(message) {
+                return message;
+            }
+        }
     }
 }
 
@@ -132,11 +159,11 @@ fn whole(mut stream: TcpStream) -> (String, Vec<Value>) {
     (head.to_owned(), messages)
 }
 
-fn older(session: &str) -> String {
+pub(crate) fn older(session: &str) -> String {
     format!("mcp-session-id: {session}\r\nmcp-protocol-version: 2025-11-25\r\n")
 }
 
-fn call(tool: &str, arguments: Value) -> Value {
+pub(crate) fn call(tool: &str, arguments: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
 }
 

@@ -15,6 +15,7 @@ mod audit;
 mod author;
 mod bus_faults;
 mod calls;
+mod client;
 mod clients;
 mod commands;
 mod conformance;

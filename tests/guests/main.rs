@@ -15,6 +15,7 @@
 mod answers;
 mod bare;
 mod cache;
+mod client;
 mod directories;
 mod isolation;
 mod limits;

@@ -8,10 +8,11 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_manifest::wit_type::BareFunction;
 use portreeve_runtime::{
-    Arguments, CallContext, CallError, CompileLimits, Config, Content, DirectorySource, ErrorCode,
-    Failure, Finished, HttpSource, KvSource, LimitHit, NoDirectories, NoHttp, NoKv, NoPrompt,
-    NoSockets, Origin, Outcome, OutputSink, ProgressReport, ProgressSink, PromptSource, Runtime,
-    RuntimeConfig, SecretSource, SecretSummary, SocketSource, Stream, Target, Template,
+    Arguments, CallContext, CallError, ClientSource, CompileLimits, Config, Content,
+    DirectorySource, ErrorCode, Failure, Finished, HttpSource, KvSource, LimitHit, NoClient,
+    NoDirectories, NoHttp, NoKv, NoPrompt, NoSockets, Origin, Outcome, OutputSink, ProgressReport,
+    ProgressSink, PromptSource, Runtime, RuntimeConfig, SecretSource, SecretSummary, SocketSource,
+    Stream, Target, Template,
 };
 use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
@@ -163,6 +164,8 @@ pub(crate) struct Recorder {
     pub(crate) directories: Option<Arc<dyn DirectorySource>>,
     /// Who is told and asked; without it nothing is granted.
     pub(crate) prompt: Option<Arc<dyn PromptSource>>,
+    /// Who is the client of the call; without it nothing is granted.
+    pub(crate) client: Option<Arc<dyn ClientSource>>,
 }
 
 #[derive(Default)]
@@ -203,6 +206,7 @@ impl Recorder {
             config: self.config.clone(),
             progress: self.shared.clone(),
             prompt: self.prompt.clone().unwrap_or_else(|| Arc::new(NoPrompt)),
+            client: self.client.clone().unwrap_or_else(|| Arc::new(NoClient)),
             secrets: self.shared.clone(),
             http: self.http.clone().unwrap_or_else(|| Arc::new(NoHttp)),
             sockets: self.sockets.clone().unwrap_or_else(|| Arc::new(NoSockets)),

@@ -60,8 +60,33 @@ pub enum ContentChange {
 pub struct Asking {
     /// Who.
     pub caller: Caller,
+    /// The ways to the caller's client.
+    pub ui: CallerUi,
     /// Ends it.
     pub cancel: CancellationToken,
+}
+
+impl Asking {
+    /// Who makes a call.
+    pub(crate) fn of(call: CallRequest) -> Asking {
+        Asking {
+            caller: call.caller,
+            ui: call.ui,
+            cancel: call.cancel,
+        }
+    }
+
+    /// What is asked, as a call.
+    pub(crate) fn request(&self, what: String, arguments: Map<String, Value>) -> CallRequest {
+        CallRequest {
+            caller: self.caller.clone(),
+            tool: what,
+            arguments,
+            progress: None,
+            ui: self.ui.clone(),
+            cancel: self.cancel.clone(),
+        }
+    }
 }
 
 /// Where a list goes on: at a plugin, in its own words, after so many of its resources.
@@ -496,14 +521,7 @@ impl Host {
             Wanted::Prompt(name, _) => ("prompts/get", Some(name.clone())),
             Wanted::Completions(_) => ("completion/complete", None),
         };
-        let request = CallRequest {
-            caller: asking.caller.clone(),
-            tool: method.to_owned(),
-            arguments: Map::new(),
-            progress: None,
-            ui: CallerUi::default(),
-            cancel: asking.cancel.clone(),
-        };
+        let request = asking.request(method.to_owned(), Map::new());
         let mut scope = None;
         let finished = self
             .prepare_to_ask(&call_id, &request, &plugin, wanted, &mut scope)

@@ -70,15 +70,18 @@ pub use messages::{BusAct, BusDone, BusStats, ReplayFrom};
 pub use network::NetworkUse;
 pub use plugin::{Plugin, PluginStatus};
 pub use portreeve_egress::care::{BreakerState, CareStatus};
+pub use portreeve_manifest::form::Form;
 pub use portreeve_runtime::{
-    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, LimitHit,
-    Notice, NoticeLevel, Origin, Outcome, Part, ProgressReport, Reply, Said, Subject, Usage,
+    Body, CallError, Completing, Completions, Content, ErrorCode, Failure, Filled, InputReply,
+    InputWant, LimitHit, LogEntry, LogLevel, Notice, NoticeLevel, Origin, Outcome, Part,
+    ProgressReport, Reply, Root, Said, SamplingReply, SamplingRequest, Speaker, Subject, Usage,
+    Utterance,
 };
 pub use portreeve_supply::ArtifactStore;
 pub use project::{LOCKFILE, MANIFEST, OwnerLock, Ownership, Project, ProjectError, Role, Sockets};
 pub use prompt::{
-    Asker, CallerUi, InboxAct, InboxDone, InboxItem, InboxWhat, NoAnswer, NoticeListener, Pending,
-    Question, Turn,
+    Answer, Answers, Asker, CLIENT_CAPABILITY, CallerUi, ClientCan, ClientListener, InboxAct,
+    InboxDone, InboxItem, InboxWhat, NoAnswer, Pending, Question, Returning, Turn,
 };
 pub use registry::{RegisteredTool, Registry};
 pub use resident::{ResidentState, ResidentStatus};

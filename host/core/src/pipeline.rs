@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::log::CallOutput;
 use crate::plugin::Facts;
 use crate::project::MANIFEST;
-use crate::prompt::CallPrompt;
+use crate::prompt::{self, CallPrompt};
 use crate::registry::{Offered, RegisteredTool};
 use crate::resident::Vessel;
 use crate::scope::{CallScope, PluginProgress};
@@ -141,6 +141,9 @@ impl Host {
             let place = format!(" ([plugins.{alias}] in {MANIFEST})");
             error.failure.message.push_str(&place);
         }
+        if let Err(error) = &mut finished.result {
+            prompt::for_want_of_a_capability(error, scope);
+        }
         Ok(finished)
     }
 
@@ -202,6 +205,13 @@ impl Host {
                 "this host can't read its state, and so not how much of the network this plugin has used today",
             )
         })?;
+        let prompt = Arc::new(CallPrompt::new(
+            scope.clone(),
+            self.prompts.clone(),
+            &facts.limits,
+            request.ui.clone(),
+            request.progress.clone(),
+        ));
         Ok(CallContext {
             call_id: scope.call_id.clone(),
             caller: request.caller.name.to_string(),
@@ -210,13 +220,8 @@ impl Host {
                 scope: scope.clone(),
                 listener: request.progress.clone(),
             }),
-            prompt: Arc::new(CallPrompt::new(
-                scope.clone(),
-                self.prompts.clone(),
-                &facts.limits,
-                request.ui.clone(),
-                request.progress.clone(),
-            )),
+            prompt: prompt.clone(),
+            client: prompt,
             secrets,
             sockets: Arc::new(CallSockets::new(network.clone(), uses_sockets)),
             http: Arc::new(CallHttp(network)),

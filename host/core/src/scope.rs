@@ -9,7 +9,7 @@ use portreeve_manifest::feature::Feature;
 use portreeve_manifest::grant::refusal;
 use portreeve_manifest::id::Name;
 use portreeve_manifest::plugin::Origin;
-use portreeve_runtime::{ErrorCode, Failure, ProgressReport, ProgressSink};
+use portreeve_runtime::{ErrorCode, Failure, InputKind, ProgressReport, ProgressSink};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, AuditLog};
 use serde_json::{Map, Value, json};
@@ -50,6 +50,8 @@ pub(crate) struct CallScope {
     pub(crate) path: Vec<String>,
     /// How many messages it sent, by topic.
     published: Mutex<BTreeMap<String, u64>>,
+    /// What its client could not give.
+    lacked: Mutex<BTreeSet<InputKind>>,
 }
 
 /// Topics whose messages are counted one by one in the record of a call.
@@ -83,7 +85,22 @@ impl CallScope {
             directories: DirectoriesUsed::default(),
             path,
             published: Mutex::default(),
+            lacked: Mutex::default(),
         })
+    }
+
+    /// Notes that its client could not give something that it asked for.
+    pub(crate) fn lacks(&self, kind: InputKind) {
+        let mut lacked = self.lacked.lock().unwrap_or_else(PoisonError::into_inner);
+        lacked.insert(kind);
+    }
+
+    /// What its client could not give.
+    pub(crate) fn lacked(&self) -> BTreeSet<InputKind> {
+        self.lacked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn facts(&self) -> Option<&Facts> {

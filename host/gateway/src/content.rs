@@ -279,8 +279,16 @@ fn annotations(hints: document::Annotations) -> Annotations {
 ///
 /// # Errors
 /// Why nothing was.
-pub(crate) fn read(asked: Asked<Vec<Part>>) -> Result<ReadResourceResult, ErrorData> {
-    let (plugin, call_id, parts) = answered(asked, ErrorCode::RESOURCE_NOT_FOUND)?;
+pub(crate) fn read(asked: Asked<Vec<Part>>, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+    let answered = answered(asked, ErrorCode::RESOURCE_NOT_FOUND);
+    let (plugin, call_id, parts) = answered.map_err(|mut error| {
+        if error.code == ErrorCode::RESOURCE_NOT_FOUND
+            && let Some(Value::Object(data)) = &mut error.data
+        {
+            data.insert("uri".to_owned(), uri.into());
+        }
+        error
+    })?;
     let parts = parts
         .into_iter()
         .map(|part| contents(plugin.as_deref(), part));

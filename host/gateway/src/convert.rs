@@ -8,8 +8,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use portreeve_core::{
-    CallError, CallResponse, Content, ErrorCode as CallErrorCode, Failure, LimitHit, Origin,
-    Outcome, RegisteredTool,
+    CLIENT_CAPABILITY, CallError, CallResponse, Content, ErrorCode as CallErrorCode, Failure,
+    LimitHit, Origin, Outcome, RegisteredTool,
 };
 use rmcp::model::{
     CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject, Resource, ResourceContents,
@@ -136,6 +136,22 @@ pub(crate) fn block(piece: Content, call_id: &str, index: usize) -> ContentBlock
             ContentBlock::resource_link(link)
         }
     }
+}
+
+/// The error of the newer era for a call that its client could not serve.
+pub(crate) fn missing_capability(response: &CallResponse) -> Option<ErrorData> {
+    let error = response.result.as_ref().err()?;
+    if error.origin != Origin::Host || error.failure.reason != CLIENT_CAPABILITY {
+        return None;
+    }
+    let names = error.failure.detail.as_ref()?.get("clientCapabilities")?;
+    let names = names.as_array()?.iter().filter_map(Value::as_str);
+    let required: Map<String, Value> = names.map(|name| (name.to_owned(), json!({}))).collect();
+    Some(ErrorData::new(
+        ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY,
+        error.failure.message.clone(),
+        Some(json!({"requiredCapabilities": required, "callId": response.call_id})),
+    ))
 }
 
 fn failure(error: CallError, call_id: &str) -> Result<CallToolResult, ErrorData> {

@@ -20,7 +20,9 @@ mod output;
 pub mod owner;
 mod people;
 mod progress;
+mod sampling;
 mod server;
+mod told;
 mod tools;
 mod transport;
 

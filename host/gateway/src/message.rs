@@ -61,8 +61,9 @@ pub(crate) fn read(line: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Refusal>
     read_deep(line, DEPTH_MAX)
 }
 
-/// The id of a message whose method this is, so that it can be refused whatever else it holds.
-pub(crate) fn id_of(line: &[u8], wanted: &str) -> Option<RequestId> {
+/// The id and the method of a request that has one of these methods, so that it can be refused
+/// whatever else it holds.
+pub(crate) fn id_of<'a>(line: &[u8], methods: &[&'a str]) -> Option<(RequestId, &'a str)> {
     #[derive(serde::Deserialize)]
     struct Named<'a> {
         id: RequestId,
@@ -70,7 +71,8 @@ pub(crate) fn id_of(line: &[u8], wanted: &str) -> Option<RequestId> {
         method: std::borrow::Cow<'a, str>,
     }
     let message: Named<'_> = serde_json::from_slice(line).ok()?;
-    (message.method == wanted).then_some(message.id)
+    let method = methods.iter().find(|method| **method == message.method)?;
+    Some((message.id, method))
 }
 
 /// As [`read`], with another depth.
@@ -159,18 +161,13 @@ fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage
     }
 }
 
-/// An answer to something that this server asked: a form that somebody filled in, or why that
-/// was not possible. Answers that can't be read are passed over: there is nobody to tell.
+/// An answer to something that this server asked: a form that somebody filled in, what a model
+/// says, where the client works; or why that was not possible. Answers that can't be read are passed over: there is nobody to tell.
 fn answer(mut message: Map<String, Value>, id: Option<RequestId>) -> Option<ClientJsonRpcMessage> {
     let id = id?;
     match (message.remove("result"), message.remove("error")) {
         (Some(result @ Value::Object(_)), None) => {
-            let result = match serde_json::from_value(result) {
-                Ok(result) => ClientResult::ElicitResult(result),
-                // Whoever asked hears that it was something else.
-                Err(_) => ClientResult::EmptyResult(EmptyResult {}),
-            };
-            Some(JsonRpcMessage::response(result, id))
+            Some(JsonRpcMessage::response(result_of(result), id))
         }
         (None, Some(error)) => {
             let error = serde_json::from_value(error)
@@ -179,6 +176,22 @@ fn answer(mut message: Map<String, Value>, id: Option<RequestId>) -> Option<Clie
         }
         _ => None,
     }
+}
+
+/// What was answered, by the member that only one kind of answer has. Whoever asked hears that
+/// one is of no kind.
+fn result_of(result: Value) -> ClientResult {
+    let read = if result.get("action").is_some() {
+        serde_json::from_value(result).map(ClientResult::ElicitResult)
+    } else if result.get("model").is_some() {
+        serde_json::from_value(result)
+            .map(|result| ClientResult::CreateMessageResult(Box::new(result)))
+    } else if result.get("roots").is_some() {
+        serde_json::from_value(result).map(ClientResult::ListRootsResult)
+    } else {
+        Ok(ClientResult::EmptyResult(EmptyResult {}))
+    };
+    read.unwrap_or(ClientResult::EmptyResult(EmptyResult {}))
 }
 
 fn request_id(id: &Value) -> Option<RequestId> {
@@ -379,6 +392,20 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#,
             expect![[r#"{"jsonrpc":"2.0","id":1,"result":{"action":"accept","content":{"a":1}}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"role":"assistant","model":"m","content":{"type":"text","text":"hi"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"result":{"model":"m","role":"assistant","content":{"type":"text","text":"hi"}}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[{"uri":"file:///a"}]}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{"roots":[{"uri":"file:///a"}]}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"result":{"roots":7}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"result":{}}"#]],
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"result":{"something":"else"}}"#,

@@ -1,44 +1,65 @@
-//! The people at a client: how they are asked and told, in both eras of the protocol.
+//! The client of a call, and the people at it: how they are asked, in both eras of the protocol.
 //!
 //! A client that greeted is asked over its connection while its call runs. One of the newer era
 //! gets the questions as the call's result, and calls again with the answers. Nothing here
 //! knows what the connection is made of.
-#![allow(deprecated, reason = "clients of the older era are told by its log")]
+#![allow(
+    deprecated,
+    reason = "sampling and roots are served while clients have them"
+)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use portreeve_core::{Asker, NoAnswer, Notice, NoticeLevel, NoticeListener, Question, Reply};
+use portreeve_core::{
+    Answer, Answers, Asker, ClientCan, Form, InputReply, InputWant, NoAnswer, Question, Reply, Root,
+};
 use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientCapabilities, ClientResult,
-    ElicitRequest, ElicitRequestParams, ElicitResult, ElicitationAction, ErrorData, InputRequest,
-    InputRequests, InputResponses, LoggingLevel, LoggingMessageNotification,
-    LoggingMessageNotificationParam, RequestId,
+    CreateMessageRequest, CreateMessageResult, ElicitRequest, ElicitRequestParams, ElicitResult,
+    ElicitationAction, ErrorData, InputRequest, InputRequests, InputResponses, ListRootsRequest,
+    ListRootsResult, RequestId, ServerRequest,
 };
 use rmcp::service::{Peer, PeerRequestOptions};
-use serde_json::{Value, json};
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-/// Notices that wait for a client that reads slowly; more are in the inbox only.
-const WAITING_MAX: usize = 16;
+use crate::sampling;
 
-/// Whether a client shows forms.
-pub(crate) fn shows_forms(capabilities: &ClientCapabilities) -> bool {
-    // A client that names no mode has the one that there was first.
-    capabilities
-        .elicitation
-        .as_ref()
-        .is_some_and(|modes| modes.form.is_some() || modes.url.is_none())
+/// What a client says that it can give.
+pub(crate) fn can(capabilities: &ClientCapabilities) -> ClientCan {
+    ClientCan {
+        // A client that names no mode has the one that there was first.
+        questions: capabilities
+            .elicitation
+            .as_ref()
+            .is_some_and(|modes| modes.form.is_some() || modes.url.is_none()),
+        messages: capabilities.sampling.is_some(),
+        roots: capabilities.roots.is_some(),
+    }
 }
 
-fn params(question: &Question) -> Result<ElicitRequestParams, NoAnswer> {
-    let broken = |error: serde_json::Error| NoAnswer(error.to_string());
-    Ok(ElicitRequestParams::FormElicitationParams {
-        meta: None,
-        message: question.form.message.clone(),
-        requested_schema: serde_json::from_value(question.form.schema()).map_err(broken)?,
+fn form(form: &Form) -> Result<ElicitRequest, String> {
+    let schema = serde_json::from_value(form.schema()).map_err(|error| error.to_string())?;
+    Ok(ElicitRequest::new(
+        ElicitRequestParams::FormElicitationParams {
+            meta: None,
+            message: form.message.clone(),
+            requested_schema: schema,
+        },
+    ))
+}
+
+/// What is asked, as the protocol has it.
+fn request(question: &Question) -> Result<InputRequest, String> {
+    Ok(match &question.want {
+        InputWant::Question(asked) => InputRequest::Elicitation(form(asked)?),
+        InputWant::Message(asked) => InputRequest::CreateMessage(CreateMessageRequest::new(
+            sampling::params(asked, &question.plugin)?,
+        )),
+        InputWant::Roots => InputRequest::ListRoots(ListRootsRequest::default()),
     })
 }
 
@@ -50,6 +71,14 @@ fn reply(result: ElicitResult) -> Reply {
         (ElicitationAction::Decline, _) => Reply::Declined,
         _ => Reply::Dismissed,
     }
+}
+
+fn roots(result: ListRootsResult) -> InputReply {
+    let roots = result.roots.into_iter().map(|root| Root {
+        uri: root.uri,
+        name: root.name,
+    });
+    InputReply::Roots(roots.collect())
 }
 
 /// Asks a client of the older era.
@@ -83,12 +112,17 @@ impl Drop for Sent {
 }
 
 impl Elicitor {
-    async fn one(&self, question: &Question, time: Duration) -> Result<Reply, NoAnswer> {
-        let request = ElicitRequest::new(params(question)?);
+    async fn one(&self, question: &Question, time: Duration) -> Result<InputReply, NoAnswer> {
+        let request = match request(question).map_err(NoAnswer)? {
+            InputRequest::Elicitation(request) => ServerRequest::from(request),
+            InputRequest::CreateMessage(request) => request.into(),
+            InputRequest::ListRoots(request) => request.into(),
+            _ => return Err(NoAnswer("it can't be asked that".to_owned())),
+        };
         // Whoever asks counts the time, and gives up sooner.
         let mut options = PeerRequestOptions::no_options();
         options.timeout = Some(time.saturating_add(Duration::from_secs(60)));
-        let sent = self.0.send_request_with_option(request.into(), options);
+        let sent = self.0.send_request_with_option(request, options);
         let sent = sent.await.map_err(|error| NoAnswer(error.to_string()))?;
         let mut open = Sent {
             client: self.0.clone(),
@@ -96,188 +130,152 @@ impl Elicitor {
         };
         let answered = sent.await_response().await;
         open.id = None;
-        match answered {
-            Ok(ClientResult::ElicitResult(result)) => Ok(reply(result)),
-            Ok(_) => Err(NoAnswer("it answered with something else".to_owned())),
-            Err(error) => Err(NoAnswer(error.to_string())),
+        let answered = answered.map_err(|error| NoAnswer(error.to_string()))?;
+        match (&question.want, answered) {
+            (InputWant::Question(_), ClientResult::ElicitResult(result)) => {
+                Ok(InputReply::Answer(reply(result)))
+            }
+            (InputWant::Message(_), ClientResult::CreateMessageResult(result)) => {
+                sampling::reply(*result)
+                    .map(InputReply::Message)
+                    .map_err(NoAnswer)
+            }
+            (InputWant::Roots, ClientResult::ListRootsResult(result)) => Ok(roots(result)),
+            _ => Err(NoAnswer("it answered with something else".to_owned())),
         }
     }
 }
 
 #[async_trait]
 impl Asker for Elicitor {
-    async fn ask(&self, questions: &[Question], time: Duration) -> Result<Vec<Reply>, NoAnswer> {
-        // One after the other: clients show one form at a time, and the first one that can't be
+    async fn ask(
+        &self,
+        questions: &[Question],
+        time: Duration,
+    ) -> Result<Vec<InputReply>, NoAnswer> {
+        // One after the other: clients show one thing at a time, and the first one that can't be
         // shown ends them all.
-        let mut replies = Vec::with_capacity(questions.len());
+        let mut given = Vec::with_capacity(questions.len());
         for question in questions {
-            replies.push(self.one(question, time).await?);
+            given.push(self.one(question, time).await?);
         }
-        Ok(replies)
+        Ok(given)
     }
 }
 
-/// The name of the question at a place in the newer era.
-fn name(place: usize) -> String {
-    format!("question-{}", place.saturating_add(1))
-}
-
 /// Questions as the newer era has them.
-pub(crate) fn requests(questions: &[Question]) -> Result<InputRequests, ErrorData> {
-    let each = questions.iter().enumerate().map(|(place, question)| {
-        let params =
-            params(question).map_err(|NoAnswer(why)| ErrorData::internal_error(why, None))?;
-        Ok((
-            name(place),
-            InputRequest::Elicitation(ElicitRequest::new(params)),
-        ))
+pub(crate) fn requests(questions: &BTreeMap<String, Question>) -> Result<InputRequests, ErrorData> {
+    let each = questions.iter().map(|(name, question)| {
+        let request = request(question).map_err(|why| ErrorData::internal_error(why, None))?;
+        Ok((name.clone(), request))
     });
     each.collect()
 }
 
-/// Answers as the newer era has them, in the order of the questions.
-pub(crate) fn replies(responses: InputResponses) -> Result<Vec<Reply>, ErrorData> {
-    let wrong = |why: String| ErrorData::invalid_params(why, None);
-    let mut responses: BTreeMap<String, Value> = responses;
-    let count = responses.len();
-    (0..count)
-        .map(|place| {
-            let name = name(place);
-            let response = responses.remove(&name).ok_or_else(|| {
-                wrong(format!(
-                    "`inputResponses` has no `{name}`; answer each request under its name"
-                ))
-            })?;
-            serde_json::from_value(response)
+/// Answers as the newer era has them, to be read once it is known what they answer.
+pub(crate) fn answers(responses: InputResponses) -> Answers {
+    let each = responses.into_iter().map(|(name, response)| {
+        let read: Answer = Box::new(move |question| match &question.want {
+            InputWant::Question(_) => typed(response, "an elicitation")
                 .map(reply)
-                .map_err(|error| {
-                    wrong(format!(
-                        "`inputResponses.{name}` is no result of an elicitation: {error}"
-                    ))
-                })
-        })
-        .collect()
+                .map(InputReply::Answer),
+            InputWant::Message(_) => {
+                let result: CreateMessageResult = typed(response, "sampling")?;
+                sampling::reply(result).map(InputReply::Message)
+            }
+            InputWant::Roots => typed(response, "a list of roots").map(roots),
+        });
+        (name, read)
+    });
+    each.collect()
 }
 
-/// Takes notices without ever waiting.
-pub(crate) struct Notifier(Sender<(String, Notice)>);
-
-impl NoticeListener for Notifier {
-    fn notice(&self, plugin: &str, notice: &Notice) {
-        // Full: the client is behind. The inbox has it.
-        let _ = self.0.try_send((plugin.to_owned(), notice.clone()));
-    }
-}
-
-/// Where notices go in, and where they come out.
-pub(crate) fn notices() -> (Notifier, Receiver<(String, Notice)>) {
-    let (sender, receiver) = channel(WAITING_MAX);
-    (Notifier(sender), receiver)
-}
-
-fn level(level: NoticeLevel) -> LoggingLevel {
-    match level {
-        NoticeLevel::Info => LoggingLevel::Info,
-        NoticeLevel::Warning => LoggingLevel::Warning,
-        NoticeLevel::Error => LoggingLevel::Error,
-    }
-}
-
-/// How much a level of the protocol's matters.
-pub(crate) const fn weight(level: LoggingLevel) -> u8 {
-    match level {
-        LoggingLevel::Debug => 0,
-        LoggingLevel::Info => 1,
-        LoggingLevel::Notice => 2,
-        LoggingLevel::Warning => 3,
-        LoggingLevel::Error => 4,
-        LoggingLevel::Critical => 5,
-        LoggingLevel::Alert => 6,
-        LoggingLevel::Emergency => 7,
-        // One that a later version of the protocol adds.
-        #[allow(unreachable_patterns, reason = "the list may grow")]
-        _ => 7,
-    }
-}
-
-/// Runs `call` and passes its notices on meanwhile, those that matter as much as `least`. When
-/// this returns, all of them are written: none comes after the answer.
-pub(crate) async fn passed_on<T>(
-    call: impl Future<Output = T>,
-    mut notices: Receiver<(String, Notice)>,
-    client: &Peer<RoleServer>,
-    least: u8,
-) -> T {
-    tokio::pin!(call);
-    let answer = loop {
-        tokio::select! {
-            biased;
-            Some(notice) = notices.recv() => tell(client, least, notice).await,
-            answer = &mut call => break answer,
-        }
-    };
-    while let Ok(notice) = notices.try_recv() {
-        tell(client, least, notice).await;
-    }
-    answer
-}
-
-async fn tell(client: &Peer<RoleServer>, least: u8, (plugin, notice): (String, Notice)) {
-    let level = level(notice.level);
-    if weight(level) < least {
-        return;
-    }
-    let mut data = json!({"title": notice.title});
-    if let Value::Object(members) = &mut data {
-        if !notice.body.is_empty() {
-            members.insert("body".to_owned(), notice.body.into());
-        }
-        if let Some(link) = notice.link {
-            members.insert("link".to_owned(), link.into());
-        }
-    }
-    let mut params = LoggingMessageNotificationParam::new(level, data);
-    params.logger = Some(plugin);
-    let _ = client
-        .send_notification(LoggingMessageNotification::new(params).into())
-        .await;
+fn typed<T: DeserializeOwned>(response: Value, what: &str) -> Result<T, String> {
+    serde_json::from_value(response).map_err(|error| format!("it is no result of {what}: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn answers_are_taken_by_name() {
-        let responses = |value: Value| serde_json::from_value::<InputResponses>(value).unwrap();
-        let got = replies(responses(json!({
-            "question-2": {"action": "decline"},
-            "question-1": {"action": "accept", "content": {"a": 1}},
-            "question-3": {"action": "cancel"},
-        })));
-        let names: Vec<_> = got.unwrap().iter().map(Reply::as_str).collect();
-        assert_eq!(names, ["accepted", "declined", "dismissed"]);
-        for wrong in [
-            json!({"question-2": {"action": "decline"}}),
-            json!({"other": {"action": "decline"}}),
-            json!({"question-1": {"action": "perhaps"}}),
-            json!({"question-1": null}),
-        ] {
-            assert!(replies(responses(wrong.clone())).is_err(), "{wrong}");
+    fn question(want: InputWant) -> Question {
+        Question {
+            plugin: "notes".to_owned(),
+            name: None,
+            want,
         }
     }
 
     #[test]
-    fn who_shows_forms() {
-        for (capabilities, shows) in [
-            (json!({}), false),
-            (json!({"elicitation": {}}), true),
-            (json!({"elicitation": {"form": {}}}), true),
-            (json!({"elicitation": {"form": {}, "url": {}}}), true),
-            (json!({"elicitation": {"url": {}}}), false),
+    fn answers_are_read_as_what_they_answer() {
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer"}}});
+        let form = || InputWant::Question(Form::read("How many?", &schema.to_string()).unwrap());
+        let sampling = || {
+            InputWant::Message(portreeve_core::SamplingRequest {
+                messages: Vec::new(),
+                system: None,
+                max_tokens: 1,
+                options: serde_json::Map::new(),
+            })
+        };
+        for (want, response, expected) in [
+            (form(), json!({"action": "decline"}), "Ok(Answer(declined))"),
+            (
+                form(),
+                json!({"action": "accept", "content": {"a": 1}}),
+                "Ok(Answer(accepted))",
+            ),
+            (form(), json!({"action": "perhaps"}), "Err"),
+            (form(), json!(12345), "Err"),
+            (form(), json!(null), "Err"),
+            (
+                InputWant::Roots,
+                json!({"roots": [{"uri": "file:///a"}]}),
+                r#"Ok(Roots([Root { uri: "file:///a", name: None }]))"#,
+            ),
+            (InputWant::Roots, json!({"action": "accept"}), "Err"),
+            (
+                sampling(),
+                json!({"role": "assistant", "content": {"type": "text", "text": "hi"}, "model": "m"}),
+                r#"Ok(Message(SamplingReply { said: Utterance { role: Assistant, content: Text("hi") }, model: "m", stop_reason: None }))"#,
+            ),
+            (sampling(), json!({"role": "assistant"}), "Err"),
+        ] {
+            let responses = InputResponses::from([("x".to_owned(), response.clone())]);
+            let read = answers(responses).remove("x").unwrap();
+            let shown = match read(&question(want)) {
+                Ok(given) => format!("Ok({given:?})"),
+                Err(_) => "Err".to_owned(),
+            };
+            assert_eq!(shown, expected, "{response}");
+        }
+    }
+
+    #[test]
+    fn what_clients_can_give() {
+        let none = ClientCan::default();
+        let questions = ClientCan {
+            questions: true,
+            ..none
+        };
+        for (capabilities, expected) in [
+            (json!({}), none),
+            (json!({"elicitation": {}}), questions),
+            (json!({"elicitation": {"form": {}}}), questions),
+            (json!({"elicitation": {"form": {}, "url": {}}}), questions),
+            (json!({"elicitation": {"url": {}}}), none),
+            (
+                json!({"sampling": {}, "roots": {"listChanged": true}}),
+                ClientCan {
+                    messages: true,
+                    roots: true,
+                    ..none
+                },
+            ),
         ] {
             let read: ClientCapabilities = serde_json::from_value(capabilities.clone()).unwrap();
-            assert_eq!(shows_forms(&read), shows, "{capabilities}");
+            assert_eq!(can(&read), expected, "{capabilities}");
         }
     }
 }

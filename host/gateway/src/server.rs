@@ -5,7 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use portreeve_core::{Asking, CallRequest, Caller, CallerUi, ContentChange, Host, Turn};
+use portreeve_core::{
+    Asking, CallError, CallRequest, Caller, CallerUi, ClientCan, ContentChange, Host, Pending,
+    Returning, Turn,
+};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CustomRequest,
     CustomResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
@@ -25,6 +28,7 @@ use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::people::{self, Elicitor};
 use crate::progress;
+use crate::told;
 use crate::tools::{self, ToolLists};
 
 /// What every client is told. It is the same for all of them and names no plugin: what is
@@ -46,12 +50,10 @@ pub(crate) struct Server {
     changes: watch::Receiver<u64>,
     /// Resources and prompts that have changed since the connection began.
     content: broadcast::Receiver<ContentChange>,
-    subscribed: Arc<Subscribed>,
     lists: Arc<ToolLists>,
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
-    /// How much a notice must matter for a client of the older era to be told.
-    least: AtomicU8,
+    wishes: Arc<Wishes>,
     connection: CancellationToken,
 }
 
@@ -61,12 +63,11 @@ impl Server {
         Server {
             changes: host.changes(),
             content: host.content_changes(),
-            subscribed: Arc::default(),
             host,
             caller,
             lists: Arc::default(),
             telling: AtomicBool::new(false),
-            least: AtomicU8::new(0),
+            wishes: Arc::default(),
             connection,
         }
     }
@@ -76,48 +77,104 @@ impl Server {
         Server { lists, ..self }
     }
 
-    /// The same, with the subscriptions of a session.
-    pub(crate) fn subscribing(self, subscribed: Arc<Subscribed>) -> Server {
-        Server { subscribed, ..self }
+    /// The same, for a client that has said before what it wants.
+    pub(crate) fn wished(self, wishes: Arc<Wishes>) -> Server {
+        Server { wishes, ..self }
     }
 }
 
+/// What a client of the older era has said that it wants, for as long as it is there.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    /// How much something must matter for its log.
+    least: AtomicU8,
+    /// The resources that it wants to hear of.
+    pub(crate) subscribed: Subscribed,
+}
+
+/// The client of a request.
+struct Client {
+    /// Whether it is of the newer era: it says everything with each request, and gets questions
+    /// as results.
+    newer: bool,
+    ui: CallerUi,
+}
+
+impl Client {
+    fn of(context: &RequestContext<RoleServer>) -> Client {
+        let newer = context.meta.protocol_version().is_some();
+        let capabilities = match newer {
+            true => context.meta.client_capabilities(),
+            false => {
+                let greeted = context.peer.peer_info();
+                greeted.map(|greeted| greeted.capabilities.clone())
+            }
+        };
+        let mut ui = CallerUi {
+            can: capabilities.as_ref().map(people::can).unwrap_or_default(),
+            ..CallerUi::default()
+        };
+        if !newer {
+            ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
+        }
+        Client { newer, ui }
+    }
+}
+
+/// What a request of the newer era brings back: the state of an earlier one, and answers.
+fn returning(state: Option<String>, responses: Option<InputResponses>) -> Returning {
+    Returning {
+        handle: state,
+        answers: people::answers(responses.unwrap_or_default()),
+    }
+}
+
+/// Whether the client is asked between turns: it may be asked something, or comes back.
+fn in_turns(client: &Client, returning: &Returning) -> bool {
+    client.newer && (client.ui.can != ClientCan::default() || returning.handle.is_some())
+}
+
+fn refused(error: CallError) -> ErrorData {
+    ErrorData::invalid_params(error.failure.message, None)
+}
+
+/// The result that asks.
+fn questions(pending: Pending) -> Result<InputRequiredResult, ErrorData> {
+    let requests = people::requests(&pending.questions)?;
+    Ok(InputRequiredResult::new(
+        Some(requests),
+        Some(pending.handle),
+    ))
+}
+
 impl Server {
-    /// Calls, or goes on with a call that its caller was asked about. `in_turns` says whether
-    /// the caller is one that gets questions as results.
+    /// Calls, or goes on with a call that its caller was asked about.
     async fn answered(
         &self,
         call: CallRequest,
-        in_turns: bool,
-        (state, responses): (Option<String>, Option<InputResponses>),
+        newer: bool,
+        turns: Option<Returning>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let turn = match state {
-            Some(state) => {
-                let replies = people::replies(responses.unwrap_or_default())?;
-                let resumed = self.host.resume(call, &state, replies).await;
-                resumed.map_err(|error| ErrorData::invalid_params(error.failure.message, None))?
+        let turn = match turns {
+            Some(returning) => {
+                let turn = self.host.call_in_turns(call, returning).await;
+                turn.map_err(refused)?
             }
-            None if responses.is_some() => {
-                return Err(ErrorData::invalid_params(
-                    "`inputResponses` come with the `requestState` that they belong to",
-                    None,
-                ));
-            }
-            None if in_turns => self.host.call_in_turns(call).await,
             None => Turn::Done(Box::new(self.host.call(call).await)),
         };
         match turn {
-            Turn::Done(response) => convert::answer(*response).map(Into::into),
-            Turn::Asks(pending) => {
-                let requests = people::requests(&pending.questions)?;
-                Ok(InputRequiredResult::new(Some(requests), Some(pending.handle)).into())
-            }
+            Turn::Done(response) => match convert::missing_capability(&response) {
+                Some(missing) if newer => Err(missing),
+                _ => convert::answer(*response).map(Into::into),
+            },
+            Turn::Asks(pending) => questions(pending).map(Into::into),
         }
     }
 
-    fn asking(&self, context: &RequestContext<RoleServer>) -> Asking {
+    fn asking(&self, context: &RequestContext<RoleServer>, ui: CallerUi) -> Asking {
         Asking {
             caller: self.caller.clone(),
+            ui,
             cancel: context.ct.clone(),
         }
     }
@@ -168,42 +225,35 @@ impl ServerHandler for Server {
             return Err(tools::unknown(&registry, &request.name));
         }
         drop(registry);
-        let greeted = context.peer.peer_info();
+        let client = Client::of(&context);
+        let newer = client.newer;
+        let returning = returning(request.request_state, request.input_responses);
+        let turns = in_turns(&client, &returning).then_some(returning);
         let mut call = CallRequest {
             caller: self.caller.clone(),
             tool: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
             progress: None,
-            ui: CallerUi::default(),
+            ui: client.ui,
             cancel: context.ct.clone(),
         };
-        let capabilities = match &greeted {
-            Some(info) => Some(info.capabilities.clone()),
-            None => context.meta.client_capabilities(),
-        };
-        let shows_forms = capabilities.as_ref().is_some_and(people::shows_forms);
-        if shows_forms && greeted.is_some() {
-            call.ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
-        }
         // Those of the newer era say with each request whether they want to be told anything.
-        let least = match &greeted {
-            Some(_) => Some(self.least.load(Ordering::Relaxed)),
-            None => context.meta.log_level().map(people::weight),
+        let least = match newer {
+            true => context.meta.log_level().map(told::weight),
+            false => Some(self.wishes.least.load(Ordering::Relaxed)),
         };
-        let (notifier, notices) = people::notices();
+        let (listener, told) = told::told(least.unwrap_or(u8::MAX));
         if least.is_some() {
-            call.ui.notices = Some(Arc::new(notifier));
+            call.ui.listener = Some(Arc::new(listener));
         }
         let reports = context.meta.get_progress_token().map(|token| {
             let (reporter, reports) = progress::reports();
             call.progress = Some(reporter);
             (token, reports)
         });
-        let answers = (request.request_state, request.input_responses);
         // Boxed: what lies within each other has no end otherwise.
-        let call: BoxFuture<'_, _> =
-            Box::pin(self.answered(call, shows_forms && greeted.is_none(), answers));
-        let call = people::passed_on(call, notices, &context.peer, least.unwrap_or(u8::MAX));
+        let call: BoxFuture<'_, _> = Box::pin(self.answered(call, newer, turns));
+        let call = told::passed_on(call, told, &context.peer);
         match reports {
             None => call.await,
             Some((token, reports)) => {
@@ -217,8 +267,9 @@ impl ServerHandler for Server {
         request: SetLevelRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.least
-            .store(people::weight(request.level), Ordering::Relaxed);
+        self.wishes
+            .least
+            .store(told::weight(request.level), Ordering::Relaxed);
         Ok(())
     }
 
@@ -228,7 +279,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let from = content::read_cursor(request.as_ref())?;
-        let asking = self.asking(&context);
+        let asking = self.asking(&context, CallerUi::default());
         let (listed, next) = Box::pin(self.host.resources(&asking, from)).await;
         Ok(content::resources(listed, next.as_ref()))
     }
@@ -246,9 +297,22 @@ impl ServerHandler for Server {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let asking = self.asking(&context);
-        let asked = Box::pin(self.host.read_resource(&asking, &request.uri)).await;
-        content::read(asked).map(Into::into)
+        let client = Client::of(&context);
+        let returning = returning(request.request_state, request.input_responses);
+        let turns = in_turns(&client, &returning);
+        let asking = self.asking(&context, client.ui);
+        let (host, uri) = (&self.host, &request.uri);
+        let asked = match turns {
+            false => Box::pin(host.read_resource(&asking, uri)).await,
+            true => {
+                let turn = Box::pin(host.read_in_turns(asking, uri, returning)).await;
+                match turn.map_err(refused)? {
+                    Turn::Done(asked) => *asked,
+                    Turn::Asks(pending) => return questions(pending).map(Into::into),
+                }
+            }
+        };
+        content::read(asked, uri).map(Into::into)
     }
 
     async fn subscribe(
@@ -256,7 +320,7 @@ impl ServerHandler for Server {
         request: SubscribeRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.subscribed.add(&self.host, request.uri)
+        self.wishes.subscribed.add(&self.host, request.uri)
     }
 
     async fn unsubscribe(
@@ -264,7 +328,7 @@ impl ServerHandler for Server {
         request: UnsubscribeRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.subscribed.remove(&request.uri);
+        self.wishes.subscribed.remove(&request.uri);
         Ok(())
     }
 
@@ -281,9 +345,22 @@ impl ServerHandler for Server {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
+        let client = Client::of(&context);
+        let returning = returning(request.request_state, request.input_responses);
+        let turns = in_turns(&client, &returning);
         let arguments = request.arguments.unwrap_or_default();
-        let asking = self.asking(&context);
-        let asked = Box::pin(self.host.prompt(&asking, &request.name, arguments)).await;
+        let asking = self.asking(&context, client.ui);
+        let (host, name) = (&self.host, &request.name);
+        let asked = match turns {
+            false => Box::pin(host.prompt(&asking, name, arguments)).await,
+            true => {
+                let turn = Box::pin(host.prompt_in_turns(asking, name, arguments, returning)).await;
+                match turn.map_err(refused)? {
+                    Turn::Done(asked) => *asked,
+                    Turn::Asks(pending) => return questions(pending).map(Into::into),
+                }
+            }
+        };
         content::filled(asked).map(Into::into)
     }
 
@@ -293,7 +370,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let completing = content::completing(request)?;
-        let asking = self.asking(&context);
+        let asking = self.asking(&context, CallerUi::default());
         content::completed(Box::pin(self.host.complete(&asking, completing)).await)
     }
 
@@ -325,8 +402,8 @@ impl ServerHandler for Server {
                     Ok(()) => vec![ToolListChangedNotification::default().into()],
                     Err(_) => return,
                 },
-                changed = content.recv() => match self.subscribed.told(changed) {
-                    Some(changed) => changed,
+                changed = content.recv() => match self.wishes.subscribed.told(changed) {
+                    Some(heard) => heard,
                     None => return,
                 },
             };

@@ -105,13 +105,13 @@ impl Feature {
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::InstancesResident
+            | Feature::ClientSampling
+            | Feature::ClientRoots
+            | Feature::ClientLog
             | Feature::PolicyLicenses
             | Feature::PolicySignatures => true,
             Feature::Invoke
             | Feature::Schedules
-            | Feature::ClientSampling
-            | Feature::ClientRoots
-            | Feature::ClientLog
             | Feature::PolicyScan => false,
         }
     }

@@ -64,6 +64,10 @@ pub struct Field {
     /// What stands in it before anybody writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
+    /// Whether the titles of what there is to choose stand in `enumNames`, as older clients
+    /// read them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enum_names: bool,
 }
 
 /// What a field takes.
@@ -174,6 +178,15 @@ impl Field {
                 schema
             }
             FieldKind::Flag => json!({"type": "boolean"}),
+            FieldKind::Choice(of) if self.enum_names => {
+                let values: Vec<&str> = of.iter().map(|choice| choice.value.as_str()).collect();
+                let titles = of.iter().map(|choice| choice.title.as_ref());
+                let titles: Vec<&String> = titles
+                    .zip(of)
+                    .map(|(title, choice)| title.unwrap_or(&choice.value))
+                    .collect();
+                json!({"type": "string", "enum": values, "enumNames": titles})
+            }
             FieldKind::Choice(of) => {
                 let mut schema = choices(of, "oneOf");
                 put(&mut schema, "type", Some("string"));

@@ -270,6 +270,10 @@ limits! {
     notices_a_minute, "notices-a-minute": u32 as u32 = 20, 0..=10_000;
     /// Questions that the plugin asks within a minute.
     questions_a_minute, "questions-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Requests to clients' models that the plugin makes within a minute.
+    samplings_a_minute, "samplings-a-minute": u32 as u32 = 20, 0..=10_000;
+    /// Entries that the plugin writes to clients' logs within a minute.
+    log_entries_a_minute, "log-entries-a-minute": u32 as u32 = 600, 0..=100_000;
     /// Time that a call waits for people; its own time stands still meanwhile.
     ask_timeout, "ask-timeout": Duration as HumanDuration = HumanDuration(Duration::from_secs(600)), 1_000..=DAY_MS;
     /// Calls of this plugin that wait for people at a time.
@@ -415,6 +419,8 @@ mod tests {
             keys (count): 100,000 [0, 100,000,000]: Keys that the plugin keeps in its key-value store.
             notices-a-minute (count): 20 [0, 10,000]: Notices that the plugin gives within a minute.
             questions-a-minute (count): 20 [0, 10,000]: Questions that the plugin asks within a minute.
+            samplings-a-minute (count): 20 [0, 10,000]: Requests to clients' models that the plugin makes within a minute.
+            log-entries-a-minute (count): 600 [0, 100,000]: Entries that the plugin writes to clients' logs within a minute.
             ask-timeout (duration): 10m [1s, 1d]: Time that a call waits for people; its own time stands still meanwhile.
             parked-calls (count): 4 [0, 1,000]: Calls of this plugin that wait for people at a time.
             resources (count): 10,000 [0, 1,000,000]: Resources of the plugin that are listed; the rest is left out.
@@ -477,6 +483,8 @@ mod tests {
             keys: Some(defaults.keys),
             notices_a_minute: Some(defaults.notices_a_minute),
             questions_a_minute: Some(defaults.questions_a_minute),
+            samplings_a_minute: Some(defaults.samplings_a_minute),
+            log_entries_a_minute: Some(defaults.log_entries_a_minute),
             ask_timeout: Some(defaults.ask_timeout.into()),
             parked_calls: Some(defaults.parked_calls),
             resources: Some(defaults.resources),

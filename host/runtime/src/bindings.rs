@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
         "../../wit/storage",
         "../../wit/directories",
         "../../wit/messages",
+        "../../wit/client",
         "../../wit/content",
         "wit/keyvalue",
     ],
@@ -36,6 +37,10 @@ wasmtime::component::bindgen!({
             import portreeve:directories/failures@0.1.0;
             import portreeve:messages/bus@0.1.0;
             import portreeve:messages/message@0.1.0;
+            import portreeve:client/sampling@0.1.0;
+            import portreeve:client/roots@0.1.0;
+            import portreeve:client/log@0.1.0;
+            import portreeve:client/inputs@0.1.0;
             import portreeve:content/changes@0.1.0;
             import wasi:keyvalue/store@0.2.0-draft;
             import wasi:keyvalue/atomics@0.2.0-draft;
@@ -58,6 +63,9 @@ wasmtime::component::bindgen!({
         "portreeve:secrets/reveal": async,
         "portreeve:storage/kv": async,
         "portreeve:messages/bus": async | trappable,
+        "portreeve:client/sampling": async,
+        "portreeve:client/roots": async,
+        "portreeve:client/inputs": async,
         "wasi:keyvalue/store": async,
         "wasi:keyvalue/atomics": async,
         "wasi:keyvalue/batch": async,

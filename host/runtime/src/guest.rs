@@ -14,9 +14,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::bindings;
 use crate::bindings::portreeve::network::failures;
-use crate::bindings::portreeve::{content, host, messages, prompt, secrets, storage, ui};
+use crate::bindings::portreeve::{client, content, host, messages, prompt, secrets, storage, ui};
 use crate::bindings::wasi::keyvalue;
 use crate::capability::changes::Changes;
+use crate::capability::client::{ClientSource, NoClient};
 use crate::capability::config::Config;
 use crate::capability::directories::{self, DirectorySource, NoDirectories};
 use crate::capability::last_failure::LastFailure;
@@ -58,6 +59,8 @@ pub struct CallContext {
     pub progress: Arc<dyn ProgressSink>,
     /// Tells and asks people.
     pub prompt: Arc<dyn PromptSource>,
+    /// Reaches the call's client.
+    pub client: Arc<dyn ClientSource>,
     /// Gives the guest its secrets.
     pub secrets: Arc<dyn SecretSource>,
     /// Sends the guest's requests.
@@ -85,6 +88,7 @@ impl CallContext {
             config: Config::default(),
             progress: Arc::new(NoProgress),
             prompt: Arc::new(NoPrompt),
+            client: Arc::new(NoClient),
             secrets: Arc::new(NoSecrets),
             http: Arc::new(NoHttp),
             sockets: Arc::new(NoSockets),
@@ -121,7 +125,7 @@ pub(crate) struct Guest {
     /// Bytes of the call's arguments.
     pub(crate) bytes_in: u64,
     /// Bytes that the host may copy out of the guest in one host call, and as its result.
-    copy_max: usize,
+    pub(crate) copy_max: usize,
     result_max: usize,
     /// Fuel at the end of the last call into the host.
     fuel_after_host: Option<u64>,
@@ -178,6 +182,11 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     storage::kv::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     messages::bus::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     messages::message::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    client::types::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    client::sampling::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    client::roots::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    client::log::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
+    client::inputs::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     content::changes::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::store::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
     keyvalue::atomics::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;

@@ -36,6 +36,10 @@ pub use answer::{Content, Outcome};
 pub use arguments::Arguments;
 pub use cache::make_private_dir;
 pub use capability::changes::Changes;
+pub use capability::client::{
+    ClientSource, Input, InputKind, InputReply, InputWant, LogEntry, LogLevel, NoClient, Root,
+    SamplingReply, SamplingRequest, Speaker, Utterance,
+};
 pub use capability::config::Config;
 pub use capability::directories::{
     DirectoryBar, DirectoryPermit, DirectoryRoom, DirectorySource, DirectoryUse, Mount,

@@ -39,14 +39,27 @@ pub enum Verdict {
     Unseen,
 }
 
-/// How a capability shows among the imports.
-enum Trace {
+/// How a capability shows among the imports. It is nowhere where no interface of this version
+/// belongs to it.
+struct Trace {
     /// These interfaces are there for nothing else: importing one is using it.
-    Own(&'static [&'static str]),
-    /// It needs one of these, which are imported for other ends as well.
-    Shared(&'static [&'static str]),
-    /// No interface of this version belongs to it.
-    None,
+    own: &'static [&'static str],
+    /// It may need one of these, which are imported for other ends as well.
+    shared: &'static [&'static str],
+}
+
+const fn own(own: &'static [&'static str]) -> Trace {
+    Trace { own, shared: &[] }
+}
+
+const fn shared(shared: &'static [&'static str]) -> Trace {
+    Trace { own: &[], shared }
+}
+
+impl Trace {
+    fn interfaces(&self) -> impl Iterator<Item = &'static str> + Clone {
+        self.own.iter().chain(self.shared).copied()
+    }
 }
 
 const HTTP: &str = "wasi:http/outgoing-handler";
@@ -54,6 +67,7 @@ const TCP: &str = "wasi:sockets/tcp";
 const UDP: &str = "wasi:sockets/udp";
 const LOOKUP: &str = "wasi:sockets/ip-name-lookup";
 const BUS: &str = "portreeve:messages/bus";
+const INPUTS: &str = "portreeve:client/inputs";
 
 /// Interfaces of ours that need no grant.
 pub const FREE: &[&str] = &[
@@ -64,6 +78,8 @@ pub const FREE: &[&str] = &[
     // They only say what the grants of the network and of directories did not allow.
     "portreeve:network/failures",
     "portreeve:directories/failures",
+    // Types only.
+    "portreeve:client/types",
     // It tells callers of the plugin's own resources only.
     "portreeve:content/changes",
 ];
@@ -75,45 +91,53 @@ pub const FREE: &[&str] = &[
 /// are shared: libraries look for time zones and configuration in them, and find nothing.
 fn trace(feature: Feature) -> Trace {
     match feature {
-        Feature::Network => Trace::Own(&[HTTP]),
-        Feature::Credentials => Trace::Shared(&[HTTP]),
-        Feature::Sockets => Trace::Own(&[TCP, UDP, LOOKUP]),
-        Feature::Addresses => Trace::Shared(&[HTTP, TCP, UDP]),
-        Feature::Directories => Trace::Shared(&["wasi:filesystem/preopens"]),
-        Feature::UiNotify => Trace::Own(&["portreeve:prompt/notices"]),
-        Feature::UiAsk => Trace::Own(&["portreeve:prompt/questions"]),
-        Feature::UiProgress => Trace::Own(&["portreeve:ui/progress"]),
-        Feature::SecretsInject => Trace::Own(&["portreeve:secrets/inject"]),
-        Feature::SecretsReveal => Trace::Own(&["portreeve:secrets/reveal"]),
-        Feature::StorageKv => Trace::Own(&[
+        Feature::Network => own(&[HTTP]),
+        Feature::Credentials => shared(&[HTTP]),
+        Feature::Sockets => own(&[TCP, UDP, LOOKUP]),
+        Feature::Addresses => shared(&[HTTP, TCP, UDP]),
+        Feature::Directories => shared(&["wasi:filesystem/preopens"]),
+        Feature::UiNotify => own(&["portreeve:prompt/notices"]),
+        Feature::UiAsk => Trace {
+            own: &["portreeve:prompt/questions"],
+            shared: &[INPUTS],
+        },
+        Feature::UiProgress => own(&["portreeve:ui/progress"]),
+        Feature::SecretsInject => own(&["portreeve:secrets/inject"]),
+        Feature::SecretsReveal => own(&["portreeve:secrets/reveal"]),
+        Feature::StorageKv => own(&[
             "portreeve:storage/kv",
             "wasi:keyvalue/store",
             "wasi:keyvalue/atomics",
             "wasi:keyvalue/batch",
         ]),
-        Feature::MessagesPublish | Feature::MessagesRequest => Trace::Shared(&[BUS]),
+        Feature::ClientSampling => Trace {
+            own: &["portreeve:client/sampling"],
+            shared: &[INPUTS],
+        },
+        Feature::ClientRoots => Trace {
+            own: &["portreeve:client/roots"],
+            shared: &[INPUTS],
+        },
+        Feature::ClientLog => own(&["portreeve:client/log"]),
+        Feature::MessagesPublish | Feature::MessagesRequest => shared(&[BUS]),
         // What is delivered comes through an export.
         Feature::UiPanels
         | Feature::MessagesSubscribe
         | Feature::Invoke
         | Feature::Schedules
-        | Feature::ClientSampling
-        | Feature::ClientRoots
-        | Feature::ClientLog
         | Feature::InstancesResident
         | Feature::PolicyLicenses
         | Feature::PolicySignatures
-        | Feature::PolicyScan => Trace::None,
+        | Feature::PolicyScan => own(&[]),
     }
 }
 
 /// The capabilities that an interface belongs to, named with or without its version.
 pub fn capabilities(interface: &str) -> Vec<Feature> {
-    let of = |feature: &Feature| match trace(*feature) {
-        Trace::Own(interfaces) | Trace::Shared(interfaces) => {
-            interfaces.contains(&unversioned(interface))
-        }
-        Trace::None => false,
+    let of = |feature: &Feature| {
+        let trace = trace(*feature);
+        let mut interfaces = trace.interfaces();
+        interfaces.any(|known| known == unversioned(interface))
     };
     Feature::ALL.into_iter().filter(of).collect()
 }
@@ -130,19 +154,21 @@ pub fn compare(requests: &Requests, surface: &Surface) -> Vec<Evidence> {
     capabilities
         .filter_map(|feature| {
             let requested = requests.has(feature);
-            let (interfaces, own) = match trace(feature) {
-                Trace::Own(interfaces) => (interfaces, true),
-                Trace::Shared(interfaces) => (interfaces, false),
-                Trace::None => (&[][..], false),
-            };
+            let trace = trace(feature);
+            let interfaces = trace.interfaces();
             let imported: Vec<_> = surface
                 .imports
                 .iter()
-                .filter(|import| interfaces.contains(&unversioned(import)))
+                .filter(|import| {
+                    let mut interfaces = interfaces.clone();
+                    interfaces.any(|known| known == unversioned(import))
+                })
                 .cloned()
                 .collect();
+            let mut names = imported.iter().map(|import| unversioned(import));
+            let own = names.any(|import| trace.own.contains(&import));
             let verdict = match (requested, imported.is_empty()) {
-                (true, _) if interfaces.is_empty() => Verdict::Unseen,
+                (true, _) if interfaces.clone().next().is_none() => Verdict::Unseen,
                 (true, true) => Verdict::Unneeded,
                 (true, false) if sure => Verdict::Fits,
                 (true, false) => Verdict::PerhapsUnneeded,
@@ -151,7 +177,7 @@ pub fn compare(requests: &Requests, surface: &Surface) -> Vec<Evidence> {
                 (false, _) => return None,
             };
             let interfaces = match verdict {
-                Verdict::Unneeded => interfaces.iter().map(ToString::to_string).collect(),
+                Verdict::Unneeded => interfaces.map(str::to_owned).collect(),
                 _ => imported,
             };
             Some(Evidence {

@@ -24,6 +24,7 @@ pub mod provider {
             "../../wit/storage",
             "../../wit/directories",
             "../../wit/messages",
+            "../../wit/client",
             "../../wit/content",
             "../../wit/plugin",
         ],
@@ -48,6 +49,26 @@ pub mod lifecycle_world {
         pub_export_macro: true,
         export_macro_name: "export_lifecycle",
         default_bindings_module: "portreeve_test_programs::lifecycle_world",
+        with: { "portreeve:types/types@0.1.0": super::provider::portreeve::types::types },
+    });
+}
+
+/// `portreeve:content/resources`, `/prompts` and `/completion`.
+pub mod content_world {
+    wit_bindgen::generate!({
+        path: ["../../wit/types", "../../wit/content"],
+        inline: "
+            package portreeve-test:content;
+            world content {
+                export portreeve:content/resources@0.1.0;
+                export portreeve:content/prompts@0.1.0;
+                export portreeve:content/completion@0.1.0;
+            }
+        ",
+        world: "portreeve-test:content/content",
+        pub_export_macro: true,
+        export_macro_name: "export_content",
+        default_bindings_module: "portreeve_test_programs::content_world",
         with: { "portreeve:types/types@0.1.0": super::provider::portreeve::types::types },
     });
 }

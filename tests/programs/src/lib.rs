@@ -4,7 +4,7 @@
 //! Each program is a file in `examples/`, built as a `cdylib`: one component with one
 //! subject. They use the contract itself rather than the SDK, so that a mistake in the
 //! SDK can't hide one in the host, and so that they can misbehave as no SDK would let
-//! them. `sdk_http` and `sdk_kv` are the exceptions: their subject is the SDK.
+//! them. Those whose names begin with `sdk_` are the exceptions: their subject is the SDK.
 //!
 //! ```
 //! use portreeve_test_programs::{Answer, Guest, text, tools};
@@ -30,10 +30,14 @@ mod bindings;
 mod parameter;
 mod tools;
 
-pub use bindings::{lifecycle_world, provider};
+pub use bindings::{content_world, lifecycle_world, provider};
+pub use content_world::exports::portreeve::content::{completion, prompts, resources};
 pub use lifecycle_world::exports::portreeve::lifecycle::lifecycle;
 pub use parameter::Parameter;
 pub use provider::exports::portreeve::tools::provider::{Guest, Outcome};
+pub use provider::portreeve::client::{
+    inputs, log as client_log, roots, sampling, types as client_types,
+};
 pub use provider::portreeve::directories::failures as directory_failures;
 pub use provider::portreeve::host::{config, context};
 pub use provider::portreeve::network::failures;
@@ -73,6 +77,31 @@ macro_rules! export_lifecycle {
             <$program as $crate::lifecycle::Guest>::stop(0);
             <$program as $crate::lifecycle::Guest>::migrate(String::new())?;
             <$program as $crate::lifecycle::Guest>::health()
+        };
+    };
+}
+
+/// Exports the program's resources, prompts and completion, as [`export!`] does its tools.
+#[macro_export]
+macro_rules! export_content {
+    ($program:ident) => {
+        #[cfg(target_family = "wasm")]
+        $crate::content_world::export_content!($program);
+        #[cfg(not(target_family = "wasm"))]
+        const _: fn() -> Result<(), $crate::Failure> = || {
+            <$program as $crate::resources::Guest>::list_resources(None, 0)?;
+            <$program as $crate::resources::Guest>::list_templates()?;
+            <$program as $crate::resources::Guest>::read_resource(String::new())?;
+            <$program as $crate::prompts::Guest>::list_prompts()?;
+            <$program as $crate::prompts::Guest>::get_prompt(String::new(), String::new())?;
+            let of = $crate::completion::Subject::Prompt(String::new());
+            <$program as $crate::completion::Guest>::complete(
+                of,
+                String::new(),
+                String::new(),
+                String::new(),
+            )?;
+            Ok(())
         };
     };
 }

@@ -2,6 +2,7 @@
 //! the calls that wait for it.
 
 mod asking;
+mod client;
 mod inbox;
 mod turns;
 
@@ -12,24 +13,27 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use portreeve_manifest::form::Form;
-use portreeve_runtime::{Notice, Reply};
+use portreeve_runtime::{InputKind, InputReply, InputWant, LogEntry, Notice};
 use portreeve_state::StateStore;
 use portreeve_state::audit::AuditLog;
 
 pub(crate) use asking::CallPrompt;
+pub use client::CLIENT_CAPABILITY;
+pub(crate) use client::for_want_of_a_capability;
 pub(crate) use inbox::Inbox;
 pub use inbox::{InboxAct, InboxDone, InboxItem, InboxWhat};
 pub(crate) use turns::Turns;
-pub use turns::{Pending, Turn};
+pub use turns::{Answer, Answers, Pending, Returning, Turn};
 
-/// A question to people.
+/// Something that a call asks of its caller's client.
 #[derive(Clone, Debug)]
 pub struct Question {
     /// The plugin that asks.
     pub plugin: String,
-    /// What it asks. Its message says by itself who asks.
-    pub form: Form,
+    /// What the plugin calls it, where it has a name: one in the whole call.
+    pub name: Option<String>,
+    /// What it asks for. The message of a form says by itself who asks.
+    pub want: InputWant,
 }
 
 /// Why nobody answered.
@@ -37,30 +41,68 @@ pub struct Question {
 #[error("{0}")]
 pub struct NoAnswer(pub String);
 
-/// Asks the people at the caller's own client.
+/// Asks the caller's own client, and the people at it.
 #[async_trait]
 pub trait Asker: Send + Sync {
-    /// Asks all of these, for no longer than `time`; one reply for each, which is checked by
-    /// whoever asked. Dropping the future takes the questions back.
+    /// Asks all of these, for no longer than `time`; one answer for each and of its kind,
+    /// which is checked by whoever asked. Dropping the future takes the questions back.
     ///
     /// # Errors
     /// The client can't ask, or is gone.
-    async fn ask(&self, questions: &[Question], time: Duration) -> Result<Vec<Reply>, NoAnswer>;
+    async fn ask(
+        &self,
+        questions: &[Question],
+        time: Duration,
+    ) -> Result<Vec<InputReply>, NoAnswer>;
 }
 
-/// Hears what plugins tell people. Called while the call waits: it must not block.
-pub trait NoticeListener: Send + Sync {
+/// Hears what plugins tell the caller's client. Called while the call waits: it must not block.
+pub trait ClientListener: Send + Sync {
     /// One notice of a plugin.
     fn notice(&self, plugin: &str, notice: &Notice);
+
+    /// One entry for the client's log.
+    fn log(&self, plugin: &str, entry: LogEntry);
 }
 
-/// The people at the caller's client, as far as there is a way to them.
+/// What a client says that it can give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCan {
+    /// It shows forms.
+    pub questions: bool,
+    /// It has a model that may be asked.
+    pub messages: bool,
+    /// It tells where it works.
+    pub roots: bool,
+}
+
+impl ClientCan {
+    /// Whether it can give such a thing.
+    pub const fn give(self, kind: InputKind) -> bool {
+        match kind {
+            InputKind::Question => self.questions,
+            InputKind::Message => self.messages,
+            InputKind::Roots => self.roots,
+        }
+    }
+}
+
+/// The caller's client and the people at it, as far as there is a way to them.
 #[derive(Clone, Default)]
 pub struct CallerUi {
-    /// Asks them; without it questions wait in the inbox. Sensitive ones do in any case.
+    /// Asks it; without it questions wait in the inbox. Sensitive ones do in any case.
     pub asker: Option<Arc<dyn Asker>>,
-    /// Tells them; notices are in the inbox besides.
-    pub notices: Option<Arc<dyn NoticeListener>>,
+    /// What it can be asked for.
+    pub can: ClientCan,
+    /// Tells it; notices are in the inbox besides.
+    pub listener: Option<Arc<dyn ClientListener>>,
+}
+
+impl CallerUi {
+    /// Whether the client can be asked for such a thing.
+    pub(crate) fn can(&self, kind: InputKind) -> bool {
+        self.asker.is_some() && self.can.give(kind)
+    }
 }
 
 /// What is counted by the minute.
@@ -68,6 +110,8 @@ pub struct CallerUi {
 enum Counted {
     Notices,
     Questions,
+    Samplings,
+    LogEntries,
 }
 
 /// What the prompts of all calls share.

@@ -1,5 +1,5 @@
 //! Calls in turns: for callers that can't be asked while their call runs, but call again with
-//! the answers.
+//! the answers. What is said here of calls holds for reading resources and filling in prompts.
 //!
 //! A call that asks is parked: its guest waits, and its caller gets the questions and a handle.
 //! The handle is sealed, and bound to who called what with which arguments until when. It is
@@ -15,15 +15,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use portreeve_runtime::{CallError, ErrorCode, Notice, ProgressReport, Reply};
+use portreeve_runtime::{
+    CallError, ErrorCode, Filled, InputReply, LogEntry, Notice, Part, ProgressReport, Usage,
+};
 use portreeve_state::audit::wall_clock;
 use portreeve_supply::Digest;
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Asker, CallerUi, NoAnswer, NoticeListener, Question};
+use super::{Asker, CallerUi, ClientListener, NoAnswer, Question};
 use crate::call::{CallRequest, CallResponse, ProgressListener};
+use crate::content::{Asked, Asking};
 use crate::host::Host;
 
 /// Bytes of a nonce.
@@ -37,11 +41,56 @@ const HANDLE_CHARS_MAX: usize = 200;
 
 /// What came of a turn.
 #[derive(Debug)]
-pub enum Turn {
+pub enum Turn<T> {
     /// The call has ended.
-    Done(Box<CallResponse>),
+    Done(Box<T>),
     /// It waits for answers.
     Asks(Pending),
+}
+
+impl<T> Turn<T> {
+    fn map<U>(self, next: impl FnOnce(T) -> U) -> Turn<U> {
+        match self {
+            Turn::Done(ended) => Turn::Done(Box::new(next(*ended))),
+            Turn::Asks(pending) => Turn::Asks(pending),
+        }
+    }
+}
+
+/// What a caller brings along with a turn.
+#[derive(Default)]
+pub struct Returning {
+    /// The handle of the call that it goes on with; none where it begins one.
+    pub handle: Option<String>,
+    /// Answers to what it was asked. Where it begins, those are taken whose questions the
+    /// plugin asks under the same name.
+    pub answers: Answers,
+}
+
+/// How a call ended that ran in turns.
+pub(crate) enum Ended {
+    Call(CallResponse),
+    Read(Asked<Vec<Part>>),
+    Prompt(Asked<Filled>),
+    /// Its task broke.
+    Broken(String),
+}
+
+/// An end that is no end of what was asked for.
+fn odd<T>(ended: &Ended) -> Result<T, CallError> {
+    let log = match ended {
+        Ended::Broken(log) => log.clone(),
+        _ => "something else ended".to_owned(),
+    };
+    Err(CallError::internal(log))
+}
+
+fn asked<T>(result: Result<T, CallError>) -> Asked<T> {
+    Asked {
+        call_id: String::new(),
+        plugin: None,
+        result,
+    }
 }
 
 /// What a parked call waits for.
@@ -49,9 +98,16 @@ pub enum Turn {
 pub struct Pending {
     /// The handle, for whoever comes back with the answers.
     pub handle: String,
-    /// The questions.
-    pub questions: Vec<Question>,
+    /// The questions, by the names that answers come under.
+    pub questions: BTreeMap<String, Question>,
 }
+
+/// An answer that a caller sends: read once it is known what it answers. Fails with what is
+/// wrong with it.
+pub type Answer = Box<dyn FnOnce(&Question) -> Result<InputReply, String> + Send>;
+
+/// Answers by the names of their questions.
+pub type Answers = BTreeMap<String, Answer>;
 
 /// Calls that are parked between two turns.
 pub(crate) struct Turns {
@@ -62,36 +118,146 @@ pub(crate) struct Turns {
 
 /// A call in turns.
 struct Running {
-    call: AbortOnDropHandle<CallResponse>,
-    asks: mpsc::Receiver<Asking>,
+    call: AbortOnDropHandle<Ended>,
+    asks: mpsc::Receiver<Questions>,
     relay: Arc<Relay>,
     cancel: CancellationToken,
     connection: Arc<str>,
-    /// Who waits for the answers, and to how many questions.
-    waits: Option<(oneshot::Sender<Vec<Reply>>, usize)>,
+    /// The questions that it waits for.
+    waits: Option<Questions>,
+}
+
+impl Running {
+    /// Begins a call whose client is asked between turns.
+    fn begin<F>(
+        request: &CallRequest,
+        answers: Answers,
+        run: impl FnOnce(CallRequest) -> F,
+    ) -> Running
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        let (asks, asked) = mpsc::channel(1);
+        let relay = Arc::new(Relay::default());
+        relay.set(Some(request));
+        let cancel = CancellationToken::new();
+        let call = CallRequest {
+            progress: Some(relay.clone()),
+            ui: CallerUi {
+                asker: Some(Arc::new(TurnAsker {
+                    asks,
+                    beforehand: Mutex::new(answers),
+                })),
+                can: request.ui.can,
+                listener: Some(relay.clone()),
+            },
+            cancel: cancel.clone(),
+            ..request.clone()
+        };
+        Running {
+            call: AbortOnDropHandle::new(tokio::spawn(run(call))),
+            asks: asked,
+            relay,
+            cancel,
+            connection: request.caller.connection.clone(),
+            waits: None,
+        }
+    }
 }
 
 /// Questions on their way from a call to its caller.
-struct Asking {
-    questions: Vec<Question>,
-    time: Duration,
-    replies: oneshot::Sender<Vec<Reply>>,
+struct Questions {
+    /// What is not answered yet, by name.
+    open: BTreeMap<String, Question>,
+    answered: BTreeMap<String, InputReply>,
+    /// Until when somebody waits for the answers, in milliseconds since 1970.
+    expires_ms: i64,
+    /// Where they go, once all are there.
+    answers: oneshot::Sender<BTreeMap<String, InputReply>>,
 }
 
-struct TurnAsker(mpsc::Sender<Asking>);
+impl Questions {
+    /// Takes the answers that there are to open questions; others are ignored.
+    fn take(&mut self, answers: &mut Answers) -> Result<(), CallError> {
+        let mut taken = Vec::new();
+        for (name, question) in &self.open {
+            if let Some(answer) = answers.remove(name) {
+                let given = answer(question).map_err(|why| {
+                    refused(&format!("the input response `{name}` can't be read: {why}"))
+                })?;
+                taken.push((name.clone(), given));
+            }
+        }
+        for (name, given) in taken {
+            self.open.remove(&name);
+            self.answered.insert(name, given);
+        }
+        Ok(())
+    }
+}
+
+/// Asks between turns.
+struct TurnAsker {
+    asks: mpsc::Sender<Questions>,
+    /// Answers that the caller has sent along with its call. Only questions that have a name in
+    /// the whole call can be meant.
+    beforehand: Mutex<Answers>,
+}
+
+impl TurnAsker {
+    fn beforehand(&self, question: &Question) -> Option<InputReply> {
+        let name = question.name.as_ref()?;
+        let mut answers = self
+            .beforehand
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let answer = answers.remove(name)?;
+        // One that can't be read is asked for once more.
+        answer(question).ok()
+    }
+}
 
 #[async_trait]
 impl Asker for TurnAsker {
-    async fn ask(&self, questions: &[Question], time: Duration) -> Result<Vec<Reply>, NoAnswer> {
+    async fn ask(
+        &self,
+        questions: &[Question],
+        time: Duration,
+    ) -> Result<Vec<InputReply>, NoAnswer> {
         let gone = || NoAnswer("the caller is gone".to_owned());
-        let (replies, receiver) = oneshot::channel();
-        let asking = Asking {
-            questions: questions.to_vec(),
-            time,
-            replies,
+        let named = |(place, question): (usize, &Question)| {
+            let place = place.saturating_add(1);
+            question
+                .name
+                .clone()
+                .unwrap_or_else(|| format!("question-{place}"))
         };
-        self.0.send(asking).await.map_err(|_| gone())?;
-        receiver.await.map_err(|_| gone())
+        let names: Vec<String> = questions.iter().enumerate().map(named).collect();
+        let (mut open, mut answered) = (BTreeMap::new(), BTreeMap::new());
+        for (name, question) in names.iter().zip(questions) {
+            match self.beforehand(question) {
+                Some(given) => {
+                    answered.insert(name.clone(), given);
+                }
+                None => {
+                    open.insert(name.clone(), question.clone());
+                }
+            }
+        }
+        if !open.is_empty() {
+            let (answers, receiver) = oneshot::channel();
+            let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+            let asking = Questions {
+                open,
+                answered,
+                expires_ms: wall_clock().saturating_add(time),
+                answers,
+            };
+            self.asks.send(asking).await.map_err(|_| gone())?;
+            answered = receiver.await.map_err(|_| gone())?;
+        }
+        let in_order = names.iter().map(|name| answered.remove(name));
+        in_order.collect::<Option<Vec<_>>>().ok_or_else(gone)
     }
 }
 
@@ -99,15 +265,22 @@ impl Asker for TurnAsker {
 #[derive(Default)]
 struct Relay {
     progress: Mutex<Option<Arc<dyn ProgressListener>>>,
-    notices: Mutex<Option<Arc<dyn NoticeListener>>>,
+    listener: Mutex<Option<Arc<dyn ClientListener>>>,
 }
 
 impl Relay {
     fn set(&self, request: Option<&CallRequest>) {
         let progress = request.and_then(|request| request.progress.clone());
-        let notices = request.and_then(|request| request.ui.notices.clone());
+        let listener = request.and_then(|request| request.ui.listener.clone());
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-        *self.notices.lock().unwrap_or_else(PoisonError::into_inner) = notices;
+        *self.listener.lock().unwrap_or_else(PoisonError::into_inner) = listener;
+    }
+
+    fn listener(&self) -> Option<Arc<dyn ClientListener>> {
+        self.listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -124,15 +297,16 @@ impl ProgressListener for Relay {
     }
 }
 
-impl NoticeListener for Relay {
+impl ClientListener for Relay {
     fn notice(&self, plugin: &str, notice: &Notice) {
-        let listener = self
-            .notices
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(listener) = listener {
+        if let Some(listener) = self.listener() {
             listener.notice(plugin, notice);
+        }
+    }
+
+    fn log(&self, plugin: &str, entry: LogEntry) {
+        if let Some(listener) = self.listener() {
+            listener.log(plugin, entry);
         }
     }
 }
@@ -247,62 +421,121 @@ fn end(running: Option<Running>) {
 
 impl Host {
     /// Calls a tool for a caller who is asked between turns: whose answers come with another
-    /// request, to [`Host::resume`].
-    pub async fn call_in_turns(self: &Arc<Self>, request: CallRequest) -> Turn {
-        let (sender, asks) = mpsc::channel(1);
-        let relay = Arc::new(Relay::default());
-        relay.set(Some(&request));
-        let cancel = CancellationToken::new();
-        let call = CallRequest {
-            progress: Some(relay.clone()),
-            ui: CallerUi {
-                asker: Some(Arc::new(TurnAsker(sender))),
-                notices: Some(relay.clone()),
-            },
-            cancel: cancel.clone(),
-            ..request.clone()
-        };
-        let host = self.clone();
-        let running = Running {
-            call: AbortOnDropHandle::new(tokio::spawn(async move { host.call(call).await })),
-            asks,
-            relay,
-            cancel,
-            connection: request.caller.connection.clone(),
-            waits: None,
-        };
-        self.turn(running, &request).await
-    }
-
-    /// Goes on with a parked call. `replies` has one for each question, in their order.
+    /// request.
     ///
     /// # Errors
     /// The handle was altered, used before, is another caller's or another call's, or has
-    /// expired. The call that it was for is as it was.
-    pub async fn resume(
+    /// expired; or an answer can't be read. The call that it was for is as it was.
+    pub async fn call_in_turns(
+        self: &Arc<Self>,
+        request: CallRequest,
+        returning: Returning,
+    ) -> Result<Turn<CallResponse>, CallError> {
+        let host = self.clone();
+        let run = |call| async move { Ended::Call(host.call(call).await) };
+        let turn = self.in_turns(request, returning, run).await?;
+        Ok(turn.map(|ended| match ended {
+            Ended::Call(response) => response,
+            other => CallResponse {
+                call_id: String::new(),
+                result: odd(&other),
+                usage: Usage::default(),
+            },
+        }))
+    }
+
+    /// Reads the resource that clients see at `uri`, likewise.
+    ///
+    /// # Errors
+    /// Those of [`Host::call_in_turns`].
+    pub async fn read_in_turns(
+        self: &Arc<Self>,
+        asking: Asking,
+        uri: &str,
+        returning: Returning,
+    ) -> Result<Turn<Asked<Vec<Part>>>, CallError> {
+        let (host, uri) = (self.clone(), uri.to_owned());
+        // No tool has such a name.
+        let request = asking.request(format!("resources/read {uri}"), Map::new());
+        let run = |call: CallRequest| async move {
+            Ended::Read(host.read_resource(&Asking::of(call), &uri).await)
+        };
+        let turn = self.in_turns(request, returning, run).await?;
+        Ok(turn.map(|ended| match ended {
+            Ended::Read(parts) => parts,
+            other => asked(odd(&other)),
+        }))
+    }
+
+    /// Fills in the prompt that clients see under this name, likewise.
+    ///
+    /// # Errors
+    /// Those of [`Host::call_in_turns`].
+    pub async fn prompt_in_turns(
+        self: &Arc<Self>,
+        asking: Asking,
+        name: &str,
+        arguments: Map<String, Value>,
+        returning: Returning,
+    ) -> Result<Turn<Asked<Filled>>, CallError> {
+        let (host, name) = (self.clone(), name.to_owned());
+        let request = asking.request(format!("prompts/get {name}"), arguments);
+        let run = |mut call: CallRequest| async move {
+            let arguments = std::mem::take(&mut call.arguments);
+            Ended::Prompt(host.prompt(&Asking::of(call), &name, arguments).await)
+        };
+        let turn = self.in_turns(request, returning, run).await?;
+        Ok(turn.map(|ended| match ended {
+            Ended::Prompt(filled) => filled,
+            other => asked(odd(&other)),
+        }))
+    }
+
+    /// Begins what `run` does, or goes on with it.
+    async fn in_turns<F>(
+        self: &Arc<Self>,
+        request: CallRequest,
+        returning: Returning,
+        run: impl FnOnce(CallRequest) -> F,
+    ) -> Result<Turn<Ended>, CallError>
+    where
+        F: Future<Output = Ended> + Send + 'static,
+    {
+        match returning.handle {
+            Some(handle) => self.resume(request, &handle, returning.answers).await,
+            None => {
+                let running = Running::begin(&request, returning.answers, run);
+                Ok(self.turn(running, &request).await)
+            }
+        }
+    }
+
+    /// Goes on with a parked call. Answers to what was not asked are ignored; what is not
+    /// answered is asked once more.
+    async fn resume(
         self: &Arc<Self>,
         request: CallRequest,
         handle: &str,
-        replies: Vec<Reply>,
-    ) -> Result<Turn, CallError> {
+        mut answers: Answers,
+    ) -> Result<Turn<Ended>, CallError> {
         let id = self.turns.unseal(handle, &request, wall_clock())?;
-        let running = {
+        let mut running = {
             let mut parked = self.turns.parked();
-            let waits = parked.get(&id).ok_or_else(used)?.waits.as_ref();
-            let wanted = waits.map_or(0, |(_, wanted)| *wanted);
-            if wanted != replies.len() {
-                return Err(refused(
-                    "there must be one input response for each input request",
-                ));
-            }
+            let waits = parked.get_mut(&id).ok_or_else(used)?.waits.as_mut();
+            waits.ok_or_else(used)?.take(&mut answers)?;
             parked.remove(&id).ok_or_else(used)?
         };
-        let mut running = running;
-        running.relay.set(Some(&request));
         running.connection = request.caller.connection.clone();
-        if let Some((waits, _)) = running.waits.take() {
-            // A call that waits no more has ended, and says so itself.
-            let _ = waits.send(replies);
+        match running.waits.take() {
+            Some(asking) if !asking.open.is_empty() => {
+                return Ok(self.park(running, asking, &request));
+            }
+            Some(asking) => {
+                running.relay.set(Some(&request));
+                // A call that waits no more has ended, and says so itself.
+                let _ = asking.answers.send(asking.answered);
+            }
+            None => {}
         }
         Ok(self.turn(running, &request).await)
     }
@@ -323,15 +556,13 @@ impl Host {
     }
 
     /// Waits until the call ends or asks.
-    async fn turn(self: &Arc<Self>, mut running: Running, request: &CallRequest) -> Turn {
+    async fn turn(self: &Arc<Self>, mut running: Running, request: &CallRequest) -> Turn<Ended> {
         let asking = loop {
             tokio::select! {
                 biased;
                 ended = &mut running.call => {
-                    return Turn::Done(Box::new(ended.unwrap_or_else(|error| CallResponse {
-                        call_id: String::new(),
-                        result: Err(CallError::internal(format!("the task of a call ended: {error}"))),
-                        usage: portreeve_runtime::Usage::default(),
+                    return Turn::Done(Box::new(ended.unwrap_or_else(|error| {
+                        Ended::Broken(format!("the task of a call ended: {error}"))
                     })));
                 }
                 () = request.cancel.cancelled(), if !running.cancel.is_cancelled() => {
@@ -339,41 +570,46 @@ impl Host {
                 }
                 Some(asking) = running.asks.recv() => {
                     // Nobody waits any more where it timed out on its way.
-                    if !asking.replies.is_closed() {
+                    if !asking.answers.is_closed() {
                         break asking;
                     }
                 }
             }
         };
+        self.park(running, asking, request)
+    }
+
+    /// Parks a call until its caller comes back with answers.
+    fn park(
+        self: &Arc<Self>,
+        mut running: Running,
+        asking: Questions,
+        request: &CallRequest,
+    ) -> Turn<Ended> {
         let mut id = [0_u8; 16];
-        let time = i64::try_from(asking.time.as_millis()).unwrap_or(i64::MAX);
-        let expires = wall_clock().saturating_add(time);
         let handle = match getrandom::fill(&mut id) {
-            Ok(()) => self.turns.seal(id, expires, request),
+            Ok(()) => self.turns.seal(id, asking.expires_ms, request),
             Err(_) => None,
         };
         let Some(handle) = handle else {
             running.cancel.cancel();
-            return Turn::Done(Box::new(CallResponse {
-                call_id: String::new(),
-                result: Err(CallError::internal("there is no randomness to seal with")),
-                usage: portreeve_runtime::Usage::default(),
-            }));
+            let why = "there is no randomness to seal with".to_owned();
+            return Turn::Done(Box::new(Ended::Broken(why)));
         };
+        let questions = asking.open.clone();
+        let left = asking.expires_ms.saturating_sub(wall_clock());
+        let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         running.relay.set(None);
-        running.waits = Some((asking.replies, asking.questions.len()));
+        running.waits = Some(asking);
         self.turns.parked().insert(id, running);
-        let (host, time) = (Arc::downgrade(self), asking.time);
+        let host = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::time::sleep(time).await;
+            tokio::time::sleep(left).await;
             if let Some(host) = host.upgrade() {
                 host.turns.forget(&id);
             }
         });
-        Turn::Asks(Pending {
-            handle,
-            questions: asking.questions,
-        })
+        Turn::Asks(Pending { handle, questions })
     }
 }
 

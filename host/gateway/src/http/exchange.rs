@@ -57,8 +57,9 @@ pub(super) async fn answer(
         session: session.clone(),
         done: CancellationToken::new(),
     };
-    let server = front.server(session.caller.clone(), front.shutdown().clone());
-    let server = server.subscribing(session.subscribed.clone());
+    let server = front
+        .server(session.caller.clone(), front.shutdown().clone())
+        .wished(session.wishes.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
     // It goes on when the client's connection ends: that is no wish to cancel it.
@@ -106,16 +107,16 @@ pub(super) fn listen(front: &Front, listening: Listening) -> Response {
     let told = stream::unfold(
         (listening, changes, content, shutdown),
         |(listening, mut changes, mut content, shutdown)| async {
-            let changed = tokio::select! {
+            let heard: Vec<ServerNotification> = tokio::select! {
                 () = listening.end.cancelled() => return None,
                 () = shutdown.cancelled() => return None,
                 changed = changes.changed() => {
                     changed.ok()?;
                     vec![ToolListChangedNotification::default().into()]
                 }
-                changed = content.recv() => listening.session.subscribed.told(changed)?,
+                changed = content.recv() => listening.session.wishes.subscribed.told(changed)?,
             };
-            let messages = changed.into_iter().map(JsonRpcMessage::notification);
+            let messages = heard.into_iter().map(JsonRpcMessage::notification);
             let messages = stream::iter(messages.collect::<Vec<_>>());
             Some((messages, (listening, changes, content, shutdown)))
         },

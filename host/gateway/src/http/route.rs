@@ -30,6 +30,15 @@ use crate::message::{self, Refusal};
 use crate::server::Server;
 use crate::tools::ToolLists;
 
+/// Methods that the newer protocol has no more.
+const OLDER_METHODS: [&str; 5] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
 /// What all connections share.
 pub(super) struct Front {
     pub(super) host: Arc<Host>,
@@ -178,9 +187,11 @@ async fn post(
     let limits = &settings.limits;
     let held = front.room.read(body, limits).await?;
     if says_newer(&parts.headers)
-        && let Some(id) = message::id_of(&held.bytes, "initialize")
+        && let Some((id, method)) = message::id_of(&held.bytes, &OLDER_METHODS)
     {
-        let why = "there is no `initialize` in this version of the protocol; ask `server/discover`";
+        let why = format!(
+            "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
+        );
         let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None);
         return Err(Refused::of(StatusCode::NOT_FOUND, Some(id), error));
     }

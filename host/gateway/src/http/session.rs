@@ -29,8 +29,8 @@ use super::checks::{self, Refused, SESSION, VERSION};
 use super::connection::Peer;
 use super::exchange;
 use super::route::{self, Front};
-use crate::content::Subscribed;
 use crate::message::BUSY;
+use crate::server::Wishes;
 
 /// Bytes of chance in a session's id: nobody guesses it.
 const ID_BYTES: usize = 24;
@@ -49,10 +49,10 @@ pub(super) struct Session {
     pub(super) caller: Caller,
     /// What the client said of itself, with the version that both agreed on.
     pub(super) client: InitializeRequestParams,
+    /// What the client has said that it wants.
+    pub(super) wishes: Arc<Wishes>,
     /// What is offered, as it was when the session began: no change since then is missed.
     pub(super) changes: watch::Receiver<u64>,
-    /// The resources that it wants to hear of.
-    pub(super) subscribed: Arc<Subscribed>,
     /// When it was last used, in milliseconds after the process's first session.
     used_ms: AtomicU64,
     /// Ends with the session.
@@ -313,8 +313,8 @@ impl Sessions {
             id: BASE64_URL_SAFE_NO_PAD.encode(chance).into(),
             caller,
             client,
+            wishes: Arc::default(),
             changes: front.host.changes(),
-            subscribed: Arc::default(),
             used_ms: AtomicU64::new(now_ms()),
             end: front.cancelled().child_token(),
             work: Mutex::default(),

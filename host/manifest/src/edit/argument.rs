@@ -345,8 +345,8 @@ mod tests {
             storage.kv=5MiB: {"storage":{"kv":"5 MiB"}}
             storage.kv=lots: `lots` is no size; write a whole number and a unit, such as "64 MiB"
             storage.kv: say how much: `storage.kv=SIZE`, such as "5 MiB"
-            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, ui.panels, messages.publish, messages.subscribe, messages.request, secrets.inject, secrets.reveal
-            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, ui.panels, messages.publish, messages.subscribe, messages.request, secrets.inject, secrets.reveal
+            nonsense: there is no capability `nonsense`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, ui.panels, messages.publish, messages.subscribe, messages.request, secrets.inject, secrets.reveal, client.sampling, client.roots, client.log
+            policy.scan: there is no capability `policy.scan`; this version can grant network, credentials, sockets, addresses, directories, storage.kv, ui.notify, ui.ask, ui.progress, ui.panels, messages.publish, messages.subscribe, messages.request, secrets.inject, secrets.reveal, client.sampling, client.roots, client.log
             network: {"network":["GET,POST https://api.example.com/repos/**","GET https://api.example.com/gists/**"]}
             network=get https://api.example.com/: `get https://api.example.com/` is no rule: `get` is no HTTP method; write capitals, as in GET, or * for all
             network=GET  https://API.example.com/repos/acme/**: {"network":["GET https://api.example.com/repos/acme/**"]}

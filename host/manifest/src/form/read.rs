@@ -102,6 +102,7 @@ fn field(name: &str, schema: &Value, required: bool) -> Result<Field, FormError>
         required,
         kind,
         default: None,
+        enum_names: schema.contains_key("enumNames"),
     };
     if let Some(default) = schema.get("default") {
         if field.is_sensitive() {

@@ -30,7 +30,7 @@ fn forms_are_made_anew_of_what_was_understood() {
     )
     .unwrap();
     assert_eq!(form.message, "Who are you?\n\nSay.");
-    expect![[r#"{"properties":{"age":{"maximum":150,"minimum":0,"type":"integer"},"colour":{"oneOf":[{"const":"red","title":"Red"},{"const":"green","title":"Green"}],"type":"string"},"days":{"items":{"anyOf":[{"const":"mo","title":"Monday"},{"const":"tu","title":"tu"}]},"maxItems":2,"minItems":1,"type":"array"},"mail":{"format":"email","maxLength":10000,"minLength":0,"type":"string"},"name":{"default":"me","description":"you","maxLength":10000,"minLength":1,"title":"Na[31mme","type":"string"},"share":{"default":0.5,"type":"number"},"size":{"enum":["s","m"],"type":"string"},"sure":{"default":false,"type":"boolean"}},"required":["name"],"type":"object"}"#]]
+    expect![[r#"{"properties":{"age":{"maximum":150,"minimum":0,"type":"integer"},"colour":{"enum":["red","green"],"enumNames":["Red","Green"],"type":"string"},"days":{"items":{"anyOf":[{"const":"mo","title":"Monday"},{"const":"tu","title":"tu"}]},"maxItems":2,"minItems":1,"type":"array"},"mail":{"format":"email","maxLength":10000,"minLength":0,"type":"string"},"name":{"default":"me","description":"you","maxLength":10000,"minLength":1,"title":"Na[31mme","type":"string"},"share":{"default":0.5,"type":"number"},"size":{"enum":["s","m"],"type":"string"},"sure":{"default":false,"type":"boolean"}},"required":["name"],"type":"object"}"#]]
     .assert_eq(&form.schema().to_string());
     // What was made of it is read as the same.
     let again = Form::read(&form.message, &form.schema().to_string()).unwrap();

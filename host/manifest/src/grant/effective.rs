@@ -31,6 +31,12 @@ pub struct Effective {
     pub ask: bool,
     /// It may report how far a call has come.
     pub progress: bool,
+    /// It may ask the client's model.
+    pub sampling: bool,
+    /// It may list the client's roots.
+    pub roots: bool,
+    /// It may write to the client's log.
+    pub log: bool,
     /// Clients may be shown its panels.
     pub panels: bool,
     /// The topics that it may publish to, receive, and ask on.
@@ -122,6 +128,9 @@ impl Grants {
             notify: self.ui.notify,
             ask: self.ui.ask,
             progress: self.ui.progress,
+            sampling: self.client.sampling,
+            roots: self.client.roots,
+            log: self.client.log,
             panels: self.ui.panels,
             messages: Arc::new(self.messages(asked)),
             inject: self.secrets.inject.clone(),

@@ -4,6 +4,7 @@
 //! JavaScript guests import the whole world and an import list therefore is no request.
 
 pub(crate) mod changes;
+pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod context;
 pub(crate) mod directories;
