@@ -30,6 +30,7 @@ mod peers;
 mod people;
 mod protocol;
 mod reload;
+mod scan;
 mod secrets;
 mod sources;
 mod state;

@@ -21,6 +21,7 @@ mod limits;
 mod network;
 mod plugins;
 mod refused;
+mod scan;
 mod secrets;
 mod storage;
 mod support;

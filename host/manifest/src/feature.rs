@@ -105,14 +105,14 @@ impl Feature {
             | Feature::SecretsInject
             | Feature::SecretsReveal
             | Feature::PolicyLicenses
-            | Feature::PolicySignatures => true,
+            | Feature::PolicySignatures
+            | Feature::PolicyScan => true,
             Feature::Invoke
             | Feature::Schedules
             | Feature::ClientSampling
             | Feature::ClientRoots
             | Feature::ClientLog
-            | Feature::InstancesResident
-            | Feature::PolicyScan => false,
+            | Feature::InstancesResident => false,
         }
     }
 
