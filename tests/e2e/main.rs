@@ -34,6 +34,7 @@ mod post;
 mod protocol;
 mod reload;
 mod resident;
+mod scan;
 mod secrets;
 mod sources;
 mod state;

@@ -23,6 +23,7 @@ mod network;
 mod plugins;
 mod refused;
 mod resident;
+mod scan;
 mod secrets;
 mod storage;
 mod support;

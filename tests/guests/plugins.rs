@@ -21,6 +21,11 @@ use crate::support::{Guest, Recorder, guest, run};
 
 /// A plugin as its author builds it.
 fn built(name: &str) -> Guest {
+    guest(build(name).to_str().unwrap())
+}
+
+/// The package that its author builds.
+pub(crate) fn build(name: &str) -> PathBuf {
     // Cargo lets one build at a time have the directory; waiting for it says nothing here.
     static BUILDING: Mutex<()> = Mutex::new(());
     let _alone = BUILDING.lock();
@@ -37,7 +42,7 @@ fn built(name: &str) -> Guest {
         .unwrap();
     let said = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "{said}");
-    guest(package.to_str().unwrap())
+    package
 }
 
 fn fetch() -> &'static Guest {

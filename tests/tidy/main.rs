@@ -13,6 +13,7 @@
 mod documents;
 mod layers;
 mod plugins;
+mod rules;
 
 use std::path::{Path, PathBuf};
 

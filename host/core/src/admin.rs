@@ -95,7 +95,7 @@ impl Host {
             .map(|arrival| (alias.clone(), arrival))
             .into_iter()
             .collect();
-        self.judge(&manifest, &arrived).await?;
+        let found = self.judge(&manifest, &arrived, who).await?;
         let kind = match edit {
             Edit::Add(..) => AuditKind::Add,
             Edit::Grant(..) => AuditKind::Grant,
@@ -111,6 +111,7 @@ impl Host {
                 "before": grants(&before),
                 "after": granted,
                 "digest": agreed.as_ref().or(digest.as_ref()),
+                "scan": found.get(alias),
             })),
         };
         let writing = async { self.project.write_manifest(&edited) };
@@ -150,7 +151,7 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         let found = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
-        self.judge(&manifest, &arrived).await?;
+        self.judge(&manifest, &arrived, who).await?;
         self.rehearse(&manifest, &arrived).await?;
         self.adopt(&manifest, arrived, who).await?;
         *stamp = found;
@@ -249,6 +250,7 @@ impl Host {
                     "before": before,
                     "after": facts.map(|facts| &facts.next.written),
                     "digest": facts.map(|facts| facts.component.digest.to_string()),
+                    "scan": facts.map(|facts| facts.scan.brief()),
                 })),
             };
             self.audit.commit(event)

@@ -19,11 +19,11 @@ use portreeve_state::audit::{
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
-    KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
+    Holder, KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
 use portreeve_supply::advisory::{AdvisoryError, AdvisoryStore};
 use portreeve_supply::{ArtifactStore, Digest};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::admin::BY_FILE;
@@ -497,15 +497,16 @@ impl Host {
     }
 
     /// Holds the components that arrive against all that is asked of papers, before anything
-    /// is changed.
+    /// is changed. Gives what was found about each.
     ///
     /// # Errors
-    /// A refusal: what is wrong with one, and what to do.
+    /// A refusal, which is on record: what is wrong with one, and what to do.
     pub(crate) async fn judge(
         &self,
         manifest: &ProjectManifest,
         arrived: &BTreeMap<Alias, Arrival>,
-    ) -> Result<(), HostError> {
+        who: &Caller,
+    ) -> Result<BTreeMap<Alias, Value>, HostError> {
         let agreement = Agreement {
             arrived: arrived.clone(),
             ..Agreement::read(&self.project)?
@@ -513,16 +514,40 @@ impl Host {
         let before = self.registry.load_full();
         let desk = self.desk(manifest);
         let installer = self.installer(manifest, &agreement, &desk, &before);
+        let mut found = BTreeMap::new();
         for entry in arrived
             .keys()
             .filter_map(|alias| manifest.plugins.get(alias))
         {
-            let judged = installer.judge(entry).await;
-            judged.map_err(|why| {
-                HostError::Refused(format!("`{}` is refused: {why}", entry.alias))
-            })?;
+            match installer.judge(entry).await {
+                Ok(report) => {
+                    found.insert(entry.alias.clone(), report.brief());
+                }
+                Err(why) => {
+                    self.record_refusal(&entry.alias, &why, who);
+                    let why = format!("`{}` is refused: {why}", entry.alias);
+                    return Err(HostError::Refused(why));
+                }
+            }
         }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Records that a component was not let in.
+    fn record_refusal(&self, alias: &Alias, why: &str, who: &Caller) {
+        let event = AuditEvent {
+            kind: AuditKind::Refusal,
+            holder: Holder::plugin(alias.as_str()),
+            caller: who.name.clone(),
+            call: String::new(),
+            body: Map::from_iter([
+                ("step".to_owned(), "papers".into()),
+                ("why".to_owned(), why.into()),
+            ]),
+        };
+        if let Err(error) = self.audit.note(event) {
+            tracing::error!(%error, "a refusal was not recorded");
+        }
     }
 
     /// Makes the components that arrive ready beside those that run: compiled, their settings

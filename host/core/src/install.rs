@@ -18,6 +18,7 @@ use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
 use portreeve_supply::advisory;
 use portreeve_supply::change::Content;
+use portreeve_supply::scan;
 use portreeve_supply::signature::{SignatureFile, read_beside};
 use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
 
@@ -64,6 +65,7 @@ struct Cleared {
     stamp: Option<FileStamp>,
     package: Package,
     signer: Option<String>,
+    scan: Box<scan::Report>,
     advisories: Box<advisory::Report>,
     pin: Pin,
 }
@@ -114,8 +116,8 @@ impl Installer<'_> {
     ///
     /// # Errors
     /// What is wrong with them, and what to do.
-    pub(crate) async fn judge(&self, entry: &PluginEntry) -> Result<(), String> {
-        self.clear(entry).await.map(drop)
+    pub(crate) async fn judge(&self, entry: &PluginEntry) -> Result<Box<scan::Report>, String> {
+        Ok(self.clear(entry).await?.scan)
     }
 
     async fn clear(&self, entry: &PluginEntry) -> Result<Cleared, String> {
@@ -130,7 +132,8 @@ impl Installer<'_> {
                 name: remote.name().unwrap_or_default().to_owned(),
             },
         };
-        let reading = move || place.clear(&desk, &alias, agreed.as_ref());
+        let store = self.artifacts.clone();
+        let reading = move || place.clear(&desk, &alias, agreed.as_ref(), &store);
         let cleared = tokio::task::spawn_blocking(reading)
             .await
             .map_err(|error| format!("reading it was given up: {error}"))??;
@@ -174,6 +177,7 @@ impl Installer<'_> {
             stamp,
             package,
             signer,
+            scan,
             advisories,
             pin,
         } = self.clear(entry).await?;
@@ -233,6 +237,7 @@ impl Installer<'_> {
                     manifest: Arc::new(package.manifest.clone()),
                     pin,
                     signer,
+                    scan,
                     advisories,
                     component,
                     stamp,
@@ -363,7 +368,13 @@ struct Found {
 }
 
 impl Place {
-    fn clear(self, desk: &Desk, alias: &Alias, agreed: Option<&Agreed>) -> Result<Cleared, String> {
+    fn clear(
+        self,
+        desk: &Desk,
+        alias: &Alias,
+        agreed: Option<&Agreed>,
+        findings: &ArtifactStore,
+    ) -> Result<Cleared, String> {
         let limits = IntakeLimits {
             // The compiler checks function bodies; a component that was compiled passed.
             check_code: false,
@@ -391,11 +402,14 @@ impl Place {
         };
         let signer = desk.signer(alias, &cargo, agreed)?;
         desk.licences(alias, &package)?;
+        let advisories = Box::new(desk.advisories(alias, &package));
+        let scan = desk.scan(alias, &cargo, signer.as_deref(), &advisories, findings)?;
         Ok(Cleared {
             path: found.path,
             stamp,
             signer,
-            advisories: Box::new(desk.advisories(alias, &package)),
+            scan,
+            advisories,
             pin: found.pin.unwrap_or_else(|| Pin::local(&package.digest)),
             package,
         })

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::policy::{AdvisoryPolicy, Policy, SignaturePolicy};
-use portreeve_supply::Package;
+use portreeve_manifest::policy::{AdvisoryPolicy, Policy, ScanPolicy, SignaturePolicy};
 use portreeve_supply::advisory::{self, AdvisoryStore, Database};
 use portreeve_supply::licence::{self, Rules};
+use portreeve_supply::scan::{self, Report};
 use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
+use portreeve_supply::{ArtifactStore, Package};
 
 /// What was agreed to of a component that somebody had signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(crate) struct Desk {
     trust: Result<Trust, String>,
     /// What licences are judged by, or why it can't be read.
     licences: Result<Rules, String>,
+    /// What a scan may find, or why that can't be read.
+    scan: Result<Option<ScanPolicy>, String>,
     advisories: Option<AdvisoryPolicy>,
     /// Where known weaknesses are; nowhere, where nothing is held against them.
     weaknesses: Option<AdvisoryStore>,
@@ -55,10 +58,13 @@ impl Desk {
             tracing::error!("signatures can't be judged: {error}");
             error.to_string()
         });
+        let scan = policies.scan.clone();
+        let scan = scan.map(|policy| scan::check(&policy).map(|()| policy));
         Arc::new(Desk {
             policy,
             trust,
             licences,
+            scan: scan.transpose(),
             advisories: policies.advisories.clone(),
             weaknesses,
             database: OnceLock::new(),
@@ -90,6 +96,32 @@ impl Desk {
         match licence::judge(package, alias, rules).refusal(alias) {
             Some(why) => Err(why),
             None => Ok(()),
+        }
+    }
+
+    /// Looks through a component, or takes what was found before, and holds it against the
+    /// policy. `signer` is who signed it, `advisories` what is known of its parts.
+    ///
+    /// # Errors
+    /// What is found and not allowed, and what to do; a policy that can't be read.
+    pub(crate) fn scan(
+        &self,
+        alias: &Alias,
+        cargo: &Cargo<'_>,
+        signer: Option<&str>,
+        advisories: &advisory::Report,
+        store: &ArtifactStore,
+    ) -> Result<Box<Report>, String> {
+        let policy = self.scan.as_ref().map_err(String::clone)?.as_ref();
+        let mut examined = scan::scan_once(store, cargo.bytes, cargo.package);
+        if self.policy.lists_signers() {
+            examined.signed(signer);
+        }
+        examined.advised(advisories);
+        let report = Report::new(examined, policy, alias);
+        match report.refusal {
+            Some(why) => Err(why),
+            None => Ok(Box::new(report)),
         }
     }
 

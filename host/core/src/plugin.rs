@@ -10,8 +10,7 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::{Tool, ToolPrefix, exposed_name};
 use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
-use portreeve_supply::advisory;
-use portreeve_supply::{Digest, IntakeLimits, source};
+use portreeve_supply::{Digest, IntakeLimits, advisory, scan, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
@@ -68,6 +67,8 @@ pub(crate) struct Facts {
     pub(crate) pin: Pin,
     /// Who signed it, as the lockfile names them.
     pub(crate) signer: Option<String>,
+    /// What was found when it was looked through.
+    pub(crate) scan: Box<scan::Report>,
     /// What is known of the packages that it was made from.
     pub(crate) advisories: Box<advisory::Report>,
     /// The digest of its tools, imports and exports.

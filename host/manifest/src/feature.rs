@@ -109,10 +109,9 @@ impl Feature {
             | Feature::ClientRoots
             | Feature::ClientLog
             | Feature::PolicyLicenses
-            | Feature::PolicySignatures => true,
-            Feature::Invoke
-            | Feature::Schedules
-            | Feature::PolicyScan => false,
+            | Feature::PolicySignatures
+            | Feature::PolicyScan => true,
+            Feature::Invoke | Feature::Schedules => false,
         }
     }
 

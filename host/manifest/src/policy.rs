@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::grant::Reason;
-use crate::id::{Alias, NameError};
+use crate::id::{Alias, Name, NameError};
 use crate::licence::Licensee;
 use crate::text::{quoted, written_as_string};
 
@@ -85,12 +85,44 @@ pub struct LicenseException {
 /// ```toml
 /// [policy.scan]
 /// deny = "high"
+/// min-score = 60
+/// exceptions = [{ plugin = "charting", rules = ["private-key"], reason = "the key of its own demo" }]
 /// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct ScanPolicy {
+    /// The severity from which on a finding refuses the plugin, if it is a fact: what is only
+    /// likely never does.
+    pub deny: Option<Severity>,
+    /// The least score, 0 to 100, that a plugin needs without what is only likely.
+    #[serde(deserialize_with = "points")]
+    #[schemars(range(max = 100))]
+    pub min_score: Option<u8>,
+    /// Findings that don't count for single plugins.
+    pub exceptions: Vec<ScanException>,
+}
+
+/// Findings that don't count for one plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct ScanPolicy {
-    /// The severity from which on a finding refuses the plugin.
-    pub deny: Severity,
+pub struct ScanException {
+    /// The plugin.
+    pub plugin: Alias,
+    /// The rules whose findings don't count.
+    pub rules: Vec<Name>,
+    /// Why, for those who read it later.
+    pub reason: Reason,
+}
+
+/// A number of points of 100.
+fn points<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
+    let points = Option::<u8>::deserialize(deserializer)?;
+    match points {
+        Some(points) if points > 100 => Err(serde::de::Error::custom(format_args!(
+            "{points} is more than the best score: `min-score` is 0 to 100"
+        ))),
+        points => Ok(points),
+    }
 }
 
 /// How bad a finding is.

@@ -176,7 +176,7 @@ identities = [
 
 #[test]
 fn what_is_not_enforced_is_refused() {
-    // The example of the design, all of which parses.
+    // The example of the design, all of which is enforced.
     check(
         r#"[policy.licenses]
 allow = ["MIT", "Apache-2.0", "BSD-3-Clause", "ISC", "MPL-2.0"]
@@ -197,11 +197,7 @@ grants.storage = { kv = "5 MiB" }
 grants.messages = { publish = ["issues.opened"] }
 limits = { memory = "128 MiB", timeout = "20s" }
 "#,
-        expect![[r#"
-            portreeve.toml:8:9: error: not enforced by this version of Portreeve yet: `policy.scan`; remove it
-              |
-            8 | [policy.scan]
-              |         ^^^^"#]],
+        expect!["1 plugins"],
     );
     check(
         "[plugins.a]\nsource = 'a'\ngrants.ui = { notify = true, ask = true, panels = true }\n[plugins.a.grants.schedules]\nnightly = { every = \"1h\" }\n",
@@ -418,7 +414,7 @@ fn values_are_checked_all_at_once() {
           |                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^"#]],
     );
     check(
-        "[policy.licenses]\nallow = ['MITT']\n[policy.scan]\ndeny = 'awful'\n[policy.signatures]\nkeys = [{ file = 'k', not-after = 'soon' }]\n",
+        "[policy.licenses]\nallow = ['MITT']\n[policy.scan]\ndeny = 'awful'\nmin-score = 101\n[policy.signatures]\nkeys = [{ file = 'k', not-after = 'soon' }]\n",
         expect![[r#"
             portreeve.toml:3:10: error: `MITT` is no SPDX licence expression: unknown term; write one such as "MIT OR Apache-2.0" (identifiers: spdx.org/licenses)
               |
@@ -431,9 +427,14 @@ fn values_are_checked_all_at_once() {
               |        ^^^^^^^
               = help: write one of `info`, `low`, `medium`, `high`, `critical`
 
-            portreeve.toml:7:35: error: `soon` is no date; write one such as "2027-12-31"
+            portreeve.toml:6:13: error: 101 is more than the best score: `min-score` is 0 to 100
               |
-            7 | keys = [{ file = 'k', not-after = 'soon' }]
+            6 | min-score = 101
+              |             ^^^
+
+            portreeve.toml:8:35: error: `soon` is no date; write one such as "2027-12-31"
+              |
+            8 | keys = [{ file = 'k', not-after = 'soon' }]
               |                                   ^^^^^^"#]],
     );
     check(

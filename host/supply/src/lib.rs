@@ -13,6 +13,7 @@
 //!   other tools;
 //! - [`advisory`] holds those packages against known weaknesses;
 //! - [`licence`] holds licences against each other, their texts and the operator's policy;
+//! - [`scan`] looks through its bytes and texts, and makes a score of what was found;
 //! - [`finding`] is what all of them find, in one form, with its published rules;
 //! - [`change`] says how it differs from the version before;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
@@ -42,6 +43,7 @@ mod oci;
 mod pack;
 mod package;
 pub mod sbom;
+pub mod scan;
 mod sections;
 pub mod signature;
 pub mod source;

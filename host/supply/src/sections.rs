@@ -16,7 +16,7 @@ pub(crate) const DEPENDENCIES: &str = ".dep-v0";
 /// A software bill of materials that we wrote: CycloneDX.
 pub(crate) const SBOM: &str = "portreeve:sbom";
 /// Bills of other tools; no name is settled.
-const SBOMS: [&str; 3] = [SBOM, "sbom", ".sbom"];
+pub(crate) const SBOMS: [&str; 3] = [SBOM, "sbom", ".sbom"];
 /// What the names of all our sections begin with.
 pub(crate) const OURS: &str = "portreeve:";
 

@@ -3,6 +3,7 @@
 //! ```text
 //! sha256/HEX          an artifact, read-only
 //! sha256/HEX.d/NAME   what belongs to it: signatures, the registry's manifest
+//! findings/HEX.json   what was found about a component, whether it is here or not
 //! tmp/                what is being written
 //! aside/              what was found changed
 //! lock                held by whoever installs, or collects
@@ -14,6 +15,7 @@
 
 mod collect;
 mod error;
+mod findings;
 mod signatures;
 
 use std::fs::{self, File};

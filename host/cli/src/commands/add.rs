@@ -19,6 +19,7 @@ use serde_json::{Map, json};
 use super::advisories::{self, Known};
 use super::licences;
 use super::papers::read_package;
+use super::scan::{self, Judge};
 use super::secrets;
 use crate::context::{Context, manifest_name};
 use crate::progress::Progress;
@@ -96,8 +97,13 @@ impl Add {
         if let Some(why) = weaknesses.refusal(&alias) {
             return Err(error::refused(why));
         }
-        if review::is_interactive() {
+        let judge = Judge::open(context)?;
+        let looked = judge.report(&file, &package, &alias)?;
+        // Then its owner refuses it, on record, and nobody needs to be asked.
+        let refused = looked.refusal.is_some();
+        if review::is_interactive() && !refused {
             output::note(format!("{} {}", plugin.id, plugin.version));
+            output::note(scan::notes(&looked).trim_end());
             output::note(advisories::notes(&weaknesses).trim_end());
         }
         let choice = Choice {
@@ -108,7 +114,10 @@ impl Add {
         let new = NewPlugin {
             source: source.clone(),
             version: self.version.as_ref().map(ToString::to_string),
-            grants: review::choose(plugin, &choice, &Map::new())?,
+            grants: match refused {
+                true => Map::new(),
+                false => review::choose(plugin, &choice, &Map::new())?,
+            },
             ..NewPlugin::default()
         };
         secrets::tell_missing(context, &new.grants)?;
@@ -136,6 +145,7 @@ impl Add {
             "grants": new.grants,
             "config-missing": missing,
             "licences": report,
+            "scan": looked,
             "advisories": weaknesses,
         });
         context.output.result(&result, || {
@@ -145,6 +155,7 @@ impl Add {
             );
             shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
             shown.push_str(&licences::notes(&report));
+            shown.push_str(&scan::notes(&looked));
             shown.push_str(&advisories::notes(&weaknesses));
             if missing.is_empty() {
                 shown.push_str(&format!(

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::advisories::{self, Known};
 use super::papers::{bytes, count, read_installed, read_package};
+use super::scan::{self, Judge};
 use crate::context::Context;
 use crate::{output, review, text};
 
@@ -41,15 +42,21 @@ impl Inspect {
         let (alias, manifest) = self.context_of(context, &package)?;
         let weaknesses = Known::open(manifest.as_ref())?.examine(&package, &alias);
         let mut result = describe(&file, &package);
+        let looked = Judge::open(context)?.report(&file, &package, &alias)?;
         if let Some(result) = result.as_object_mut() {
             result.insert("advisories".to_owned(), json!(weaknesses));
+            result.insert("scan".to_owned(), json!(looked));
         }
         if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
             result.insert("grants".to_owned(), json!(grants));
         }
         let show = || {
             let shown = show(&file, &package, grants.as_ref());
-            format!("{shown}\n{}", advisories::section(&weaknesses))
+            format!(
+                "{shown}\n{}\nfound by `portreeve scan`\n{}",
+                advisories::section(&weaknesses),
+                scan::notes(&looked)
+            )
         };
         context.output.result(&result, show)
     }

@@ -24,6 +24,7 @@ mod publish;
 mod remove;
 mod revoke;
 mod sbom;
+mod scan;
 mod secrets;
 mod serve;
 mod sign;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Licenses(licences::Licences),
     Sbom(sbom::Sbom),
     Advisories(advisories::Advisories),
+    Scan(scan::Scan),
     Init(init::Init),
     Add(add::Add),
     Install(install::Install),
@@ -80,6 +82,7 @@ impl Command {
             Command::Licenses(command) => command.run(context),
             Command::Sbom(command) => command.run(context),
             Command::Advisories(command) => command.run(context),
+            Command::Scan(command) => command.run(context),
             Command::Init(command) => command.run(context),
             Command::Add(command) => command.run(context),
             Command::Install(command) => command.run(context),

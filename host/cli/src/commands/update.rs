@@ -12,11 +12,13 @@ use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
 use portreeve_supply::change::{self, Change, Content, Turn};
 use portreeve_supply::licence::{self, Rules};
+use portreeve_supply::scan::Report;
 use portreeve_supply::{Digest, IntakeLimits, Package};
 use serde_json::{Value, json};
 
 use super::advisories::{self, Known};
 use super::install::collect;
+use super::scan::{self, Judge};
 use crate::context::{Context, manifest_name};
 use crate::progress::Progress;
 use crate::{error, output, places, review, sources, text};
@@ -51,14 +53,23 @@ struct Found {
     brought: Brought,
     /// None where nothing was installed before.
     change: Option<Change>,
+    looked: Looked,
     /// What is newly said of its licences and of what it was made from, and what no more.
     papers: Vec<String>,
+}
+
+/// What a scan says of it.
+struct Looked {
+    now: Report,
+    /// Of the installed one, where that is still here.
+    before: Option<Report>,
 }
 
 /// What papers are judged by.
 struct Judges {
     rules: Rules,
     known: Known,
+    scan: Judge,
 }
 
 impl Judges {
@@ -112,6 +123,7 @@ impl Update {
             rules: Rules::load(manifest.policy.licenses.as_ref(), project.dir())
                 .map_err(Error::msg)?,
             known: Known::open(Some(&manifest))?,
+            scan: Judge::open(context)?,
         };
         let found = context.block_on(self.find(&manifest, &sources, &judges))?;
         for found in &found {
@@ -197,6 +209,7 @@ impl Update {
             let papers = judges.changes(alias, before.as_ref(), &brought.package);
             found.push(Found {
                 alias: alias.clone(),
+                looked: look(&judges.scan, alias, before.as_ref(), &brought)?,
                 papers,
                 brought,
                 change,
@@ -227,14 +240,32 @@ fn compare(locked: &LockedPlugin, before: &Package, brought: &Brought) -> Change
     change::compare(&Content::of(before), &now, signer)
 }
 
+/// Looks through a component and the installed one.
+fn look(
+    judge: &Judge,
+    alias: &Alias,
+    before: Option<&Package>,
+    brought: &Brought,
+) -> anyhow::Result<Looked> {
+    let store = places::artifacts()?;
+    let report = |package: &Package| judge.report(&store.path(&package.digest), package, alias);
+    Ok(Looked {
+        now: report(&brought.package)?,
+        before: before.map(report).transpose()?,
+    })
+}
+
 /// What the operator should agree to.
 fn concerns(found: &Found) -> Vec<String> {
-    let Some(change) = &found.change else {
-        return Vec::new();
-    };
-    let words = change.concerns().into_iter();
-    words
-        .map(|concern| format!("`{}`: {}", found.alias, concern.words()))
+    let words = found.change.iter().flat_map(Change::concerns);
+    let mut concerns: Vec<String> = words.map(|concern| concern.words().to_string()).collect();
+    // What is new here is shown whole when it is added.
+    if let Some(before) = &found.looked.before {
+        concerns.extend(scan::concerns(before, &found.looked.now));
+    }
+    let named = concerns.into_iter();
+    named
+        .map(|concern| format!("`{}`: {concern}", found.alias))
         .collect()
 }
 
@@ -247,7 +278,8 @@ fn shown(found: &Found) -> String {
             found.alias, plugin.id, plugin.version
         ),
     };
-    for line in &found.papers {
+    let looked = scan::changes(found.looked.before.as_ref(), &found.looked.now);
+    for line in found.papers.iter().chain(&looked) {
         shown.push_str("\n  ");
         shown.push_str(line);
     }
@@ -262,6 +294,8 @@ fn described(found: &Found) -> Value {
         "resolved": found.brought.pin.resolved,
         "signer": found.brought.signer,
         "change": found.change,
+        "scan": found.looked.now,
+        "scan-before": found.looked.before,
         "papers": found.papers,
     })
 }

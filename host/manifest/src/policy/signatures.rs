@@ -90,6 +90,11 @@ pub struct SigningIdentity {
 }
 
 impl SignaturePolicy {
+    /// Whether somebody is listed who could sign.
+    pub fn lists_signers(&self) -> bool {
+        !self.keys.is_empty() || !self.identities.is_empty()
+    }
+
     /// Whether a plugin must be signed by one of the listed signers.
     pub fn requires(&self, remote: bool) -> bool {
         match self.require {

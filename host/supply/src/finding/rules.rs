@@ -68,12 +68,14 @@ table! {
         "a package that it was made from has a published weakness: take a version without it"
     ADVISORY_LOW "advisory-low" Vulnerabilities Low Fact 5
         "a package that it was made from has a published weakness: take a version without it"
-    ADVISORY_UNRATED "advisory-unrated" Vulnerabilities Medium Fact 10
-        "a package that it was made from has a published weakness that nobody has rated: look at it"
+    ADVISORY_UNRATED "advisory-unrated" Vulnerabilities High Fact 15
+        "a package that it was made from has a published weakness that nobody has rated: it counts as high"
+    ADVISORY_UNCERTAIN "advisory-uncertain" Vulnerabilities Medium Heuristic 5
+        "a package that it was made from may have a published weakness: its version can't be compared"
     PACKAGE_MALICIOUS "package-malicious" Vulnerabilities Critical Fact 25
         "a package that it was made from was published to do harm"
-    PACKAGE_UNMAINTAINED "package-unmaintained" Vulnerabilities Low Fact 2
-        "nobody looks after a package that it was made from any more"
+    ADVISORY_NOTICE "advisory-notice" Vulnerabilities Low Fact 2
+        "there is a notice about a package that it was made from: that nobody looks after it any more, or the like"
 
     MANIFEST_INFERRED "manifest-inferred" Transparency Info Fact 2
         "it carries no plugin.toml, so that who it is was read from other tools' notes and its file's name"
@@ -96,10 +98,12 @@ table! {
     LICENCE_CONFLICT "licence-conflict" Transparency Low Heuristic 3
         "by a table that people have made, two licences in it don't go together: for review, and no legal advice"
 
+    SCAN_CUT "scan-cut" Content Medium Fact 5
+        "so much of it looks like one of the patterns that not all was looked at"
     PRIVATE_KEY "private-key" Content High Fact 10
         "a private key lies in it, for everybody who has it"
     SECRET "secret" Content High Fact 10
-        "what has the form of a service's credential, with its check where it has one, lies in it"
+        "what has the form of a service's credential lies in it, for everybody who has it"
     PASSWORD_IN_URL "password-in-url" Content Medium Heuristic 3
         "an address in it carries a name and a password"
     MINER "miner" Content High Heuristic 10
@@ -112,7 +116,7 @@ table! {
         "it names places where people and machines keep their credentials"
     METADATA_ADDRESS "metadata-address" Content Low Heuristic 2
         "it names the address at which clouds hand out credentials to their machines"
-    HOST_OF_ILL_REPUTE "drop-host" Content Medium Heuristic 3
+    DROP_HOST "drop-host" Content Medium Heuristic 3
         "it names a service that is mostly used to take in, unseen, what is sent there"
     ADDRESS_IN_URL "address-in-url" Content Low Heuristic 1
         "it names a server by its number, as those do that have no name to lose"

@@ -177,14 +177,27 @@ pub fn judge(package: &Package, alias: &Alias, rules: &Rules) -> Report {
     }
 }
 
+/// What is to be looked at of the plugin's own licence and its texts, whatever the policy.
+pub(crate) fn own_notes(package: &Package) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let about = &package.manifest.id;
+    let said = package.manifest.license.as_ref().map(ToString::to_string);
+    let own = Declared::read(said.as_deref().unwrap_or_default());
+    if let Declared::Unknown(why) = &own {
+        notes.push(note("licence-unknown", about, why));
+    }
+    texts(package, about, &own, &mut notes);
+    notes
+}
+
 /// Holds the plugin's own texts against what it declares.
-fn texts(package: &Package, alias: &Alias, own: &Declared, notes: &mut Vec<Note>) {
+fn texts(package: &Package, whole: &impl ToString, own: &Declared, notes: &mut Vec<Note>) {
     /// As many as `portreeve build` packs.
     const TEXTS_MAX: usize = 16;
     if package.licence_texts.is_empty() {
         notes.push(note(
             "licence-text-missing",
-            alias,
+            whole,
             "no licence text is packed with it",
         ));
     }

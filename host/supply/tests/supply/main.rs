@@ -22,6 +22,8 @@ mod minisign_tool;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
+mod scan;
+#[cfg(test)]
 mod signature;
 #[cfg(test)]
 mod sigstore;
