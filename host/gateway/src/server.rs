@@ -248,7 +248,7 @@ impl ServerHandler for Server {
     ) -> Result<ReadResourceResponse, ErrorData> {
         let asking = self.asking(&context);
         let asked = Box::pin(self.host.read_resource(&asking, &request.uri)).await;
-        content::read(asked).map(Into::into)
+        content::read(asked, &self.host.registry()).map(Into::into)
     }
 
     async fn subscribe(
@@ -284,7 +284,7 @@ impl ServerHandler for Server {
         let arguments = request.arguments.unwrap_or_default();
         let asking = self.asking(&context);
         let asked = Box::pin(self.host.prompt(&asking, &request.name, arguments)).await;
-        content::filled(asked).map(Into::into)
+        content::filled(asked, &self.host.registry()).map(Into::into)
     }
 
     async fn complete(

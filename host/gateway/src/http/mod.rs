@@ -6,7 +6,8 @@
 //!         → a connection under its limits                      (connection, stall)
 //!         → a request under its limits: Host, Origin, fields   (checks, cors)
 //!         → one strict message                                 (body)
-//!         → newer clients: rmcp's own service, no state
+//!         → people: pages around panels                        (panels)
+//!           newer clients: rmcp's own service, no state
 //!           older clients: a session, and an exchange in it    (session, exchange)
 //! ```
 //!
@@ -18,6 +19,7 @@ mod checks;
 mod connection;
 mod exchange;
 mod listen;
+mod panels;
 mod route;
 mod session;
 mod stall;
