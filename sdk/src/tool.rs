@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{Answer, Error, Outcome, schema};
 
@@ -18,6 +18,10 @@ pub trait Tool {
     const DESCRIPTION: &'static str;
     /// Hints about its effects.
     const ANNOTATIONS: Annotations = Annotations::NONE;
+    /// The address of the panel that clients show with its answers; it begins with `ui://`.
+    const PANEL: Option<&'static str> = None;
+    /// Whether it is there for the plugin's panels alone, and not for models.
+    const PANEL_ONLY: bool = false;
     /// The arguments: a struct whose members are the parameters.
     type Arguments: DeserializeOwned + JsonSchema;
     /// What it returns.
@@ -68,6 +72,20 @@ struct Document {
     output_schema: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "is_none")]
     annotations: Annotations,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<Value>,
+}
+
+/// How a tool belongs to panels, as in MCP Apps.
+fn meta<T: Tool>() -> Option<Value> {
+    let mut ui = Map::new();
+    if let Some(panel) = T::PANEL {
+        ui.insert("resourceUri".to_owned(), panel.into());
+    }
+    if T::PANEL_ONLY {
+        ui.insert("visibility".to_owned(), json!(["app"]));
+    }
+    (!ui.is_empty()).then(|| json!({ "ui": ui }))
 }
 
 fn is_none(annotations: &Annotations) -> bool {
@@ -105,6 +123,7 @@ pub fn describe<T: Tool>() -> Result<Value, Error> {
         input_schema,
         output_schema,
         annotations: T::ANNOTATIONS,
+        meta: meta::<T>(),
     })?)
 }
 

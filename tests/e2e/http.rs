@@ -76,6 +76,21 @@ impl HttpHost {
         stream
     }
 
+    /// Sends a request that is no message of the protocol, and reads all of its answer.
+    pub(crate) fn exchange(&self, method: &str, path: &str, fields: &str, body: &str) -> String {
+        let length = match body {
+            "" => String::new(),
+            body => format!("content-length: {}\r\n", body.len()),
+        };
+        let mut stream = self.send(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\n{fields}{length}connection: close\r\n\r\n{body}",
+            self.address
+        ));
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     /// Sends a message and reads all that comes back: the head and the messages.
     pub(crate) fn post(&self, fields: &str, message: &Value) -> (String, Vec<Value>) {
         whole(self.send(&request(fields, message)))

@@ -13,6 +13,7 @@
 
 mod audit;
 mod author;
+mod browser;
 mod bus_faults;
 mod calls;
 mod client;
@@ -25,9 +26,11 @@ mod directories;
 mod docker_registry;
 mod grants;
 mod http;
+mod kept_and_found;
 mod messages;
 mod network;
 mod owner;
+mod panels;
 mod peers;
 mod people;
 mod post;

@@ -17,6 +17,7 @@ use portreeve_runtime::{
 };
 use serde_json::{Value, json};
 
+use crate::storage::Keeper;
 use crate::support::{Guest, Recorder, guest, run};
 
 /// A plugin as its author builds it.
@@ -254,4 +255,58 @@ fn a_limit_of_github_says_when_to_try_again() {
     assert_eq!(failure.code, ErrorCode::RateLimited);
     assert_eq!(failure.retry_after, Some(Duration::from_secs(17)));
     assert!(failure.message.contains("Slow down"), "{}", failure.message);
+}
+
+#[test]
+fn notes_are_kept_found_and_changed() {
+    let keeper = Keeper::new(build("notes-keeper").to_str().unwrap());
+    for text in ["# Milk\n2 l", "Bread", "Milk for the cat"] {
+        keeper.call("add", json!({"text": text}));
+    }
+    let titles = |answer: &Value| {
+        let notes = answer["notes"].as_array().unwrap().iter();
+        let titles = notes.map(|note| note["title"].as_str().unwrap().to_owned());
+        titles.collect::<Vec<_>>().join(", ")
+    };
+    let first = keeper.call("list", json!({"limit": 2}));
+    assert_eq!(titles(&first), "Milk, Bread");
+    let rest = keeper.call("list", json!({"limit": 2, "after": first["next"]}));
+    assert_eq!(titles(&rest), "Milk for the cat");
+    assert_eq!(rest["next"], Value::Null);
+
+    let found = keeper.call("search", json!({"words": "CAT milk"}));
+    assert_eq!(titles(&found), "Milk for the cat");
+    let found = keeper.call("search", json!({"words": "milk", "limit": 1}));
+    assert_eq!(titles(&found), "Milk");
+    let found = keeper.call("search", json!({"words": "milk", "after": found["next"]}));
+    assert_eq!(titles(&found), "Milk for the cat");
+
+    let edited = keeper.call("edit", json!({"number": 1, "revision": 1, "text": "3 l"}));
+    assert_eq!(
+        (&edited["title"], &edited["revision"]),
+        (&json!("Milk"), &json!(2))
+    );
+    assert_eq!(keeper.call("read", json!({"number": 1})), edited);
+    let fails = |tool: &str, arguments: Value| keeper.try_call(tool, arguments).unwrap_err();
+    // Whoever has not seen the last change changes nothing.
+    for tool in ["edit", "delete"] {
+        let lost = fails(tool, json!({"number": 1, "revision": 1}));
+        assert_eq!(lost.code, ErrorCode::Conflict, "{lost:?}");
+    }
+    keeper.call("delete", json!({"number": 1, "revision": 2}));
+    assert_eq!(
+        fails("read", json!({"number": 1})).code,
+        ErrorCode::NotFound
+    );
+    // No number is given twice.
+    assert_eq!(keeper.call("add", json!({"text": "Butter"}))["number"], 4);
+    for (tool, arguments) in [
+        ("add", json!({"text": " "})),
+        ("add", json!({"text": "x".repeat((64 << 10) + 1)})),
+        ("add", json!({"text": "x", "title": "two\nlines"})),
+        ("search", json!({"words": " "})),
+    ] {
+        let refused = fails(tool, arguments);
+        assert_eq!(refused.code, ErrorCode::InvalidArgument, "{refused:?}");
+    }
 }

@@ -130,14 +130,14 @@ impl KvSource for Memory {
 }
 
 /// A guest with a memory of its own.
-struct Keeper {
+pub(crate) struct Keeper {
     guest: Guest,
     memory: Arc<Memory>,
     limits: Limits,
 }
 
 impl Keeper {
-    fn new(program: &str) -> Keeper {
+    pub(crate) fn new(program: &str) -> Keeper {
         Keeper {
             guest: guest(program),
             memory: Arc::default(),
@@ -145,7 +145,7 @@ impl Keeper {
         }
     }
 
-    fn try_call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
+    pub(crate) fn try_call(&self, tool: &str, arguments: Value) -> Result<Value, Failure> {
         let recorder = Recorder {
             kv: Some(self.memory.clone()),
             ..Recorder::default()
@@ -160,7 +160,7 @@ impl Keeper {
         }
     }
 
-    fn call(&self, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&self, tool: &str, arguments: Value) -> Value {
         self.try_call(tool, arguments).unwrap()
     }
 }

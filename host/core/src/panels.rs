@@ -1,13 +1,18 @@
 //! Panels: what clients show as HTML, as far as the grant of the moment allows.
 
+use std::sync::Arc;
+
 use portreeve_manifest::content::{PANEL_MIME_TYPE, is_panel};
 use portreeve_manifest::feature::Feature;
-use portreeve_runtime::{Body, CallError, ErrorCode, Failure, Given, Part, Said};
+use portreeve_manifest::tool::{NAME_BYTES_MAX, Visibility};
+use portreeve_runtime::{Body, CallError, ErrorCode, Failure, Given, Part, Said, Usage};
 
+use crate::call::{CallRequest, CallResponse};
 use crate::content::ContentChange;
 use crate::host::Host;
 use crate::plugin::Plugin;
-use crate::registry::Registry;
+use crate::record::Ended;
+use crate::registry::{RegisteredTool, Registry};
 use crate::scope::CallScope;
 
 impl Plugin {
@@ -25,7 +30,78 @@ impl Registry {
     }
 }
 
+impl RegisteredTool {
+    /// Whether its plugin's panels may call it, as far as its author says.
+    pub fn is_for_panels(&self) -> bool {
+        self.tool().is_for(Visibility::App)
+    }
+}
+
 impl Host {
+    /// Calls a tool for the panel that clients see at `uri`: one of its own plugin's.
+    pub async fn call_from_panel(
+        self: &Arc<Self>,
+        uri: &str,
+        request: CallRequest,
+    ) -> CallResponse {
+        let registry = self.registry();
+        let Some((plugin, own)) = registry.resource(uri) else {
+            return CallResponse {
+                call_id: self.ids.next(),
+                result: Err(CallError::host(
+                    ErrorCode::NotFound,
+                    "no-such-panel",
+                    "there is no such panel",
+                )),
+                usage: Usage::default(),
+            };
+        };
+        let tool = registry.tool(&request.tool);
+        let its =
+            tool.is_some_and(|tool| tool.plugin.alias == plugin.alias && tool.is_for_panels());
+        if its && plugin.shows_panels() {
+            return self.call(request).await;
+        }
+        let call_id = self.ids.next();
+        let scope = CallScope::new(
+            plugin.clone(),
+            &call_id,
+            request.caller.name.clone(),
+            self.audit.clone(),
+            Vec::new(),
+        );
+        // A panel may say anything.
+        let asked: String = request.tool.chars().take(NAME_BYTES_MAX).collect();
+        let error = permit(&scope, &own, None).err().unwrap_or_else(|| {
+            scope.count_refusal(Feature::UiPanels, &asked);
+            CallError::host(
+                ErrorCode::PermissionDenied,
+                "not-its-own",
+                format!(
+                    "{asked:?} is none of the tools that panels of `{}` may call: they are its own ones alone",
+                    plugin.alias
+                ),
+            )
+        });
+        let usage = Usage::default();
+        self.record_ended(&Ended {
+            call_id: &call_id,
+            caller: &request.caller.name,
+            plugin: Some(&plugin),
+            tool: "panels/call",
+            item: None,
+            scope: Some(&scope),
+            error: Some(&error),
+            is_error: false,
+            usage: &usage,
+        });
+        CallResponse {
+            call_id,
+            result: Err(error),
+            usage,
+        }
+    }
+
     /// Tells clients that there are other panels than `before`, and so other links to them.
     pub(crate) fn tell_panels(&self, before: &[String]) {
         if self.registry().panels_shown() == before {

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use portreeve_core::{
     Asked, Body, CallError, Completing, Completions, ContentChange, Filled, Host, Listed, Part,
-    Plugin, ResourceCursor, Said, Subject,
+    Plugin, Registry, ResourceCursor, Said, Subject,
 };
 use portreeve_manifest::content as document;
 use rmcp::model::{
@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::convert::{self, META_PLUGIN};
-use crate::tools;
+use crate::{panels, tools};
 
 /// Prompts and templates on one page.
 const PAGE: usize = 1_000;
@@ -279,7 +279,11 @@ fn annotations(hints: document::Annotations) -> Annotations {
 ///
 /// # Errors
 /// Why nothing was.
-pub(crate) fn read(asked: Asked<Vec<Part>>, uri: &str) -> Result<ReadResourceResult, ErrorData> {
+pub(crate) fn read(
+    asked: Asked<Vec<Part>>,
+    uri: &str,
+    registry: &Registry,
+) -> Result<ReadResourceResult, ErrorData> {
     let answered = answered(asked, ErrorCode::RESOURCE_NOT_FOUND);
     let (plugin, call_id, parts) = answered.map_err(|mut error| {
         if error.code == ErrorCode::RESOURCE_NOT_FOUND
@@ -291,15 +295,19 @@ pub(crate) fn read(asked: Asked<Vec<Part>>, uri: &str) -> Result<ReadResourceRes
     })?;
     let parts = parts
         .into_iter()
-        .map(|part| contents(plugin.as_deref(), part));
+        .map(|part| contents(plugin.as_deref(), part, registry));
     let mut result = ReadResourceResult::new(parts.collect());
     result.meta = Some(MetaObject(convert::call_meta(&call_id)));
     Ok(result)
 }
 
-fn contents(plugin: Option<&Plugin>, part: Part) -> ResourceContents {
+fn contents(plugin: Option<&Plugin>, part: Part, registry: &Registry) -> ResourceContents {
     let uri = plugin.map_or(String::new(), |plugin| plugin.exposed_uri(&part.uri));
+    let is_panel = document::is_panel(&part.uri, part.mime_type.as_deref());
     let shown = match part.body {
+        Body::Text(html) if is_panel && let Some(plugin) = plugin => {
+            ResourceContents::text(panels::with_names(&html, plugin, registry), uri)
+        }
         Body::Text(text) => ResourceContents::text(text, uri),
         Body::Bytes(bytes) => ResourceContents::blob(BASE64_STANDARD.encode(bytes), uri),
     };
@@ -307,19 +315,23 @@ fn contents(plugin: Option<&Plugin>, part: Part) -> ResourceContents {
         Some(mime_type) => shown.with_mime_type(mime_type),
         None => shown,
     };
-    if part.meta.is_empty() {
+    if part.meta.is_empty() && !is_panel {
         return shown;
     }
     let pairs = part.meta.into_iter();
     let pairs = pairs.map(|(name, value)| (format!("{META_PLUGIN}{name}"), value.into()));
-    shown.with_meta(MetaObject(pairs.collect()))
+    let ui = is_panel.then(|| ("ui".to_owned(), panels::meta()));
+    shown.with_meta(MetaObject(pairs.chain(ui).collect()))
 }
 
 /// A prompt, filled in.
 ///
 /// # Errors
 /// Why it was not.
-pub(crate) fn filled(asked: Asked<Filled>) -> Result<GetPromptResult, ErrorData> {
+pub(crate) fn filled(
+    asked: Asked<Filled>,
+    registry: &Registry,
+) -> Result<GetPromptResult, ErrorData> {
     let (plugin, call_id, filled) = answered(asked, ErrorCode::INVALID_PARAMS)?;
     let messages = filled.messages.into_iter().enumerate();
     let messages = messages.map(|(index, message)| {
@@ -330,7 +342,9 @@ pub(crate) fn filled(asked: Asked<Filled>) -> Result<GetPromptResult, ErrorData>
         };
         let block = match message.said {
             Said::Content(content) => convert::block(content, &call_id, index),
-            Said::Embedded(part) => ContentBlock::resource(contents(plugin.as_deref(), part)),
+            Said::Embedded(part) => {
+                ContentBlock::resource(contents(plugin.as_deref(), part, registry))
+            }
         };
         PromptMessage::new(role, block)
     });

@@ -17,6 +17,8 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::panels;
+
 /// The call was cancelled, and not by the client that made it, which wants no answer.
 const CANCELLED: ErrorCode = ErrorCode(-32011);
 
@@ -36,8 +38,8 @@ const META_ERROR: &str = "portreeve/error";
 /// taken for the host's or the protocol's.
 pub(crate) const META_PLUGIN: &str = "plugin/";
 
-/// A tool of the registry as clients see it.
-pub(crate) fn tool(registered: &RegisteredTool) -> Tool {
+/// A tool of the registry as clients see it, where these plugins may show panels.
+pub(crate) fn tool(registered: &RegisteredTool, panels: &[String]) -> Tool {
     let source = registered.tool();
     let mut tool = Tool::new_with_raw(
         registered.name.clone(),
@@ -52,6 +54,9 @@ pub(crate) fn tool(registered: &RegisteredTool) -> Tool {
     let tags: Vec<_> = registered.tags().into_iter().collect();
     if !tags.is_empty() {
         meta.insert(META_TAGS.to_owned(), tags.into());
+    }
+    if let Some(ui) = panels::of_tool(registered, panels) {
+        meta.insert("ui".to_owned(), ui);
     }
     tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));
     tool.output_schema = source.output_schema.clone().map(Into::into);

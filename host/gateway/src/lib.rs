@@ -18,6 +18,7 @@ mod lines;
 mod message;
 mod output;
 pub mod owner;
+mod panels;
 mod people;
 mod progress;
 mod sampling;

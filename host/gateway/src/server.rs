@@ -312,7 +312,7 @@ impl ServerHandler for Server {
                 }
             }
         };
-        content::read(asked, uri).map(Into::into)
+        content::read(asked, uri, &self.host.registry()).map(Into::into)
     }
 
     async fn subscribe(
@@ -361,7 +361,7 @@ impl ServerHandler for Server {
                 }
             }
         };
-        content::filled(asked).map(Into::into)
+        content::filled(asked, &self.host.registry()).map(Into::into)
     }
 
     async fn complete(

@@ -22,14 +22,21 @@ const SUGGESTED_SIMILARITY_MIN: f64 = 0.6;
 /// All tools of one registry.
 pub(crate) struct ToolList {
     registry: Arc<Registry>,
+    /// The plugins that may show panels.
+    panels: Vec<String>,
     /// By name.
     tools: Vec<Tool>,
 }
 
 impl ToolList {
-    fn new(registry: Arc<Registry>) -> ToolList {
-        let tools = registry.tools().map(|tool| convert::tool(tool)).collect();
-        ToolList { registry, tools }
+    fn new(registry: Arc<Registry>, panels: Vec<String>) -> ToolList {
+        let tools = registry.tools();
+        let tools = tools.map(|tool| convert::tool(tool, &panels)).collect();
+        ToolList {
+            registry,
+            panels,
+            tools,
+        }
     }
 
     /// The page that the client asks for.
@@ -65,13 +72,17 @@ pub(crate) struct ToolLists {
 }
 
 impl ToolLists {
-    /// The list of `registry`, made when it is not the same as the last time.
+    /// The list of `registry`, made when it, or what it links to, is not the same as the last
+    /// time.
     pub(crate) fn of(&self, registry: &Arc<Registry>) -> Arc<ToolList> {
+        let panels = registry.panels_shown();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(list) if Arc::ptr_eq(&list.registry, registry) => list.clone(),
+            Some(list) if Arc::ptr_eq(&list.registry, registry) && list.panels == panels => {
+                list.clone()
+            }
             _ => last
-                .insert(Arc::new(ToolList::new(registry.clone())))
+                .insert(Arc::new(ToolList::new(registry.clone(), panels)))
                 .clone(),
         }
     }

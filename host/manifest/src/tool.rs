@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use crate::content::check_uri;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::text::{quoted, written_as_string};
 
@@ -47,6 +48,45 @@ pub struct Tool {
     /// nothing may be decided on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<ToolAnnotations>,
+    /// What it has to do with panels.
+    #[serde(default, rename = "_meta", skip_serializing_if = "ToolMeta::is_empty")]
+    pub meta: ToolMeta,
+}
+
+/// What belongs to extensions of MCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolMeta {
+    /// MCP Apps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ui: Option<Box<ToolUi>>,
+}
+
+/// What a tool has to do with panels, as in MCP Apps.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolUi {
+    /// The plugin's own address of the panel that is shown with its answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_uri: Option<String>,
+    /// Who may call it; both, where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<BTreeSet<Visibility>>,
+}
+
+/// Who may call a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Visibility {
+    /// Models.
+    Model,
+    /// Panels.
+    App,
+}
+
+impl ToolMeta {
+    fn is_empty(&self) -> bool {
+        self.ui.is_none()
+    }
 }
 
 /// What the author says about a tool's behaviour, as in MCP.
@@ -116,6 +156,17 @@ impl Tool {
         Ok(tool)
     }
 
+    /// The plugin's own address of the panel that is shown with its answers.
+    pub fn panel(&self) -> Option<&str> {
+        self.meta.ui.as_ref()?.resource_uri.as_deref()
+    }
+
+    /// Whether its author lets it be called by `whom`.
+    pub fn is_for(&self, whom: Visibility) -> bool {
+        let said = self.meta.ui.as_ref().and_then(|ui| ui.visibility.as_ref());
+        said.is_none_or(|said| said.contains(&whom))
+    }
+
     /// Reads the documents of a plugin's whole list.
     ///
     /// # Errors
@@ -179,6 +230,14 @@ impl Tool {
                 return refuse(format!(
                     "its {member} contains the control character {c:?}; remove it"
                 ));
+            }
+        }
+        if let Some(panel) = self.panel() {
+            if !panel.starts_with("ui://") {
+                return refuse("the address of its panel does not begin with `ui://`".into());
+            }
+            if let Err(why) = check_uri(panel) {
+                return refuse(format!("its panel: {why}"));
             }
         }
         let schemas = [

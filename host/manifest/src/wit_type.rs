@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::tool::Tool;
+use crate::tool::{Tool, ToolMeta};
 
 /// A component-model value type that has a JSON form. Resources, streams, futures and
 /// error contexts have none and don't appear here.
@@ -216,6 +216,7 @@ impl BareFunction {
             input_schema,
             output_schema,
             annotations: None,
+            meta: ToolMeta::default(),
         };
         BareFunction {
             tool,

@@ -18,6 +18,8 @@ pub(crate) struct ToolArgs {
     destructive: Option<bool>,
     idempotent: Option<bool>,
     open_world: Option<bool>,
+    pub(crate) panel: Option<String>,
+    pub(crate) panel_only: Option<bool>,
 }
 
 impl ToolArgs {
@@ -49,10 +51,20 @@ impl ToolArgs {
             "destructive" => set(&mut self.destructive, flag(meta)?, meta),
             "idempotent" => set(&mut self.idempotent, flag(meta)?, meta),
             "open_world" => set(&mut self.open_world, flag(meta)?, meta),
+            "panel" => {
+                let literal: LitStr = meta.value()?.parse()?;
+                let panel = literal.value();
+                if !panel.starts_with("ui://") {
+                    let why = "the address of a panel begins with `ui://`";
+                    return Err(Error::new(literal.span(), why));
+                }
+                set(&mut self.panel, panel, meta)
+            }
+            "panel_only" => set(&mut self.panel_only, flag(meta)?, meta),
             _ => Err(meta.error(
-                "unknown argument; a tool takes `name = \"…\"`, `title = \"…\"`, `read_only`, \
-                 `destructive`, `idempotent` and `open_world` (each of the last four also as \
-                 `= false`)",
+                "unknown argument; a tool takes `name = \"…\"`, `title = \"…\"`, \
+                 `panel = \"ui://…\"`, `read_only`, `destructive`, `idempotent`, `open_world` \
+                 and `panel_only` (each of the last five also as `= false`)",
             )),
         }
     }

@@ -9,13 +9,14 @@ use std::process::{Command, ExitCode, Stdio};
 
 use serde_json::{Value, json};
 
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 9] = [
     "markdown",
     "datetime",
     "data",
     "fetch",
     "github",
     "file-searcher",
+    "notes-keeper",
     "feed-watcher",
     "digest-writer",
 ];

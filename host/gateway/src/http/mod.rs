@@ -6,7 +6,8 @@
 //!         → a connection under its limits                      (connection, stall)
 //!         → a request under its limits: Host, Origin, fields   (checks, cors)
 //!         → one strict message                                 (body)
-//!         → newer clients: rmcp's own service, no state
+//!         → people: pages around panels                        (panels)
+//!           newer clients: rmcp's own service, no state
 //!           older clients: a session, and an exchange in it    (session, exchange)
 //! ```
 //!
@@ -19,6 +20,7 @@ mod connection;
 mod exchange;
 mod hooks;
 mod listen;
+mod panels;
 mod route;
 mod session;
 mod stall;

@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::Full;
 use portreeve_core::{Caller, Host};
-use portreeve_manifest::settings::ServeSettings;
+use portreeve_manifest::settings::{ServeLimits, ServeSettings};
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
     ProtocolVersion,
@@ -21,10 +21,11 @@ use rmcp::transport::streamable_http_server::session::never::NeverSessionManager
 use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
-use super::body::Room;
+use super::body::{Held, Room};
 use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
 use super::hooks;
+use super::panels;
 use super::session::Sessions;
 use crate::message::{self, Refusal};
 use crate::server::Server;
@@ -71,6 +72,11 @@ impl Front {
         self.host.serve_settings()
     }
 
+    /// Reads a body to its end, in the room that there is for all of them.
+    pub(super) async fn read(&self, body: Body, limits: &ServeLimits) -> Result<Held, Refused> {
+        self.room.read(body, limits).await
+    }
+
     pub(super) fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
     }
@@ -98,6 +104,13 @@ impl Front {
 pub(super) fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/mcp", any(mcp))
+        .route("/panels", get(panels::index))
+        .route("/panels/", get(panels::index))
+        .route(
+            "/panels/{alias}/{*rest}",
+            get(panels::page).post(panels::call),
+        )
+        .route("/panel-frames/{alias}/{*rest}", get(panels::frame))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/hooks/{name}", post_at(hooks::take))
@@ -122,11 +135,11 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
 async fn elsewhere() -> Response {
     plain(
         StatusCode::NOT_FOUND,
-        "nothing is here: MCP is at /mcp, webhooks at /hooks/NAME, and there are /healthz and /readyz\n",
+        "nothing is here: MCP is at /mcp, panels at /panels, webhooks at /hooks/NAME, and there are /healthz and /readyz\n",
     )
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
+pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -185,7 +198,7 @@ async fn post(
     check_media(&parts.headers)?;
     let settings = front.settings();
     let limits = &settings.limits;
-    let held = front.room.read(body, limits).await?;
+    let held = front.read(body, limits).await?;
     if says_newer(&parts.headers)
         && let Some((id, method)) = message::id_of(&held.bytes, &OLDER_METHODS)
     {
@@ -236,10 +249,7 @@ fn stateless(
 
 /// Clients of both eras say that they send JSON and read JSON and streams of events.
 fn check_media(headers: &HeaderMap) -> Result<(), Refused> {
-    let sends_json = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| essence(value.to_str().unwrap_or_default()) == "application/json");
-    if !sends_json {
+    if !sends_json(headers) {
         let why = "send messages as `content-type: application/json`";
         return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
@@ -248,6 +258,13 @@ fn check_media(headers: &HeaderMap) -> Result<(), Refused> {
         return Err(Refused::closing(StatusCode::NOT_ACCEPTABLE, why));
     }
     Ok(())
+}
+
+/// Whether the body is said to be JSON.
+pub(super) fn sends_json(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| essence(value.to_str().unwrap_or_default()) == "application/json")
 }
 
 /// Whether the client names this type among those that it reads.
