@@ -27,6 +27,7 @@ mod docker_registry;
 mod grants;
 mod http;
 mod kept_and_found;
+mod killed;
 mod messages;
 mod network;
 mod owner;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use portreeve_manifest::id::Alias;
+use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::policy::{AdvisoryPolicy, Policy, ScanPolicy, SignaturePolicy};
 use portreeve_supply::advisory::{self, AdvisoryStore, Database};
 use portreeve_supply::licence::{self, Rules};
@@ -17,6 +18,16 @@ use portreeve_supply::{ArtifactStore, Package};
 pub(crate) struct Agreed {
     pub(crate) digest: String,
     pub(crate) signer: String,
+}
+
+impl Agreed {
+    /// What the lockfile says of it; none where nobody had signed it.
+    pub(crate) fn of(locked: &LockedPlugin) -> Option<Agreed> {
+        Some(Agreed {
+            digest: locked.digest.clone(),
+            signer: locked.signer.clone()?,
+        })
+    }
 }
 
 /// A component that is judged.
