@@ -488,7 +488,7 @@ proptest! {
         };
         let mut found = Collector::default();
         found.bytes("test", format!("{before}{instead}{after}").into_bytes()).unwrap();
-        prop_assert_eq!(found.advisories + found.unread, 1);
+        prop_assert!(found.advisories + found.unread >= 1);
         if found.advisories == 1 {
             let database = database(found).unwrap();
             for (ecosystem, name) in [
