@@ -47,6 +47,10 @@ pub(crate) fn greeter(project: &Project) -> PathBuf {
     dir
 }
 
+fn package_path(dir: &Path) -> PathBuf {
+    dir.join("dist/greeter-0.1.0.wasm")
+}
+
 #[test]
 fn from_source_to_a_client() {
     let project = Project::none();
@@ -64,7 +68,7 @@ fn from_source_to_a_client() {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    let package = dir.join("dist/greeter-0.1.0.wasm");
+    let package = package_path(&dir);
     assert!(
         package.is_file(),
         "{}",
@@ -77,6 +81,59 @@ fn from_source_to_a_client() {
     for part in ["greeter", "0.1.0", "MIT", "sha256:", "greet"] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    // What cargo resolved it from is in it: what is linked, and what was only needed to build.
+    let made = &papers["dependencies"];
+    assert_eq!(made["problems"], json!([]), "{made}");
+    assert_eq!(made["recorded-by"], json!([".dep-v0", "CycloneDX"]));
+    let packages = made["list"].as_array().unwrap();
+    let package = |name: &str| {
+        let mut found = packages.iter().filter(|package| package["name"] == name);
+        found
+            .next()
+            .unwrap_or_else(|| panic!("no {name} in {made}"))
+            .clone()
+    };
+    for (name, build_only) in [
+        ("portreeve-sdk", false),
+        ("wit-bindgen", false),
+        ("serde_json", false),
+        ("portreeve-sdk-macros", true),
+        ("proc-macro2", true),
+    ] {
+        let package = package(name);
+        assert_eq!(package["ecosystem"], "cargo", "{package}");
+        assert_eq!(package["build_only"], build_only, "{package}");
+    }
+    assert_eq!(package("serde_json")["license"], "MIT OR Apache-2.0");
+    let notice = project.path().join("NOTICE");
+    let shown = project.run(&[
+        "licenses",
+        package_path(&dir).to_str().unwrap(),
+        "--notice",
+        notice.to_str().unwrap(),
+    ]);
+    assert!(
+        shown.status.success(),
+        "{}",
+        String::from_utf8_lossy(&shown.stderr)
+    );
+    let notice = std::fs::read_to_string(notice).unwrap();
+    // The texts of what is linked, and of nothing else.
+    for part in [
+        "- serde_json 1.",
+        "LICENSE-MIT of ",
+        "Permission is hereby granted",
+    ] {
+        assert!(notice.contains(part), "{notice}");
+    }
+    let texts = notice.lines().filter(|line| line.starts_with("LICENSE"));
+    let texts: Vec<&str> = texts.collect();
+    assert!(
+        texts.iter().any(|line| line.contains("serde_json 1.")),
+        "{texts:?}"
+    );
+    assert!(!notice.contains("proc-macro2 1."), "{texts:?}");
+
     // It says of itself that it asks for nothing, rather than saying nothing.
     assert_eq!(papers["requests"], json!([]), "{text}");
 

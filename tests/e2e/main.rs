@@ -11,6 +11,7 @@
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
 
+mod advisories;
 mod audit;
 mod author;
 mod browser;

@@ -123,7 +123,8 @@ pub(crate) fn count(number: usize, what: &str) -> String {
 
 /// The licence texts in a directory: file names and texts.
 pub(crate) fn licence_texts(dir: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    const PREFIXES: [&str; 3] = ["LICENSE", "LICENCE", "COPYING"];
+    // Apache's notices are to be handed on with its text.
+    const PREFIXES: [&str; 5] = ["LICENSE", "LICENCE", "COPYING", "UNLICENSE", "NOTICE"];
     /// More licences than any plugin has.
     const FILES_MAX: usize = 16;
     /// The longest licences have some 35 KiB.
@@ -180,12 +181,21 @@ mod tests {
     #[test]
     fn licences_are_found_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["LICENSE-MIT", "Licence.md", "COPYING", "README.md"] {
+        for name in [
+            "LICENSE-MIT",
+            "Licence.md",
+            "COPYING",
+            "NOTICE.txt",
+            "README.md",
+        ] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
         std::fs::create_dir(dir.path().join("LICENSES")).unwrap();
         let texts = licence_texts(dir.path()).unwrap();
         let names: Vec<_> = texts.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["COPYING", "LICENSE-MIT", "Licence.md"]);
+        assert_eq!(
+            names,
+            ["COPYING", "LICENSE-MIT", "Licence.md", "NOTICE.txt"]
+        );
     }
 }

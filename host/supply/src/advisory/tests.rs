@@ -463,6 +463,45 @@ proptest! {
         let _ = database.find(&dependency(Ecosystem::Npm, "a", &version));
     }
 
+    /// Genuine records with something else in one place are read or counted, whatever
+    /// becomes of their ranges.
+    #[test]
+    fn damaged_records_are_answered(
+        which in 0_usize..4,
+        at: prop::sample::Index,
+        cut in 0_usize..12,
+        instead in prop::sample::select(vec![
+            "", "9", "99999999999999999999", "*", ">", ">= 1, < 0", "=", "^0", "\"", "\n", "€", "-", "a", ", \"> 2\"",
+        ]),
+        version in "[0-9]{1,3}(\\.[0-9]{1,3}){0,3}[a-z.0-9+-]{0,6}",
+    ) {
+        let records = [
+            "crates/time/RUSTSEC-2020-0071.md",
+            "crates/smallvec/RUSTSEC-2021-0003.md",
+            "npm/GHSA-xvch-5gv4-984h.json",
+            "pypi/GHSA-jjg7-2v4v-x38h.json",
+        ];
+        let text = std::fs::read_to_string(genuine().join(records[which])).unwrap();
+        let at = at.index(text.len().min(1_600));
+        let (Some(before), Some(after)) = (text.get(..at), text.get(at + cut..)) else {
+            return Ok(());
+        };
+        let mut found = Collector::default();
+        found.bytes("test", format!("{before}{instead}{after}").into_bytes()).unwrap();
+        prop_assert!(found.advisories + found.unread >= 1);
+        if found.advisories == 1 {
+            let database = database(found).unwrap();
+            for (ecosystem, name) in [
+                (Ecosystem::Cargo, "time"),
+                (Ecosystem::Cargo, "smallvec"),
+                (Ecosystem::Npm, "minimist"),
+                (Ecosystem::Pypi, "idna"),
+            ] {
+                database.find(&dependency(ecosystem, name, &version)).unwrap();
+            }
+        }
+    }
+
     /// The order in which a range's events are written doesn't matter.
     #[test]
     fn ranges_are_evaluated_in_the_order_of_versions(version in (0_u64..6, 0_u64..6), swap: bool) {

@@ -201,7 +201,8 @@ fn texts(package: &Package, whole: &impl ToString, own: &Declared, notes: &mut V
             "no licence text is packed with it",
         ));
     }
-    for (name, text) in package.licence_texts.iter().take(TEXTS_MAX) {
+    let texts = package.licence_texts.iter();
+    for (name, text) in texts.filter(|(name, _)| is_licence(name)).take(TEXTS_MAX) {
         match text::tell(text, own.expression()) {
             Told::Declared(_) => {}
             Told::Other(found) => {
@@ -219,6 +220,11 @@ fn texts(package: &Package, whole: &impl ToString, own: &Declared, notes: &mut V
     }
 }
 
+/// A notice is handed on with a licence, and is none.
+fn is_licence(file: &str) -> bool {
+    !file.to_ascii_uppercase().starts_with("NOTICE")
+}
+
 /// Holds the texts of the packages that it was made from against what those declare.
 fn dependency_texts(package: &Package, notes: &mut Vec<Note>) {
     /// A text takes some milliseconds: those of a hundred packages, each once.
@@ -229,7 +235,8 @@ fn dependency_texts(package: &Package, notes: &mut Vec<Note>) {
         .iter()
         .filter_map(|found| Some((found.label(), Declared::read(found.license.as_deref()?))))
         .collect();
-    for one in package.dependency_texts.iter().take(TEXTS_MAX) {
+    let texts = package.dependency_texts.iter();
+    for one in texts.filter(|one| is_licence(&one.name)).take(TEXTS_MAX) {
         // Of packages that declare the same, the first stands for all.
         let mut told: BTreeMap<String, (Told, Vec<&str>)> = BTreeMap::new();
         for label in &one.packages {

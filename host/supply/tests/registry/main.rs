@@ -3,6 +3,8 @@
 
 // `cfg(test)` tells clippy that these are tests, their helpers included.
 #[cfg(test)]
+mod advisories;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 #[path = "../../../../tests/support/docker_registry.rs"]

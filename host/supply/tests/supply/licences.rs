@@ -248,6 +248,151 @@ fn texts_are_held_against_what_is_declared() {
     }
 }
 
+fn text_of(id: &str) -> String {
+    let mut texts = spdx::text::LICENSE_TEXTS.iter();
+    texts.find(|(name, _)| *name == id).unwrap().1.to_owned()
+}
+
+/// Files as people have them: with a heading, their names, other line ends, or two in one.
+#[test]
+fn files_hold_more_than_the_text() {
+    for id in [
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BSL-1.0",
+        "ISC",
+        "MIT",
+        "MPL-2.0",
+        "Zlib",
+    ] {
+        let own = spdx::Expression::parse(id).unwrap();
+        let text = text_of(id);
+        let headed = format!("# License\n\nCopyright (c) 2024 Some People\n\n{text}\n");
+        let crlf = headed.replace('\n', "\r\n");
+        for file in [headed, crlf] {
+            assert_eq!(
+                licence::tell(&file, Some(&own)),
+                Told::Declared(id.to_owned())
+            );
+        }
+    }
+    let both = format!("{}\n\n-----\n\n{}", text_of("MIT"), text_of("Apache-2.0"));
+    let own = spdx::Expression::parse("MIT OR Apache-2.0").unwrap();
+    assert!(matches!(
+        licence::tell(&both, Some(&own)),
+        Told::Declared(_)
+    ));
+}
+
+/// Expressions that want to take long, or to be taken for others.
+#[test]
+fn bombs_of_expressions_are_answered() {
+    let many = vec!["MIT"; 100].join(" AND ");
+    let nested = format!("{}MIT{}", "(".repeat(400), ")".repeat(400));
+    let wide = vec!["(MIT AND ISC)"; 45].join(" OR ");
+    let policy = "[policy.licenses]\nallow = ['Apache-2.0', 'MIT']\n";
+    let odd = [
+        "MIT WITH MIT",
+        "LicenseRef-",
+        "MIT\u{202e}OR GPL",
+        "NOASSERTION",
+        "UNLICENSED",
+    ];
+    let all = [&many, &nested, &wide]
+        .map(String::as_str)
+        .into_iter()
+        .chain(odd);
+    for said in all {
+        let package = licence::Declared::read(said);
+        // Whatever it is taken for can be said again, and means the same.
+        if let Some(expression) = package.expression() {
+            let again = licence::Declared::read(expression.as_ref());
+            assert!(again.expression().is_some(), "{said}");
+        }
+    }
+    let package = made_from(&[dependency("a", Some(&many)), dependency("b", Some(&wide))]);
+    assert!(refusal(&package, policy).is_some(), "ISC is not allowed");
+}
+
+#[test]
+fn texts_of_packages_are_held_against_what_they_declare() {
+    for (declared, text, expected) in [
+        (Some("MIT"), text_of("MIT"), ""),
+        (Some("MIT OR Apache-2.0"), text_of("Apache-2.0"), ""),
+        (
+            Some("MIT"),
+            text_of("MPL-2.0"),
+            "licence-text: LICENSE of a 1.0.0: the text is that of MPL-2.0, but `MIT` is declared",
+        ),
+        (
+            None,
+            text_of("MIT"),
+            "licence-text: LICENSE of a 1.0.0: the text is that of MIT, and no licence is declared",
+        ),
+        (
+            Some("MIT"),
+            "all mine".to_owned(),
+            "licence-text-unknown: LICENSE of a 1.0.0: the text is that of no licence that is known",
+        ),
+    ] {
+        let texts = [DependencyText {
+            name: "LICENSE".to_owned(),
+            text,
+            packages: vec!["a 1.0.0".to_owned()],
+        }];
+        let own = [("LICENSE".to_owned(), text_of("Apache-2.0"))];
+        let parts = PackParts {
+            dependencies: &[dependency("a", declared)],
+            dependency_texts: &texts,
+            licence_texts: &own,
+            ..parts()
+        };
+        let package = read(&pack(&wasm("(component)"), &parts).unwrap()).unwrap();
+        let report = licence::examine(&package, &Alias::new("p").unwrap(), &Rules::default());
+        let notes = report.notes.iter();
+        let notes: Vec<_> = notes
+            .map(|note| format!("{}: {}: {}", note.rule, note.about, note.found))
+            .collect();
+        assert_eq!(notes.join("; "), expected);
+    }
+}
+
+/// A list of which its author says that there is more is never taken for whole.
+#[test]
+fn lists_that_are_not_whole_say_so() {
+    let parts = PackParts {
+        dependencies: &[dependency("a", Some("MIT"))],
+        more_dependencies: true,
+        ..parts()
+    };
+    let package = read(&pack(&wasm("(component)"), &parts).unwrap()).unwrap();
+    assert_eq!(package.dependencies.list.len(), 1);
+    assert!(!package.dependencies.is_whole());
+    let problems = package.dependencies.problems.join("");
+    assert!(problems.contains("doesn't list all"), "{problems}");
+    let alias = Alias::new("p").unwrap();
+    let report = licence::examine(&package, &alias, &Rules::default());
+    assert!(!report.dependencies_known);
+    let subject = sbom::Subject::package(&package);
+    let bill = sbom::spdx(&subject, &package.dependencies.list, "2026-11-21T00:00:00Z");
+    assert!(
+        bill["packages"][0]["comment"]
+            .to_string()
+            .contains("not all")
+    );
+    // Others say so as well.
+    for (aggregate, whole) in [("complete", true), ("incomplete_first_party_only", false)] {
+        let bill = format!(
+            r#"{{"bomFormat": "CycloneDX", "components": [{{"name": "a", "version": "1"}}],
+                "compositions": [{{"aggregate": "{aggregate}"}}]}}"#
+        );
+        let package = read(&with_sections(&[("sbom", bill.as_bytes())])).unwrap();
+        assert_eq!(package.dependencies.is_whole(), whole, "{aggregate}");
+    }
+}
+
 fn crates(number: usize) -> VersionInfo {
     let root = Crate {
         name: "p".to_owned(),
