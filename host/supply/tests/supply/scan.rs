@@ -547,7 +547,8 @@ fn the_score_can_be_redone_by_hand() {
           least authority  25 - 10 import-unrequested = 15
           vulnerabilities  25 - 15 advisory-high = 10
           transparency     10 - 3 dependencies-unknown - 1 licence-text-missing = 6
-          content          10 - 10 private-key - 10 miner = 0"#]]
+          content          10 - 10 private-key - 10 miner = 0
+          without heuristics, advisories and what is excepted it is 56: that is what min-score is held against"#]]
     .assert_eq(&shown(&examined));
     // By hand, from the table and the definition alone.
     let report = Report::new(examined.clone(), None, &alias);
@@ -592,5 +593,122 @@ fn what_is_slow_to_look_at_is_cut() {
             .collect();
         assert!(rules.contains(&"scan-cut"), "{begin}: {rules:?}");
         assert!(examined.findings.list.len() < 60, "{begin}");
+    }
+}
+
+#[test]
+fn advisories_count_as_what_they_are() {
+    use portreeve_manifest::policy::Severity;
+    use portreeve_supply::advisory::{self, Hit, Judged, Kind, Standing};
+    use portreeve_supply::dependencies::{Dependency, Ecosystem};
+
+    let told = || Standing::Told;
+    let ignored = || Standing::Ignored {
+        reason: "r".to_owned(),
+        until: None,
+    };
+    for (kind, severity, certain, build_only, standing, expected) in [
+        (
+            Kind::Weakness,
+            Some(Severity::Critical),
+            true,
+            false,
+            told(),
+            "advisory-critical",
+        ),
+        (
+            Kind::Weakness,
+            Some(Severity::High),
+            true,
+            false,
+            Standing::Refuses,
+            "advisory-high",
+        ),
+        (
+            Kind::Weakness,
+            Some(Severity::Medium),
+            true,
+            false,
+            told(),
+            "advisory-medium",
+        ),
+        (
+            Kind::Weakness,
+            Some(Severity::Low),
+            true,
+            false,
+            told(),
+            "advisory-low",
+        ),
+        (
+            Kind::Weakness,
+            None,
+            true,
+            false,
+            told(),
+            "advisory-unrated",
+        ),
+        (
+            Kind::Weakness,
+            Some(Severity::High),
+            false,
+            false,
+            told(),
+            "advisory-uncertain",
+        ),
+        (
+            Kind::Information,
+            None,
+            true,
+            false,
+            told(),
+            "advisory-notice",
+        ),
+        (
+            Kind::Malicious,
+            None,
+            true,
+            false,
+            told(),
+            "package-malicious",
+        ),
+        (Kind::Malicious, None, true, true, told(), ""),
+        (Kind::Malicious, None, true, false, ignored(), ""),
+    ] {
+        let package = Dependency {
+            ecosystem: Ecosystem::Cargo,
+            name: "old".to_owned(),
+            version: "1.0.0".to_owned(),
+            build_only,
+            license: None,
+        };
+        let hit = Hit {
+            id: "RUSTSEC-0000-0000".to_owned(),
+            aliases: Vec::new(),
+            package,
+            kind,
+            severity,
+            summary: "it is old".to_owned(),
+            fixed: Vec::new(),
+            certain,
+        };
+        let report = advisory::Report {
+            found: vec![Judged { hit, standing }],
+            packages: 1,
+            packages_known: true,
+            packages_elsewhere: 0,
+            database: None,
+            stale: false,
+            problem: None,
+        };
+        let mut examined = case().scan();
+        examined.advised(&report);
+        assert_eq!(found(&examined), expected);
+        // Without a database nothing is known, whatever else there is; and no advisory stops
+        // what is installed.
+        assert!(examined.unknown[&Aspect::Vulnerabilities].contains("no database"));
+        let alias = Alias::new("p").unwrap();
+        let report = Report::new(examined, Some(&policy("deny = 'low'")), &alias);
+        assert_eq!(report.refusal, None);
     }
 }
