@@ -270,6 +270,8 @@ fn notes_are_kept_in_a_panel() {
     let package = built(&project, "notes-keeper");
     done(&project.run(&["add", package.to_str().unwrap()]));
     done(&project.run(&["grant", "notes-keeper", "storage.kv=1 MiB", "ui.panels"]));
+    // Compiled before somebody waits for it.
+    done(&project.run(&["call", "notes-keeper", "list"]));
     let host = HttpHost::start(&project);
     let page = browser.open(&format!(
         "http://{}/panels/notes-keeper/notes",
@@ -282,7 +284,7 @@ fn notes_are_kept_in_a_panel() {
     );
     let until = |browser: &mut Browser, what: &str| {
         let waits = format!(
-            "(async () => {{ for (let i = 0; i < 600; i++) {{ if ({what}) return true; await new Promise((end) => setTimeout(end, 100)); }} return document.body.innerText; }})()"
+            "(async () => {{ for (let i = 0; i < 500; i++) {{ if ({what}) return true; await new Promise((end) => setTimeout(end, 100)); }} return document.body.innerText; }})()"
         );
         assert_eq!(browser.value(&frame, &waits), true, "{what}");
     };
