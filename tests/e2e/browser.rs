@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::support::PATIENCE;
+use crate::support::{PATIENCE, eventually};
 
 /// A browser, with a profile of its own that goes with it.
 pub(crate) struct Browser {
@@ -96,13 +96,16 @@ impl Browser {
         place
     }
 
-    /// The frame of a page whose address ends so.
+    /// The frame of the page that was opened last, once its address ends so.
     pub(crate) fn frame(&mut self, ending: &str) -> Place {
         let event = self.event("Target.attachedToTarget", |event| {
-            let about = &event["params"]["targetInfo"];
-            about["type"] == "iframe" && about["url"].as_str().unwrap().ends_with(ending)
+            event["params"]["targetInfo"]["type"] == "iframe"
         });
-        Place(event["params"]["sessionId"].as_str().unwrap().to_owned())
+        let frame = Place(event["params"]["sessionId"].as_str().unwrap().to_owned());
+        let there =
+            format!("location.pathname.endsWith({ending:?}) && document.readyState === 'complete'");
+        eventually("the frame is there", || self.value(&frame, &there) == true);
+        frame
     }
 
     /// What an expression comes to, once it has. It runs as if a person had just clicked.

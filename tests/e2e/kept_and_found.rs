@@ -23,7 +23,7 @@ fn notes_are_kept_where_that_is_granted() {
     let call = |words: &[&str]| project.run(&[&["call", "notes-keeper"], words].concat());
     let refused = said(&call(&["add", "--arg", "text=milk"]));
     assert!(
-        refused.contains("portreeve grant notes-keeper storage.kv"),
+        refused.contains("portreeve grant notes-keeper 'storage.kv="),
         "{refused}"
     );
     done(&project.run(&["grant", "notes-keeper", "storage.kv=1 MiB"]));
@@ -90,7 +90,7 @@ fn files_are_found_where_that_is_granted() {
     fs::create_dir_all(project.path().join("papers/2026")).unwrap();
     fs::write(
         project.path().join("papers/2026/tax.md"),
-        "one\nThe Port is open\n",
+        "zebra\nThe Port is open\n",
     )
     .unwrap();
     fs::write(project.path().join("papers/note.txt"), "nothing here").unwrap();
@@ -114,7 +114,7 @@ fn files_are_found_where_that_is_granted() {
     );
     let read = done(&call(&["read", r#"{"path": "2026/tax.md", "from": 2}"#]));
     assert!(
-        read.contains("The Port is open") && !read.contains("one"),
+        read.contains("The Port is open") && !read.contains("zebra"),
         "{read}"
     );
     for path in ["../secret.txt", "way-out.txt", "/etc/hostname"] {

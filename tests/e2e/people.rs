@@ -8,6 +8,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Project, eventually, plugin};
+use crate::terminal::Terminal;
 use crate::web::{done, said};
 
 fn project(limits: &str) -> Project {
@@ -299,6 +300,61 @@ fn what_is_sensitive_is_asked_for_in_the_inbox_only_and_kept_nowhere() {
         }
     }
     assert!(files > 2);
+}
+
+#[test]
+fn an_answer_is_filled_in_at_a_terminal() {
+    const KEY: &str = "hunter2-at-the-terminal";
+    let project = project("");
+    let mut client = connect(&project, &json!({}));
+    // In the order of their names.
+    let fields = json!({
+        "a-name": {"type": "string", "title": "Name\u{1b}[31m"},
+        "b-days": {"type": "integer", "minimum": 1, "maximum": 9},
+        "c-size": {"type": "string", "enum": ["small", "large"]},
+        "d-sure": {"type": "boolean"},
+        "e-key": {"type": "string", "writeOnly": true},
+        "f-note": {"type": "string"},
+    });
+    let required = ["a-name", "b-days", "c-size", "d-sure", "e-key"];
+    let schema = json!({"type": "object", "required": required, "properties": fields});
+    let arguments = json!({"message": "Where to?", "schema": schema});
+    let ask = json!({"name": "people__ask", "arguments": arguments});
+    let call = client.ask("tools/call", ask);
+    let id = waiting(&project);
+    let mut terminal = Terminal::open(&project, &["answer", &id]);
+    terminal.sees("`people` asks:");
+    terminal.sees("Where to?");
+    terminal.sees("Name[31m");
+    terminal.types("Ada\r");
+    terminal.sees("b-days");
+    terminal.types("10\r");
+    terminal.sees("between 1 and 9");
+    terminal.sees("b-days");
+    terminal.types("\u{7f}\u{7f}3\r");
+    terminal.sees("c-size");
+    terminal.types("\u{1b}[B");
+    terminal.types("\r");
+    terminal.sees("d-sure");
+    terminal.types("y");
+    terminal.sees("e-key");
+    terminal.types(&format!("{KEY}\r"));
+    let between = terminal.sees("f-note");
+    assert!(!between.contains(KEY), "{between}");
+    terminal.types("\r");
+    let (code, rest) = terminal.ends();
+    assert_eq!(code, 0, "{rest}");
+    assert!(!rest.contains(KEY), "{rest}");
+    let given = &structured(&client.answer(call))["answer"]["accepted"].clone();
+    assert_eq!(given["a-name"], "Ada");
+    assert_eq!(given["b-days"], 3);
+    assert_eq!(given["d-sure"], true);
+    assert_eq!(given["e-key"], KEY);
+    assert!(
+        ["small", "large"].contains(&given["c-size"].as_str().unwrap()),
+        "{given}"
+    );
+    assert_eq!(given.get("f-note"), None);
 }
 
 /// What a request of the newer era carries.

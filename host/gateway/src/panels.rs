@@ -83,6 +83,8 @@ pub(crate) fn with_script(html: &str, script: &str) -> String {
 /// Where the first script of a document can stand: behind `<head>`, else behind the doctype.
 fn head_end(html: &str) -> usize {
     let lower = html.to_ascii_lowercase();
+    // What stands in a script is no tag.
+    let lower = lower.split("<script").next().unwrap_or_default();
     let after = |tag: &str| {
         let begin = lower.find(tag)?;
         let end = lower.get(begin..)?.find('>')?;
@@ -106,6 +108,7 @@ mod tests {
                 "<!DOCTYPE html>\n<html><HEAD>",
             ),
             ("<header>a", ""),
+            ("<script>'<head>'", ""),
             ("<!doctype", ""),
             ("ä<head>ö", "ä<head>"),
         ] {
