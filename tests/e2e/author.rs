@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::Project;
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
@@ -29,7 +29,7 @@ fn block(heading: &str, language: &str) -> String {
 }
 
 /// The README's plugin, as its author would have it.
-fn greeter(project: &Project) -> PathBuf {
+pub(crate) fn greeter(project: &Project) -> PathBuf {
     let heading = "## A plugin, from its author to its client";
     let dir = project.path().join("greeter");
     std::fs::create_dir_all(dir.join("src")).unwrap();

@@ -24,6 +24,7 @@ mod directories;
 mod docker_registry;
 mod grants;
 mod http;
+mod killed;
 mod messages;
 mod network;
 mod owner;

@@ -9,19 +9,19 @@ use crate::docker_registry::{AUTH, Registry};
 use crate::support::Project;
 use crate::web::said;
 
-const MORE: &str = "[requests.ui]\nprogress = \"show how far it has come\"\n";
+pub(crate) const MORE: &str = "[requests.ui]\nprogress = \"show how far it has come\"\n";
 const MUCH: &str =
     "[requests.ui]\nprogress = \"show how far it has come\"\n[requests.storage]\nkv = \"1 MiB\"\n";
 
 /// One who publishes and one who installs, on machines of their own.
-struct Harbour {
+pub(crate) struct Harbour {
     registry: Registry,
     author: Project,
-    operator: Project,
+    pub(crate) operator: Project,
 }
 
 impl Harbour {
-    fn open() -> Option<Harbour> {
+    pub(crate) fn open() -> Option<Harbour> {
         let registry = Registry::start(true)?;
         let harbour = Harbour {
             author: Project::with("[network]\nroots = { file = \"ca.pem\" }\n"),
@@ -45,7 +45,7 @@ impl Harbour {
     }
 
     /// A command on a machine of the project's own.
-    fn command(&self, project: &Project, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, project: &Project, arguments: &[&str]) -> Command {
         let mut command = project.portreeve(arguments);
         command
             .env("PORTREEVE_STATE_DIR", project.path().join("machine"))
@@ -59,12 +59,26 @@ impl Harbour {
     }
 
     /// Runs a command of the operator's.
-    fn operate(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn operate(&self, arguments: &[&str]) -> Output {
         self.run(&self.operator, arguments)
     }
 
     /// Builds a version, signs it unless nobody shall, and publishes it.
-    fn publish(&self, version: &str, requests: &str, key: Option<&str>) -> String {
+    pub(crate) fn publish(&self, version: &str, requests: &str, key: Option<&str>) -> String {
+        let path = self.build(version, requests, programs::PROGRESS);
+        self.send(&path, key)
+    }
+
+    /// The same of another component, with something done to it before it is signed.
+    fn publish_made(&self, version: &str, component: &str, how: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let path = self.build(version, "", component);
+        let file = portreeve_supply::source::locate(std::path::Path::new(&path)).unwrap();
+        let bytes = how(std::fs::read(&file).unwrap());
+        std::fs::write(file, bytes).unwrap();
+        self.send(&path, Some("acme.key"));
+    }
+
+    fn build(&self, version: &str, requests: &str, component: &str) -> String {
         let dir = self.author.path().join(format!("reporter-{version}"));
         std::fs::create_dir_all(&dir).unwrap();
         let manifest = format!(
@@ -73,10 +87,11 @@ impl Harbour {
         std::fs::write(dir.join("plugin.toml"), manifest).unwrap();
         std::fs::write(dir.join("LICENSE"), "MIT License\n").unwrap();
         let path = dir.to_str().unwrap();
-        done(&self.run(
-            &self.author,
-            &["build", path, "--component", programs::PROGRESS],
-        ));
+        done(&self.run(&self.author, &["build", path, "--component", component]));
+        path.to_owned()
+    }
+
+    fn send(&self, path: &str, key: Option<&str>) -> String {
         let repository = self.registry.oci("acme/reporter");
         let mut publish = vec!["publish", path, &repository];
         let key = key.map(|key| self.author.path().join(key));
@@ -111,7 +126,7 @@ impl Harbour {
     }
 }
 
-fn done(output: &Output) -> String {
+pub(crate) fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -381,4 +396,341 @@ fn a_version_stands_for_one_component() {
     let told = harbour.run(&harbour.author, &["publish", path, &source, "--unsigned"]);
     assert!(!told.status.success());
     assert!(said(&told).contains("is there already"), "{}", said(&told));
+}
+
+/// A plugin with one setting that must be there.
+fn needing(setting: &str, requests: &str) -> String {
+    format!(
+        "{requests}[config]\ntype = \"object\"\nrequired = [\"{setting}\"]\n[config.properties.{setting}]\ntype = \"string\"\n"
+    )
+}
+
+impl Harbour {
+    /// What says which version is installed, and how.
+    fn files(&self) -> (String, String) {
+        let manifest = std::fs::read_to_string(self.operator.manifest()).unwrap();
+        (manifest, self.lock())
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.operator.manifest()).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(self.operator.manifest(), text.replace(from, to)).unwrap();
+    }
+
+    /// A plugin in two versions that need other settings each; the second is installed. The
+    /// files as they were with the first one, and with the second.
+    pub(crate) fn two_versions(&self) -> [(String, String); 2] {
+        let source = self.publish("1.0.0", &needing("owner", MORE), Some("acme.key"));
+        let added = self.operate(&["add", &source, "--grant", "ui.progress"]);
+        assert!(done(&added).contains("owner"), "{}", said(&added));
+        self.edit(
+            "[plugins.reporter]\n",
+            "[plugins.reporter]\nconfig = { owner = \"acme\" } # ours\n",
+        );
+        assert_eq!(self.installed().0, "1.0.0");
+        let first = self.files();
+        self.publish("2.0.0", &needing("team", MUCH), Some("acme.key"));
+        self.edit("owner = \"acme\"", "team = \"harbour\"");
+        done(&self.operate(&["update", "--agree"]));
+        done(&self.operate(&["grant", "reporter", "storage.kv=1 MiB"]));
+        assert_eq!(self.installed().0, "2.0.0");
+        [first, self.files()]
+    }
+}
+
+#[test]
+fn a_plugin_goes_back_to_a_version_it_had_with_its_settings() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let [first, second] = harbour.two_versions();
+    let told = done(&harbour.operate(&["rollback", "reporter"]));
+    assert!(told.contains("`reporter` is 1.0.0 again"), "{told}");
+    assert_eq!(harbour.files(), first);
+    assert_eq!(harbour.installed().0, "1.0.0");
+    harbour.works();
+    let records = done(&harbour.operate(&["audit", "search", "--json", "--kind", "rollback"]));
+    let record: Value = serde_json::from_str(records.lines().next().unwrap()).unwrap();
+    assert_eq!(record["body"]["version"], "1.0.0", "{record}");
+    assert_eq!(record["body"]["generation"], 1, "{record}");
+    assert_eq!(record["caller"], "local", "{record}");
+
+    // A second time takes the first one back, but for what is not granted any more.
+    let lock = harbour.files();
+    refused(
+        &harbour.operate(&["rollback", "reporter"]),
+        "+ grants.storage.kv = \"1 MiB\"",
+    );
+    assert_eq!(harbour.files(), lock);
+    done(&harbour.operate(&["rollback", "reporter", "--agree"]));
+    assert_eq!(harbour.files(), second);
+    harbour.works();
+    // By its version, and by its number.
+    done(&harbour.operate(&["rollback", "reporter", "--to", "1.0.0"]));
+    assert_eq!(harbour.files(), first);
+    done(&harbour.operate(&["rollback", "reporter", "--to", "2", "--agree"]));
+    assert_eq!(harbour.files(), second);
+    for (to, why) in [("3.0.0", "has no version 3.0.0"), ("2", "is 2.0.0 already")] {
+        let told = harbour.operate(&["rollback", "reporter", "--to", to]);
+        assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+        assert!(said(&told).contains(why), "{}", said(&told));
+    }
+    let listed = done(&harbour.operate(&["rollback", "--list", "--json"]));
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let kept: Vec<_> = listed["generations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kept| {
+            let text = kept["locked"]["version"].as_str().unwrap();
+            (
+                text,
+                kept["until"].is_null(),
+                kept["here"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(kept, [("2.0.0", true, true), ("1.0.0", false, true)]);
+}
+
+#[test]
+fn going_back_passes_the_gate_of_an_update() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let [_, second] = harbour.two_versions();
+    // A key that nobody trusts any more.
+    harbour.edit(
+        "file = \"acme.pub\"",
+        "file = \"acme.pub\", revoked = \"stolen\"",
+    );
+    let before = harbour.files();
+    refused(&harbour.operate(&["rollback", "reporter"]), "revoked");
+    assert_eq!(harbour.files(), before);
+    harbour.edit(", revoked = \"stolen\"", "");
+    // A licence that is not allowed any more.
+    harbour.edit(
+        "[policy.signatures]",
+        "[policy.licenses]\nallow = [\"ISC\"]\n[policy.signatures]",
+    );
+    let before = harbour.files();
+    refused(&harbour.operate(&["rollback", "reporter"]), "MIT");
+    assert_eq!(harbour.files(), before);
+    harbour.edit("[policy.licenses]\nallow = [\"ISC\"]\n", "");
+    assert_eq!(harbour.files(), second);
+    assert_eq!(harbour.installed().0, "2.0.0");
+    harbour.works();
+}
+
+#[test]
+fn a_version_whose_component_is_gone_is_fetched_again_or_refused() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let [first, second] = harbour.two_versions();
+    let store = harbour.operator.path().join("machine/store/sha256");
+    let stored = |lock: &str| {
+        let (_, digest) = lock.split_once("\ndigest = \"sha256:").unwrap();
+        store.join(&digest[..64])
+    };
+    std::fs::remove_file(stored(&first.1)).unwrap();
+    let listed = done(&harbour.operate(&["rollback", "--list"]));
+    assert!(listed.contains("not on this machine"), "{listed}");
+    done(&harbour.operate(&["rollback", "reporter"]));
+    assert_eq!(harbour.files(), first);
+    // And without its registry.
+    std::fs::remove_file(stored(&second.1)).unwrap();
+    let Harbour {
+        registry, operator, ..
+    } = harbour;
+    drop(registry);
+    let mut command = operator.portreeve(&["rollback", "reporter", "--agree"]);
+    command
+        .env("PORTREEVE_STATE_DIR", operator.path().join("machine"))
+        .env("PORTREEVE_CACHE_DIR", operator.path().join("cache"));
+    let told = command.output().unwrap();
+    refused(&told, "is not in the store of this machine any more");
+    assert!(
+        said(&told).contains("`portreeve update reporter`"),
+        "{}",
+        said(&told)
+    );
+    let now = std::fs::read_to_string(operator.manifest()).unwrap();
+    assert_eq!(now, first.0);
+}
+
+impl Registry {
+    /// Has a tag stand for what another one stands for, as whoever can write there can.
+    fn move_tag(&self, repository: &str, from: &str, to: &str) {
+        let tags = self
+            .dir
+            .path()
+            .join("data/docker/registry/v2/repositories")
+            .join(repository)
+            .join("_manifests/tags");
+        let link = std::fs::read(tags.join(from).join("current/link")).unwrap();
+        std::fs::create_dir_all(tags.join(to).join("current")).unwrap();
+        std::fs::write(tags.join(to).join("current/link"), link).unwrap();
+    }
+}
+
+#[test]
+fn a_tag_stands_for_its_version() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let source = harbour.publish("1.0.0", "", Some("acme.key"));
+    done(&harbour.operate(&["add", &source]));
+    let before = harbour.files();
+    // An old version, of which a weakness is known, as the newest one.
+    harbour.registry.move_tag("acme/reporter", "1.0.0", "1.5.0");
+    let moved = format!("{source}:1.5.0 stands for reporter 1.0.0");
+    refused(&harbour.operate(&["update"]), &moved);
+    let other = ["add", &format!("{source}:1.5.0"), "--alias", "other"];
+    refused(&harbour.operate(&other), &moved);
+    assert_eq!(harbour.files(), before);
+    // Nor is one published in this way.
+    let dir = harbour.author.path().join("reporter-1.0.0");
+    let to = format!("{source}:2.0.0");
+    let told = harbour.run(&harbour.author, &["publish", dir.to_str().unwrap(), &to]);
+    assert_eq!(told.status.code(), Some(1), "{}", said(&told));
+    assert!(said(&told).contains("not the version"), "{}", said(&told));
+}
+
+#[test]
+fn what_can_not_be_made_ready_takes_nothings_place() {
+    let Some(harbour) = Harbour::open() else {
+        return;
+    };
+    let source = harbour.publish("1.0.0", "", Some("acme.key"));
+    done(&harbour.operate(&["add", &source]));
+    let before = (harbour.files(), harbour.installed());
+    let stays = |because: &str| {
+        refused(&harbour.operate(&["update", "--agree"]), because);
+        assert_eq!((harbour.files(), harbour.installed()), before);
+        harbour.works();
+    };
+    // It wants of its host what there is not.
+    harbour.publish_made("1.1.0", programs::UNKNOWN_IMPORT, |bytes| bytes);
+    stays("is refused");
+    // It offers another tool than its list says, which is what people have agreed to.
+    harbour.publish_made("1.2.0", programs::PROGRESS, |mut bytes| {
+        let listed = b"\"name\":\"report\"";
+        let at = bytes.windows(listed.len()).position(|part| part == listed);
+        let at = at.expect("the list of tools");
+        bytes[at + listed.len() - 2] = b'd';
+        bytes
+    });
+    stays("offers other tools than the list in its package says");
+    // And one that the compiler gives up.
+    harbour.publish("1.3.0", "", Some("acme.key"));
+    let mut update = harbour.command(&harbour.operator, &["update", "--agree"]);
+    update.env("PORTREEVE_COMPILER", "/bin/false");
+    refused(&update.output().unwrap(), "the former component stays");
+    assert_eq!((harbour.files(), harbour.installed()), before);
+    harbour.works();
+}
+
+/// The README's walk, command by command, with what it says comes of each.
+#[test]
+fn the_walk_of_the_readme() {
+    let Some(registry) = Registry::start(false) else {
+        return;
+    };
+    let project = Project::none();
+    crate::author::greeter(&project);
+    let readme = crate::author::root().join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, walk) = readme.split_once("\n#### A walk with a registry").unwrap();
+    let walk = walk.split("\n## ").next().unwrap();
+    let mut dir = project.path().to_owned();
+    let mut commands = 0;
+    for block in walk.split("```console\n").skip(1) {
+        let (block, _) = block.split_once("```").unwrap();
+        for step in block.split("$ ").skip(1) {
+            let (command, expected) = step.split_once('\n').unwrap();
+            let command = command.replace("127.0.0.1:5000", &registry.address.to_string());
+            if let Some(to) = command.strip_prefix("cd ") {
+                dir = dir.join(to).canonicalize().unwrap();
+                continue;
+            }
+            let output = shell(&project, &dir, &command);
+            let said = said(&output).replace(&registry.address.to_string(), "127.0.0.1:5000");
+            let refused = expected.lines().any(|line| line.starts_with("error: "));
+            let code = if refused { Some(3) } else { Some(0) };
+            assert_eq!(output.status.code(), code, "{command}: {said}");
+            // An ellipsis stands for anything.
+            let mut rest = said.as_str();
+            for part in expected.split('…').map(str::trim) {
+                let at = rest.find(part);
+                let at = at.unwrap_or_else(|| panic!("{command}: {part:?} in {said}"));
+                rest = &rest[at + part.len()..];
+            }
+            commands += 1;
+        }
+    }
+    assert!(commands > 15, "{commands}");
+}
+
+/// A line of a shell, as somebody with `portreeve` on the path would give it.
+fn shell(project: &Project, dir: &std::path::Path, line: &str) -> Output {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_portreeve"));
+    let mut path = std::ffi::OsString::from(program.parent().unwrap());
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("author");
+    Command::new("sh")
+        .args(["-c", line])
+        .current_dir(dir)
+        .env("PATH", path)
+        .env("PORTREEVE_STATE_DIR", project.path().join("machine"))
+        .env("PORTREEVE_CACHE_DIR", project.path().join("cache"))
+        .env("CARGO_TARGET_DIR", target)
+        .env_remove("PORTREEVE_PROJECT")
+        .env_remove("PORTREEVE_LOG")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+/// What other tools have published runs here, and theirs is what we have published.
+#[test]
+fn what_wkg_publishes_runs_here() {
+    let known = Command::new("wkg").arg("--version").output();
+    if !known.is_ok_and(|output| output.status.success()) {
+        eprintln!("SKIPPED: there is no wkg on PATH, so this case proves nothing");
+        return;
+    }
+    let Some(registry) = Registry::start(false) else {
+        return;
+    };
+    let project = Project::with("[policy.signatures]\nrequire = \"none\"\n");
+    let wkg = |arguments: &[&str]| {
+        let mut command = Command::new("wkg");
+        command
+            .arg("oci")
+            .args(arguments)
+            .env("HOME", project.path());
+        let host = format!("localhost:{}", registry.address.port());
+        let output = command.env("WKG_OCI_INSECURE", host).output().unwrap();
+        done(&output);
+    };
+    let at = |name: &str| format!("localhost:{}/acme/{name}", registry.address.port());
+    wkg(&["push", &at("theirs:1.0.0"), programs::BARE_VALUES]);
+    done(&project.run(&["add", &registry.oci("acme/theirs"), "--alias", "theirs"]));
+    let called = project.run(&["call", "theirs__add", "--arg", "left=2", "--arg", "right=3"]);
+    assert!(done(&called).contains('5'), "{}", said(&called));
+
+    let ours = project.path().join("ours.wasm");
+    std::fs::copy(programs::BARE_VALUES, &ours).unwrap();
+    let ours = ours.to_str().unwrap();
+    let to = registry.oci("acme/ours");
+    done(&project.run(&["publish", ours, &format!("{to}:1.0.0"), "--unsigned"]));
+    let back = project.path().join("back.wasm");
+    wkg(&["pull", &at("ours:1.0.0"), "-o", back.to_str().unwrap()]);
+    assert_eq!(
+        std::fs::read(back).unwrap(),
+        std::fs::read(programs::BARE_VALUES).unwrap()
+    );
 }

@@ -164,7 +164,10 @@ impl Registry {
         std::fs::create_dir_all(&dir).unwrap();
         let registry = format!("localhost:{}", self.address.port());
         let config = serde_json::json!({ "auths": { registry: { "auth": auth } } });
-        std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
+        // Somebody may read it at this moment.
+        let beside = tempfile::NamedTempFile::new_in(&dir).unwrap();
+        std::fs::write(beside.path(), config.to_string()).unwrap();
+        beside.persist(dir.join("config.json")).unwrap();
         dir
     }
 }

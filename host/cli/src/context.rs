@@ -32,15 +32,20 @@ impl Context {
         }
     }
 
-    /// The project that was named, or the one that we are in.
+    /// The project that was named, or the one that we are in, with its files as they should be:
+    /// what a command was killed at is done to its end first.
     pub(crate) fn project(&self) -> anyhow::Result<Project> {
-        Ok(match &self.project {
+        let project = match &self.project {
             Some(dir) => Project::at(dir)?,
             None => {
                 let here = std::env::current_dir().context("the current directory is gone")?;
                 Project::search(&here)?
             }
-        })
+        };
+        if project.settle()? {
+            tracing::info!("a change that was not done to its end is done now");
+        }
+        Ok(project)
     }
 
     /// What the project's manifest says.

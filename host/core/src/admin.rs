@@ -15,9 +15,10 @@ use serde_json::{Map, Value, json};
 use crate::agreement::{Agreement, Arrival};
 use crate::call::Caller;
 use crate::grants::InForce;
-use crate::host::{Host, HostError, read_manifest};
+use crate::host::{Host, HostError};
 use crate::install::FileStamp;
 use crate::plugin::Facts;
+use crate::prepare::{Next, Reading};
 use crate::registry::Registry;
 
 /// Who changes the operator's file by hand.
@@ -50,19 +51,11 @@ impl Host {
         who: &Caller,
     ) -> Result<Edited, HostError> {
         let mut stamp = self.manifest.lock().await;
+        let (text, before) = self.caught_up(&mut stamp).await?;
         let path = self.project.manifest_path();
         let file = path.display().to_string();
-        let found = FileStamp::of(&path);
-        let text = self.project.read_manifest()?;
         let edited = edit.apply(&file, &text)?;
-        let before = ProjectManifest::parse(&file, &text)?;
         let manifest = ProjectManifest::parse(&file, &edited)?;
-        if *stamp != found {
-            // Somebody's edit by hand that the watcher has not come to: on record as theirs.
-            self.adopt(&before, BTreeMap::new(), &Caller::local(BY_FILE))
-                .await?;
-            *stamp = found;
-        }
         let alias = edit.alias();
         let grants = |manifest: &ProjectManifest| {
             let entry = manifest.plugins.get(alias);
@@ -90,12 +83,19 @@ impl Host {
         if let (Some(entry), Some(facts), false) = (manifest.plugins.get(alias), facts, replaced) {
             manifest.effective(entry, &facts.manifest)?;
         }
-        let arrived: BTreeMap<_, _> = arrived
-            .filter(|_| replaced)
-            .map(|arrival| (alias.clone(), arrival))
-            .into_iter()
-            .collect();
-        self.judge(&manifest, &arrived).await?;
+        let regrants = matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced;
+        let next = match regrants {
+            true => None,
+            false => {
+                let arrived: BTreeMap<_, _> = arrived
+                    .filter(|_| replaced)
+                    .map(|arrival| (alias.clone(), arrival))
+                    .into_iter()
+                    .collect();
+                let next = self.arriving(manifest.clone(), arrived).await?;
+                Some(next)
+            }
+        };
         let kind = match edit {
             Edit::Add(..) => AuditKind::Add,
             Edit::Grant(..) => AuditKind::Grant,
@@ -113,7 +113,8 @@ impl Host {
                 "digest": agreed.as_ref().or(digest.as_ref()),
             })),
         };
-        let writing = async { self.project.write_manifest(&edited) };
+        let lock = next.as_ref().and_then(Next::lock_text);
+        let writing = async { self.project.switch(&edited, lock.as_deref()) };
         let (record, ()) = self.on_record(event, writing).await?;
         // Known to be theirs: not recorded once more as an edit by hand.
         let row = history(
@@ -124,10 +125,14 @@ impl Host {
             &granted,
         );
         self.store.history_append(row).await?;
-        if matches!(edit, Edit::Grant(..) | Edit::Revoke(..)) && !replaced {
-            self.regrant(&manifest, &registry)?;
-        } else {
-            self.adopt(&manifest, arrived, who).await?;
+        match next {
+            Some(next) => self.put_in_force(next.with_lock_written(), who).await?,
+            None => {
+                self.regrant(&manifest, &registry)?;
+                let lock = Agreement::read(&self.project)?.lock;
+                self.note_generations(&manifest, &lock, &registry).await;
+                *self.adopted.lock().await = Some(manifest);
+            }
         }
         *stamp = FileStamp::of(&path);
         Ok(Edited {
@@ -148,13 +153,45 @@ impl Host {
         who: &Caller,
     ) -> Result<(), HostError> {
         let mut stamp = self.manifest.lock().await;
-        let found = FileStamp::of(&self.project.manifest_path());
-        let manifest = read_manifest(&self.project)?;
-        self.judge(&manifest, &arrived).await?;
-        self.rehearse(&manifest, &arrived).await?;
-        self.adopt(&manifest, arrived, who).await?;
-        *stamp = found;
-        Ok(())
+        let (_, manifest) = self.caught_up(&mut stamp).await?;
+        let next = self.arriving(manifest, arrived).await?;
+        self.put_in_force(next, who).await
+    }
+
+    /// The operator's file, with what somebody has changed in it by hand taken up, and on record
+    /// as theirs: the watcher may not have come to it yet.
+    pub(crate) async fn caught_up(
+        &self,
+        stamp: &mut Option<FileStamp>,
+    ) -> Result<(String, ProjectManifest), HostError> {
+        let path = self.project.manifest_path();
+        let found = FileStamp::of(&path);
+        let text = self.project.read_manifest()?;
+        let manifest = ProjectManifest::parse(&path.display().to_string(), &text)?;
+        if *stamp != found {
+            self.adopt(manifest.clone(), &Caller::local(BY_FILE))
+                .await?;
+            *stamp = found;
+        }
+        Ok((text, manifest))
+    }
+
+    /// Makes a manifest ready whose plugins are those that run, but for what arrives.
+    async fn arriving(
+        &self,
+        manifest: ProjectManifest,
+        arrived: BTreeMap<Alias, Arrival>,
+    ) -> Result<Next, HostError> {
+        let taken: Vec<Alias> = arrived.keys().cloned().collect();
+        let agreement = Agreement {
+            arrived,
+            ..Agreement::read(&self.project)?
+        };
+        let next = self
+            .prepare(manifest, agreement, Reading::Changed, &taken)
+            .await;
+        self.rehearse(&next, taken.iter()).await?;
+        Ok(next)
     }
 
     /// Does something once it is on record; where it fails, that is on record, too.
@@ -197,13 +234,13 @@ impl Host {
 
     /// Records what a manifest that was changed by hand, or a component that was replaced,
     /// changes against what was last in force.
-    pub(crate) async fn record_changes(
-        &self,
-        manifest: &ProjectManifest,
-        registry: &Registry,
-        agreement: &Agreement,
-        who: &Caller,
-    ) -> Result<(), HostError> {
+    pub(crate) async fn record_changes(&self, next: &Next, who: &Caller) -> Result<(), HostError> {
+        let Next {
+            manifest,
+            registry,
+            agreement,
+            ..
+        } = next;
         let mut known: BTreeMap<String, HistoryRow> = self
             .store
             .history_latest()
@@ -278,7 +315,7 @@ fn change(last: Option<&HistoryRow>, facts: &Facts) -> Option<AuditKind> {
     (!same).then_some(AuditKind::Edit)
 }
 
-fn history(
+pub(crate) fn history(
     alias: &str,
     kind: AuditKind,
     who: &Caller,
@@ -295,7 +332,7 @@ fn history(
     }
 }
 
-fn object(value: Value) -> Map<String, Value> {
+pub(crate) fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(members) => members,
         _ => Map::new(),

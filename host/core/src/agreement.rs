@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use portreeve_manifest::id::Alias;
-use portreeve_manifest::lock::{self, LockedPlugin, Lockfile};
+use portreeve_manifest::lock::{LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::project::PluginEntry;
+use portreeve_manifest::project::{PluginEntry, ProjectManifest};
 use portreeve_supply::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -102,11 +102,7 @@ impl Agreement {
         {
             return None;
         }
-        let locked = self.lock.plugins.get(alias)?;
-        Some(Agreed {
-            digest: locked.digest.clone(),
-            signer: locked.signer.clone()?,
-        })
+        Agreed::of(self.lock.plugins.get(alias)?)
     }
 
     /// Whether this component was agreed to before.
@@ -183,31 +179,22 @@ impl Agreement {
     }
 }
 
-/// What is agreed to from now on, for the plugins that are there. One whose component can't
-/// be used keeps what was agreed to.
-pub(crate) fn lockfile<'a>(
-    before: &Lockfile,
-    listed: impl Iterator<Item = (&'a Alias, &'a PluginEntry)>,
+/// What is agreed to from now on, for the plugins that are there: `papers` are those of the
+/// components that were read. One that can't be used keeps what was agreed to, unless it came
+/// just now; so does one that was not read.
+pub(crate) fn lockfile(
+    agreement: &Agreement,
+    manifest: &ProjectManifest,
     registry: &Registry,
+    mut papers: BTreeMap<Alias, LockedPlugin>,
 ) -> Lockfile {
-    let plugins = listed.filter_map(|(alias, entry)| {
+    let plugins = manifest.plugins.keys().filter_map(|alias| {
+        let before = agreement.lock.plugins.get(alias);
         let plugin = registry.plugin(alias.as_str());
-        let locked = match plugin.and_then(|plugin| plugin.facts.as_ref()) {
-            Some(facts) => LockedPlugin {
-                source: entry.source.to_string(),
-                id: Some(facts.manifest.id.to_string()),
-                version: facts.manifest.version.to_string(),
-                digest: facts.component.digest.to_string(),
-                license: facts.manifest.license.as_ref().map(ToString::to_string),
-                signer: facts.signer.clone(),
-                surface: Some(facts.surface.to_string()),
-                resolved: facts.pin.resolved.clone(),
-                sha512: facts.pin.sha512.clone(),
-                requests: lock::requests(&facts.manifest.requests),
-            },
-            None => before.plugins.get(alias)?.clone(),
-        };
-        Some((alias.clone(), locked))
+        let works = plugin.is_some_and(|plugin| plugin.facts.is_some());
+        let new = works || agreement.arrived.contains_key(alias);
+        let papers = papers.remove(alias).filter(|_| new);
+        Some((alias.clone(), papers.or_else(|| before.cloned())?))
     });
     Lockfile {
         plugins: plugins.collect(),

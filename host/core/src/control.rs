@@ -22,6 +22,7 @@ use crate::advisories::{AdvisoryAct, AdvisoryDone};
 use crate::agreement::Arrival;
 use crate::call::{CallRequest, CallResponse, Caller, ProgressListener};
 use crate::data::{DataAct, DataDone};
+use crate::generations::{GenerationView, RollBack};
 use crate::host::{Host, HostError};
 use crate::messages::{BusAct, BusDone};
 use crate::prompt::{CallerUi, InboxAct, InboxDone};
@@ -58,6 +59,13 @@ pub enum ControlRequest {
     },
     /// Something with the database of advisories.
     Advisories(AdvisoryAct),
+    /// The versions that plugins had: of one, or of all.
+    Generations {
+        /// The plugin.
+        alias: Option<Alias>,
+    },
+    /// A version that a plugin had, again.
+    RollBack(RollBack),
     /// Something with the vault.
     Secret(SecretAct),
     /// Something with what a plugin keeps.
@@ -87,6 +95,10 @@ pub enum ControlAnswer {
     Installed,
     /// What came of an act with the database of advisories.
     Advisories(AdvisoryDone),
+    /// The versions that plugins had.
+    Generations(Vec<GenerationView>),
+    /// The one that is installed again.
+    RolledBack(Box<GenerationView>),
     /// What came of an act with the vault.
     Secret(SecretDone),
     /// What came of an act with what a plugin keeps.
@@ -222,7 +234,16 @@ impl Host {
             }
             ControlRequest::Install { arrived } => {
                 self.take_in(arrived, &caller).await?;
+                self.collect_store().await;
                 Ok(ControlAnswer::Installed)
+            }
+            ControlRequest::Generations { alias } => Ok(ControlAnswer::Generations(
+                self.generations(alias.as_ref()).await?,
+            )),
+            ControlRequest::RollBack(wanted) => {
+                let now = self.roll_back(&wanted, &caller).await?;
+                self.collect_store().await;
+                Ok(ControlAnswer::RolledBack(Box::new(now)))
             }
             ControlRequest::Status { from } => {
                 Ok(ControlAnswer::Status(Box::new(self.status(from).await?)))

@@ -1,6 +1,5 @@
 //! The host: one project, open.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,8 +7,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_broker::{Embedded, system_clock};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
-use portreeve_manifest::id::Alias;
-use portreeve_manifest::lock::Lockfile;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_manifest::settings::ServeSettings;
 use portreeve_runtime::{Runtime, RuntimeConfig};
@@ -19,7 +16,7 @@ use portreeve_state::audit::{
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
-    KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
+    GenerationStore, KeyError, SqliteStore, StateError, StateStore, StoreConfig, read_or_make_key,
 };
 use portreeve_supply::advisory::{AdvisoryError, AdvisoryStore};
 use portreeve_supply::{ArtifactStore, Digest};
@@ -28,7 +25,7 @@ use tokio::sync::{Mutex, Notify, broadcast, watch};
 
 use crate::admin::BY_FILE;
 use crate::admission::Admission;
-use crate::agreement::{self, Agreement, Arrival};
+use crate::agreement::Agreement;
 use crate::alarm::{Alarm, Mailing};
 use crate::bus_limits;
 use crate::call::Caller;
@@ -38,12 +35,11 @@ use crate::deliver::{self, Post};
 use crate::directories::Directories;
 use crate::guests::GuestThreads;
 use crate::hooks::Hooks;
-use crate::install::{FileStamp, Installer};
+use crate::install::FileStamp;
 use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
-use crate::papers::Desk;
 use crate::pipeline::CallIds;
-use crate::plugin::PluginStatus;
+use crate::prepare::{Next, Reading};
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
@@ -128,7 +124,8 @@ pub struct Host {
     pub(crate) network: Arc<Network>,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) turns: Turns,
-    artifacts: ArtifactStore,
+    pub(crate) artifacts: ArtifactStore,
+    pub(crate) generations: Arc<dyn GenerationStore>,
     pub(crate) directories: Arc<Directories>,
     pub(crate) post: Arc<Post>,
     _sweeper: Sweeper,
@@ -151,7 +148,7 @@ pub struct Host {
     /// The manifest file as it was before it was last read; one reload at a time.
     pub(crate) manifest: Mutex<Option<FileStamp>>,
     /// The manifest that holds; none before the first.
-    adopted: Mutex<Option<ProjectManifest>>,
+    pub(crate) adopted: Mutex<Option<ProjectManifest>>,
     /// How clients reach this host over the network.
     serve: ArcSwap<ServeSettings>,
     /// Given up last, when all else has ended.
@@ -166,6 +163,7 @@ impl Host {
     /// # Errors
     /// When the manifest has mistakes, or the machine refuses what a host needs.
     pub async fn open(mut config: HostConfig) -> Result<Arc<Host>, HostError> {
+        config.project.settle_owned()?;
         let stamp = FileStamp::of(&config.project.manifest_path());
         let manifest = read_manifest(&config.project)?;
         // Besides the calls, there are those that stay, and plugins are asked for their tools.
@@ -181,6 +179,7 @@ impl Host {
         let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
         let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let store: Arc<dyn StateStore> = database.clone();
+        let generations: Arc<dyn GenerationStore> = database.clone();
         let limits = bus_limits::limits(&manifest.settings.messages);
         let broker = Embedded::open(database, limits, system_clock()).await;
         let broker = broker.map_err(|error| HostError::Asked(error.to_string()))?;
@@ -224,6 +223,7 @@ impl Host {
             prompts: Prompts::new(store.clone(), audit.clone()),
             turns: Turns::new(),
             artifacts: config.artifacts,
+            generations,
             directories: Arc::new(directories),
             post,
             _sweeper: Sweeper::start(store.clone()),
@@ -243,8 +243,8 @@ impl Host {
             lock: config.lock,
             project: config.project,
         };
-        host.adopt(&manifest, BTreeMap::new(), &Caller::local(BY_FILE))
-            .await?;
+        host.adopt(manifest, &Caller::local(BY_FILE)).await?;
+        host.note_needed().await;
         Ok(Arc::new(host))
     }
 
@@ -298,22 +298,24 @@ impl Host {
         let mut stamp = self.manifest.lock().await;
         *stamp = FileStamp::of(&self.project.manifest_path());
         let manifest = read_manifest(&self.project)?;
-        self.adopt(&manifest, BTreeMap::new(), &Caller::local(BY_FILE))
-            .await
+        self.adopt(manifest, &Caller::local(BY_FILE)).await
     }
 
-    /// Makes a manifest the one that holds. What it changes is on record before it does.
-    /// `arrived` are the components that come with it.
+    /// Makes a manifest the one that holds, as somebody has written it by hand. What it changes
+    /// is on record before it does.
     pub(crate) async fn adopt(
         &self,
-        manifest: &ProjectManifest,
-        arrived: BTreeMap<Alias, Arrival>,
+        manifest: ProjectManifest,
         who: &Caller,
     ) -> Result<(), HostError> {
-        let agreement = Agreement {
-            arrived,
-            ..Agreement::read(&self.project)?
-        };
+        let agreement = Agreement::read(&self.project)?;
+        self.set(&manifest).await?;
+        let next = self.prepare(manifest, agreement, Reading::All, &[]).await;
+        self.put_in_force(next, who).await
+    }
+
+    /// Sets what a manifest says besides plugins.
+    async fn set(&self, manifest: &ProjectManifest) -> Result<(), HostError> {
         let mut limits = manifest.host.clone();
         if limits.concurrent_calls > self.instances {
             tracing::warn!(
@@ -336,19 +338,26 @@ impl Host {
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let weaknesses = FileStamp::of(&self.advisories.path());
         self.advisories_read.store(weaknesses.map(Arc::new));
-        let registry = self.install(manifest, &agreement).await;
-        if let Err(error) = self
-            .record_changes(manifest, &registry, &agreement, who)
-            .await
-        {
-            self.close_changed(&registry);
+        Ok(())
+    }
+
+    /// Makes what is prepared the project that holds. What it changes is on record before it
+    /// does.
+    pub(crate) async fn put_in_force(&self, next: Next, who: &Caller) -> Result<(), HostError> {
+        if let Err(error) = self.record_changes(&next, who).await {
+            self.close_changed(&next.registry);
             return Err(error);
         }
-        self.write_lock(&agreement.lock, manifest, &registry)?;
-        self.vault.key_is_at(manifest.settings.vault_key.clone());
-        self.take_up(registry);
+        if let Some(lock) = next.lock_text() {
+            self.project.write_lock(&lock)?;
+        }
+        self.note_generations(&next.manifest, &next.lock, &next.registry)
+            .await;
+        let key = next.manifest.settings.vault_key.clone();
+        self.vault.key_is_at(key);
+        self.take_up(next.registry);
         self.tell_advisories(&self.registry()).await?;
-        *self.adopted.lock().await = Some(manifest.clone());
+        *self.adopted.lock().await = Some(next.manifest);
         Ok(())
     }
 
@@ -368,20 +377,6 @@ impl Host {
                 ..AuditEvent::host(AuditKind::Edit, body)
             };
             self.audit.commit(event).await?;
-        }
-        Ok(())
-    }
-
-    /// Keeps what is agreed to from now on.
-    fn write_lock(
-        &self,
-        before: &Lockfile,
-        manifest: &ProjectManifest,
-        registry: &Registry,
-    ) -> Result<(), HostError> {
-        let lock = agreement::lockfile(before, manifest.plugins.iter(), registry);
-        if lock != *before {
-            self.project.write_lock(&lock.to_text())?;
         }
         Ok(())
     }
@@ -487,108 +482,6 @@ impl Host {
         self.alerts.close().await;
         self.heads.close().await;
         self.store.close().await;
-    }
-
-    async fn install(&self, manifest: &ProjectManifest, agreement: &Agreement) -> Registry {
-        let before = self.registry.load_full();
-        let desk = self.desk(manifest);
-        let installer = self.installer(manifest, agreement, &desk, &before);
-        installer.install().await
-    }
-
-    /// Holds the components that arrive against all that is asked of papers, before anything
-    /// is changed.
-    ///
-    /// # Errors
-    /// A refusal: what is wrong with one, and what to do.
-    pub(crate) async fn judge(
-        &self,
-        manifest: &ProjectManifest,
-        arrived: &BTreeMap<Alias, Arrival>,
-    ) -> Result<(), HostError> {
-        let agreement = Agreement {
-            arrived: arrived.clone(),
-            ..Agreement::read(&self.project)?
-        };
-        let before = self.registry.load_full();
-        let desk = self.desk(manifest);
-        let installer = self.installer(manifest, &agreement, &desk, &before);
-        for entry in arrived
-            .keys()
-            .filter_map(|alias| manifest.plugins.get(alias))
-        {
-            let judged = installer.judge(entry).await;
-            judged.map_err(|why| {
-                HostError::Refused(format!("`{}` is refused: {why}", entry.alias))
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Makes the components that arrive ready beside those that run: compiled, their settings
-    /// there, their tools as recorded.
-    ///
-    /// # Errors
-    /// A refusal: one can't take the place of what works.
-    pub(crate) async fn rehearse(
-        &self,
-        manifest: &ProjectManifest,
-        arrived: &BTreeMap<Alias, Arrival>,
-    ) -> Result<(), HostError> {
-        let agreement = Agreement {
-            arrived: arrived.clone(),
-            ..Agreement::read(&self.project)?
-        };
-        let (now, next) = (self.registry(), self.install(manifest, &agreement).await);
-        for alias in arrived.keys() {
-            let alias = alias.as_str();
-            let works = now
-                .plugin(alias)
-                .is_some_and(|plugin| plugin.status == PluginStatus::Ready);
-            let Some(plugin) = next.plugin(alias) else {
-                continue;
-            };
-            let made = match (&plugin.status, &plugin.facts) {
-                // What never worked is installed, and says what it misses.
-                (PluginStatus::Failed(why), _) if works => Err(why.clone()),
-                (PluginStatus::Ready, Some(facts)) => {
-                    let made = self.template(alias, facts, None).await;
-                    made.map(drop).map_err(|error| error.failure.message)
-                }
-                _ => Ok(()),
-            };
-            made.map_err(|why| {
-                HostError::Refused(format!(
-                    "`{alias}` is refused: {why}; the former component stays"
-                ))
-            })?;
-        }
-        Ok(())
-    }
-
-    fn desk(&self, manifest: &ProjectManifest) -> Arc<Desk> {
-        let weaknesses = Some(self.advisories.clone());
-        Desk::open(&manifest.policy, self.project.dir(), weaknesses)
-    }
-
-    fn installer<'a>(
-        &'a self,
-        manifest: &'a ProjectManifest,
-        agreement: &'a Agreement,
-        desk: &'a Arc<Desk>,
-        before: &'a Registry,
-    ) -> Installer<'a> {
-        Installer {
-            desk,
-            dir: self.project.dir(),
-            manifest,
-            agreement,
-            artifacts: &self.artifacts,
-            workshop: &self.workshop,
-            network: &self.network,
-            directories: &self.directories,
-            before,
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Each plugin stands for itself: one that can't be used is kept with the reason, and hides
 //! nothing of the others.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::lock::{self, LockedPlugin};
 use portreeve_manifest::plugin::Instances;
 use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
 use portreeve_manifest::tool::Tool;
@@ -52,6 +54,25 @@ pub(crate) struct Installer<'a> {
     pub(crate) before: &'a Registry,
 }
 
+/// What installing came to.
+pub(crate) struct Installed {
+    pub(crate) registry: Registry,
+    /// Plugins whose papers are not in order, and why.
+    pub(crate) refused: BTreeMap<Alias, String>,
+    /// The papers of the others that were read, as the lockfile says them; whether each works is
+    /// another question.
+    pub(crate) papers: BTreeMap<Alias, LockedPlugin>,
+}
+
+/// What installing a plugin came to.
+struct Tried {
+    plugin: Arc<Plugin>,
+    offered: Vec<Offered>,
+    /// Why, where its papers are not in order.
+    refused: Option<(Alias, String)>,
+    papers: Option<LockedPlugin>,
+}
+
 /// A plugin that was read, before its tools are known.
 struct Read {
     plugin: Plugin,
@@ -68,29 +89,81 @@ struct Cleared {
     pin: Pin,
 }
 
+impl Cleared {
+    /// What the lockfile says of it.
+    fn papers(&self, entry: &PluginEntry) -> LockedPlugin {
+        let manifest = &self.package.manifest;
+        LockedPlugin {
+            source: entry.source.to_string(),
+            id: Some(manifest.id.to_string()),
+            version: manifest.version.to_string(),
+            digest: self.package.digest.to_string(),
+            license: manifest.license.as_ref().map(ToString::to_string),
+            signer: self.signer.clone(),
+            surface: Some(Content::of(&self.package).surface_digest().to_string()),
+            resolved: self.pin.resolved.clone(),
+            sha512: self.pin.sha512.clone(),
+            requests: lock::requests(&manifest.requests),
+        }
+    }
+}
+
 impl Installer<'_> {
-    /// A registry of all plugins of the manifest.
-    pub(crate) async fn install(&self) -> Registry {
+    /// A registry of all plugins of the manifest. Those in `kept` are taken over as they are.
+    pub(crate) async fn install(
+        &self,
+        mut kept: BTreeMap<Alias, (Arc<Plugin>, Vec<Offered>)>,
+    ) -> Installed {
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        let plugins: Vec<_> = self
-            .manifest
-            .plugins
-            .iter()
-            .map(|(alias, entry)| self.plugin(alias.as_str(), entry))
+        let entries = self.manifest.plugins.values();
+        let read: Vec<_> = entries
+            .filter(|entry| !kept.contains_key(&entry.alias))
+            .map(|entry| self.plugin(entry))
             .collect();
-        let plugins = futures::stream::iter(plugins)
+        let mut read: Vec<_> = futures::stream::iter(read)
             .buffered(at_once)
             .collect()
             .await;
-        Registry::new(plugins)
+        let refused = read.iter_mut().filter_map(|read| read.refused.take());
+        let refused = refused.collect();
+        let papers = read.iter_mut().filter_map(|read| {
+            let alias = read.plugin.alias.parse().ok()?;
+            Some((alias, read.papers.take()?))
+        });
+        let papers = papers.collect();
+        let mut plugins: Vec<_> = read
+            .into_iter()
+            .map(|read| (read.plugin, read.offered))
+            .collect();
+        while let Some((_, plugin)) = kept.pop_first() {
+            plugins.push(plugin);
+        }
+        // Where two offer the same name, the first by alias has it.
+        plugins.sort_by(|(a, _), (b, _)| a.alias.cmp(&b.alias));
+        Installed {
+            registry: Registry::new(plugins),
+            refused,
+            papers,
+        }
     }
 
-    async fn plugin(&self, alias: &str, entry: &PluginEntry) -> (Arc<Plugin>, Vec<Offered>) {
-        let tried = match self.read(alias, entry).await {
-            Ok(read) => self.tools(read).await,
-            Err(why) => Err(why),
+    async fn plugin(&self, entry: &PluginEntry) -> Tried {
+        let alias = entry.alias.as_str();
+        let (mut refused, mut papers) = (None, None);
+        let tried = match self.clear(entry).await {
+            Ok(cleared) => {
+                papers = Some(cleared.papers(entry));
+                match self.read(alias, entry, cleared) {
+                    Ok(read) => self.tools(read).await,
+                    Err(why) => Err(why),
+                }
+            }
+            Err(why) => {
+                refused = Some((entry.alias.clone(), why.clone()));
+                Err(why)
+            }
         };
-        match tried {
+        let (plugin, offered) = match tried {
             Ok((plugin, offered)) => (Arc::new(plugin), offered),
             Err(why) => {
                 tracing::error!(plugin = alias, why, "a plugin is not offered");
@@ -106,18 +179,17 @@ impl Installer<'_> {
                 };
                 (Arc::new(plugin), Vec::new())
             }
+        };
+        Tried {
+            plugin,
+            offered,
+            refused,
+            papers,
         }
     }
 
     /// Whether the papers of a component are in order: what the gate asks before anything of
     /// it is used.
-    ///
-    /// # Errors
-    /// What is wrong with them, and what to do.
-    pub(crate) async fn judge(&self, entry: &PluginEntry) -> Result<(), String> {
-        self.clear(entry).await.map(drop)
-    }
-
     async fn clear(&self, entry: &PluginEntry) -> Result<Cleared, String> {
         let alias = entry.alias.clone();
         let agreed = self.agreement.signed(&alias);
@@ -167,16 +239,16 @@ impl Installer<'_> {
         Ok(cleared)
     }
 
-    /// Reads the package and holds it against the operator's entry.
-    async fn read(&self, alias: &str, entry: &PluginEntry) -> Result<Read, String> {
+    /// Holds a component against the operator's entry.
+    fn read(&self, alias: &str, entry: &PluginEntry, cleared: Cleared) -> Result<Read, String> {
         let Cleared {
             path,
             stamp,
             package,
             signer,
             advisories,
-            pin,
-        } = self.clear(entry).await?;
+            pin: _,
+        } = cleared;
         let manifest = &package.manifest;
         let effective = self
             .manifest
@@ -229,9 +301,7 @@ impl Installer<'_> {
                     },
                     next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
-                    surface: Content::of(&package).surface_digest(),
                     manifest: Arc::new(package.manifest.clone()),
-                    pin,
                     signer,
                     advisories,
                     component,

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use portreeve_manifest::id::Alias;
+use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::policy::{AdvisoryPolicy, Policy, SignaturePolicy};
 use portreeve_supply::Package;
 use portreeve_supply::advisory::{self, AdvisoryStore, Database};
@@ -16,6 +17,16 @@ use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
 pub(crate) struct Agreed {
     pub(crate) digest: String,
     pub(crate) signer: String,
+}
+
+impl Agreed {
+    /// What the lockfile says of it; none where nobody had signed it.
+    pub(crate) fn of(locked: &LockedPlugin) -> Option<Agreed> {
+        Some(Agreed {
+            digest: locked.digest.clone(),
+            signer: locked.signer.clone()?,
+        })
+    }
 }
 
 /// A component that is judged.

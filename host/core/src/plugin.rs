@@ -15,7 +15,6 @@ use portreeve_supply::{Digest, IntakeLimits, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
-use crate::agreement::Pin;
 use crate::content::Offers;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
@@ -47,7 +46,7 @@ pub enum PluginStatus {
 }
 
 /// What is known of a plugin whose package was read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) limits: Limits,
     pub(crate) config: Config,
@@ -64,14 +63,10 @@ pub(crate) struct Facts {
     pub(crate) component: Arc<Component>,
     /// Where its instance lives, for one that has one for all calls.
     pub(crate) residence: Option<Arc<Residence>>,
-    /// Which one it is, and where exactly it came from.
-    pub(crate) pin: Pin,
     /// Who signed it, as the lockfile names them.
     pub(crate) signer: Option<String>,
     /// What is known of the packages that it was made from.
     pub(crate) advisories: Box<advisory::Report>,
-    /// The digest of its tools, imports and exports.
-    pub(crate) surface: Digest,
     pub(crate) stamp: Option<FileStamp>,
 }
 

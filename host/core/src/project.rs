@@ -1,6 +1,7 @@
 //! The project: the directory of `portreeve.toml`, and the one process that owns it.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -195,14 +196,7 @@ impl Project {
             let mode = std::fs::metadata(path)
                 .or_else(|_| std::fs::metadata(self.manifest_path()))?
                 .permissions();
-            let mut file = tempfile::Builder::new()
-                .prefix(".portreeve-")
-                .permissions(mode)
-                .tempfile_in(&self.dir)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            File::open(&self.dir)?.sync_all()
+            replace(path, mode, text.as_bytes())
         };
         write().map_err(|error| ProjectError::File {
             path: path.to_owned(),
@@ -285,6 +279,30 @@ impl Project {
             name = u64::from(std::process::id()).to_be_bytes();
         }
         std::env::temp_dir().join(format!("portreeve-{:016x}.sock", u64::from_be_bytes(name)))
+    }
+}
+
+/// Replaces a file whole: written beside, on disk, then renamed. Beside is always the same name,
+/// so that what a process left that was killed is in nobody's way.
+pub(crate) fn replace(path: &Path, mode: Permissions, bytes: &[u8]) -> std::io::Result<()> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".new");
+    let beside = path.with_file_name(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(NOFOLLOW)
+        .open(&beside)?;
+    file.set_permissions(mode)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
     }
 }
 

@@ -239,6 +239,16 @@ impl Registry {
         self.plugins.get(alias)
     }
 
+    /// What each plugin offers, by alias.
+    pub(crate) fn offered(&self) -> BTreeMap<&str, Vec<&Offered>> {
+        let mut offered: BTreeMap<&str, Vec<_>> = BTreeMap::new();
+        for tool in self.tools.values() {
+            let of_plugin = offered.entry(&tool.plugin.alias).or_default();
+            of_plugin.push(&tool.offered);
+        }
+        offered
+    }
+
     /// Whether both offer the same tools in the same words.
     pub(crate) fn offers_the_same(&self, other: &Registry) -> bool {
         self.tools.len() == other.tools.len()

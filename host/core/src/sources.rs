@@ -10,6 +10,7 @@ use portreeve_egress::GateError;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::integrity::Integrity;
 use portreeve_manifest::lock::LockedPlugin;
+use portreeve_manifest::plugin::{Origin, PluginManifest};
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
 use portreeve_manifest::source::OciReference;
 use portreeve_supply::credentials::RegistryCredentials;
@@ -17,14 +18,14 @@ use portreeve_supply::fetch::{Artifact, FetchSettings, Progress};
 use portreeve_supply::signature::SignatureFile;
 use portreeve_supply::{
     ArtifactStore, Digest, FetchError, Fetched, Fetcher, IntakeLimits, Package, Reference,
-    StoreError,
+    StoreError, on_all_cores,
 };
 use semver::{Version, VersionReq};
 
 use crate::agreement::{Agreement, Pin};
 use crate::host::HostError;
 use crate::network;
-use crate::papers::{Cargo, Desk};
+use crate::papers::{Agreed, Cargo, Desk};
 use crate::project::Project;
 
 /// Why a component was not brought.
@@ -146,29 +147,23 @@ impl Sources {
         self.agreement.lock.plugins.get(alias)
     }
 
-    /// The components that the project needs, now and to go back to: as the lockfile is at this
-    /// moment, and as it was.
-    pub fn kept(&self, project: &Project) -> BTreeSet<Digest> {
-        let now = Agreement::read(project).unwrap_or_default();
-        let all = [&self.agreement.lock, &now.lock];
-        let plugins = all.iter().flat_map(|lock| lock.plugins.values());
-        plugins
-            .filter_map(|locked| locked.digest.parse().ok())
-            .collect()
-    }
-
-    /// Whether the component that was agreed to is in the store, unchanged.
+    /// Which of these components are in the store, unchanged. All cores look.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn has(&self, digest: &Digest) -> Result<bool, SourceError> {
-        let (store, digest) = (self.store.clone(), *digest);
-        match blocking(move || store.get(&digest)).await? {
-            Ok(found) => Ok(found.is_some()),
-            // It is aside, and fetched again.
-            Err(StoreError::Changed { .. }) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    pub async fn held(&self, digests: Vec<Digest>) -> Result<BTreeSet<Digest>, SourceError> {
+        let store = self.store.clone();
+        let looking = move || {
+            let found = on_all_cores(&digests, |digest| match store.holds(digest) {
+                Ok(there) => Ok(there.then_some(*digest)),
+                // It is aside, and fetched again.
+                Err(StoreError::Changed { .. }) => Ok(None),
+                Err(error) => Err(SourceError::from(error)),
+            });
+            let found = found.into_iter().filter_map(Result::transpose);
+            found.collect::<Result<_, _>>()
+        };
+        blocking(looking).await?
     }
 
     /// The versions that a source has, from the oldest to the newest; none where it has no
@@ -210,10 +205,15 @@ impl Sources {
             reference = PluginSource::Oci(open.at_version(version));
         }
         let fetched = self.fetch(&reference, progress).await?;
-        self.clear(alias, source, !agreed, fetched).await
+        let from_there = |locked: &&LockedPlugin| locked.source == source.to_string();
+        let before = self.locked(alias).filter(from_there).filter(|_| !agreed);
+        let before = before.and_then(Agreed::of);
+        let brought = self.clear(alias, source, before, fetched).await?;
+        held_against_tag(alias, &reference, &brought)?;
+        Ok(brought)
     }
 
-    /// Brings the component that was agreed to, from where it was had then.
+    /// Brings a component that was agreed to, from where it was had then.
     ///
     /// # Errors
     /// When it can't be had, or is another one.
@@ -240,7 +240,7 @@ impl Sources {
                 }));
             }
         }
-        self.clear(alias, source, true, fetched).await
+        self.clear(alias, source, Agreed::of(locked), fetched).await
     }
 
     /// Fetches something that is no component: the one layer of an artifact.
@@ -285,15 +285,11 @@ impl Sources {
         &self,
         alias: &Alias,
         source: &PluginSource,
-        same_signer: bool,
+        agreed: Option<Agreed>,
         fetched: Fetched,
     ) -> Result<Brought, SourceError> {
         let name = source.name().unwrap_or_default().to_owned();
         let (desk, store) = (self.desk.clone(), self.store.clone());
-        let from_there = |locked: &&LockedPlugin| locked.source == source.to_string();
-        let agreed = self.locked(alias).filter(from_there);
-        let agreed = agreed.and_then(|_| self.agreement.signed(alias));
-        let agreed = agreed.filter(|_| same_signer);
         let owned = alias.clone();
         let cleared = blocking(move || {
             let limits = IntakeLimits::default();
@@ -338,6 +334,42 @@ pub fn newest<'a>(versions: &'a [Version], wanted: Option<&VersionReq>) -> Optio
         .iter()
         .filter(|version| wanted.matches(version))
         .max()
+}
+
+/// The version that the tag of a reference is, where that is another one than the plugin's. A
+/// component from elsewhere that says no version has none to hold it against.
+pub fn other_version(reference: &OciReference, manifest: &PluginManifest) -> Option<Version> {
+    let none = Version::new(0, 0, 0);
+    let says_none = manifest.origin == Origin::Inferred && manifest.version == none;
+    let tagged = reference.tag().and_then(OciReference::version_of);
+    tagged.filter(|tagged| *tagged != manifest.version && !says_none)
+}
+
+/// Holds a tag that is a version against the version of what it stands for: whoever can write in
+/// a registry can move a tag.
+fn held_against_tag(
+    alias: &Alias,
+    reference: &PluginSource,
+    brought: &Brought,
+) -> Result<(), SourceError> {
+    let oci = match reference {
+        // Who names a digest means that one, whatever the tag says.
+        PluginSource::Oci(oci) if oci.digest().is_none() => oci,
+        _ => return Ok(()),
+    };
+    let manifest = &brought.package.manifest;
+    match other_version(oci, manifest) {
+        None => Ok(()),
+        Some(tagged) => Err(refused(
+            alias,
+            format!(
+                "version: {oci} stands for {} {}, and not for {tagged}: whoever can write there may have moved the tag; ask its author, or name what you mean by its digest: {}",
+                manifest.id,
+                manifest.version,
+                brought.pin.resolved.as_deref().unwrap_or_default()
+            ),
+        )),
+    }
 }
 
 fn no_version(

@@ -138,6 +138,11 @@ mod tests {
             "a-",
             "a--b",
             "é",
+            // Letters of Cyrillic and of full width, and what nobody sees.
+            "\u{430}cme",
+            "\u{ff41}cme",
+            "ac\u{200b}me",
+            "../acme",
             "a b",
             "a\u{1b}[0m",
             &"a".repeat(65),
@@ -155,6 +160,10 @@ mod tests {
             `a-` is no valid name: it starts or ends with a hyphen
             `a--b` is no valid name: it has two hyphens in a row
             `é` is no valid name: it has other characters
+            `аcme` is no valid name: it has other characters
+            `ａcme` is no valid name: it has other characters
+            `ac\u{200b}me` is no valid name: it has other characters
+            `../acme` is no valid name: it has other characters
             `a b` is no valid name: it has other characters
             `a\u{1b}[0m` is no valid name: it has other characters
             `aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa` is no valid name: it is too long

@@ -17,9 +17,9 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit, RawMessages, RawNetwork,
-    RawRegistry, RawServe, RawState, RawVault, RawWebhooks, ServeSettings, Settings,
-    WebhookSettings, read_registries,
+    AlertSettings, GenerationSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit,
+    RawGenerations, RawMessages, RawNetwork, RawRegistry, RawServe, RawState, RawVault,
+    RawWebhooks, ServeSettings, Settings, WebhookSettings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
@@ -79,6 +79,9 @@ pub(crate) struct RawProject {
     /// The log of what happened.
     #[serde(default)]
     audit: RawAudit,
+    /// The versions of plugins that can be gone back to.
+    #[serde(default)]
+    generations: RawGenerations,
     /// The secrets.
     #[serde(default)]
     vault: RawVault,
@@ -157,6 +160,7 @@ impl ProjectManifest {
             ("host", self.host != other.host),
             ("state", mine.state_size != theirs.state_size),
             ("audit", audit(mine) != audit(theirs)),
+            ("generations", mine.generations != theirs.generations),
             ("vault", mine.vault_key != theirs.vault_key),
             ("alerts", mine.alerts != theirs.alerts),
             ("network", mine.network != theirs.network),
@@ -214,6 +218,9 @@ impl ProjectManifest {
         for (table, error) in wrong {
             push_limits(vec![error], &[table], &document, &mut errors);
         }
+        let mut wrong = Vec::new();
+        settings.generations = GenerationSettings::read(&raw.generations, &mut wrong);
+        push_limits(wrong, &["generations"], &document, &mut errors);
         let mut wrong = Vec::new();
         settings.alerts = AlertSettings::read(&raw.alerts, &mut wrong);
         for (table, error) in wrong {

@@ -1,5 +1,6 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]`, `[network]`, `[registries]`, `[serve]`, `[messages]` and `[webhooks]` in `portreeve.toml`.
+//! `[generations]`, `[vault]`, `[alerts]`, `[network]`, `[registries]`, `[serve]`, `[messages]`
+//! and `[webhooks]` in `portreeve.toml`.
 
 mod alerts;
 mod messages;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub audit_age: Duration,
     /// Where the audit log's heads go besides their file.
     pub audit_outlet: OutletSettings,
+    /// How many versions of each plugin can be gone back to.
+    pub generations: GenerationSettings,
     /// Where the key of the vault is.
     pub vault_key: VaultKeyPlace,
     /// What the operator wants to be told of.
@@ -69,6 +72,7 @@ impl Default for Settings {
             audit_size: ByteSize(256 << 20),
             audit_age: Duration::from_secs(400 * 86_400),
             audit_outlet: OutletSettings::default(),
+            generations: GenerationSettings::default(),
             vault_key: VaultKeyPlace::Default,
             alerts: AlertSettings::default(),
             network: NetworkSettings::default(),
@@ -103,6 +107,51 @@ pub(crate) struct RawAudit {
     command: Vec<String>,
     /// An address that gets each head as JSON in a POST: https, or http on this machine.
     webhook: Option<String>,
+}
+
+/// `[generations]`: the versions of plugins that can be gone back to.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawGenerations {
+    /// Versions of one plugin that are kept, with their settings and grants, the installed one
+    /// among them; 10 by default.
+    keep: Option<u32>,
+    /// How long one is kept after another took its place; 180 days by default.
+    age: Option<HumanDuration>,
+}
+
+/// How many versions of each plugin can be gone back to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GenerationSettings {
+    /// How many of each, the installed one among them.
+    pub keep: u32,
+    /// How long one is kept after another took its place.
+    pub age: Duration,
+}
+
+impl Default for GenerationSettings {
+    fn default() -> GenerationSettings {
+        GenerationSettings {
+            keep: 10,
+            age: Duration::from_secs(180 * 86_400),
+        }
+    }
+}
+
+impl GenerationSettings {
+    /// The settings as they were written; what is wrong goes to `wrong`.
+    pub(crate) fn read(raw: &RawGenerations, wrong: &mut Vec<LimitError>) -> GenerationSettings {
+        let mut settings = GenerationSettings::default();
+        if let Some(keep) = raw.keep {
+            in_range("keep", keep, 1..=1_000, wrong);
+            settings.keep = keep;
+        }
+        if let Some(age) = raw.age {
+            in_range("age", age, 86_400_000..=36_500 * 86_400_000, wrong);
+            settings.age = age.0;
+        }
+        settings
+    }
 }
 
 /// `[vault]`: the secrets.

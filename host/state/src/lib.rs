@@ -1,5 +1,5 @@
 //! What Portreeve keeps: plugin storage, the audit log, sealed secrets, the history of
-//! grants, usage, messages between plugins.
+//! grants, generations of plugins, usage, messages between plugins.
 //!
 //! [`StateStore`] is what a backend must do; [`SqliteStore`] does it in one file of the
 //! project. One process writes (the owner of the project); any other may read beside it.
@@ -11,6 +11,7 @@
 pub mod audit;
 mod bus;
 mod error;
+mod generations;
 mod key;
 mod rows;
 mod sqlite;
@@ -23,6 +24,7 @@ pub use bus::{
     BusImage, BusMessage, BusSettle, BusStore, BusSubscription, BusSweep, BusTopic, BusTrim,
 };
 pub use error::StateError;
+pub use generations::{Generation, GenerationKeep, GenerationRow, GenerationStore};
 pub use key::{KEY_BYTES, Key, KeyError, make_key, read_key, read_or_make_key};
 pub use rows::{
     AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvChange,

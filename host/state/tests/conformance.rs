@@ -11,15 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portreeve_state::{
-    AuditGroup, AuditRow, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvChange,
-    KvDone, KvEntry, KvExpected, KvQuota, KvUsed, KvWrite, ROWS_MAX, SecretRow, SqliteStore,
-    StateError, StateStore, StoreConfig, UsageRow, UsageSpan,
+    AuditGroup, AuditRow, Checkpoint, Generation, GenerationKeep, GenerationStore,
+    HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvChange, KvDone, KvEntry, KvExpected, KvQuota,
+    KvUsed, KvWrite, ROWS_MAX, SecretRow, SqliteStore, StateError, StateStore, StoreConfig,
+    UsageRow, UsageSpan,
 };
 
 /// Opens and opens again the state of one project.
 #[async_trait::async_trait]
 trait Backend {
     async fn open(&self) -> Arc<dyn StateStore>;
+    async fn generations(&self) -> Arc<dyn GenerationStore>;
 }
 
 struct Sqlite {
@@ -38,6 +40,12 @@ impl Sqlite {
 #[async_trait::async_trait]
 impl Backend for Sqlite {
     async fn open(&self) -> Arc<dyn StateStore> {
+        SqliteStore::open(&self.path, &StoreConfig::default())
+            .await
+            .unwrap()
+    }
+
+    async fn generations(&self) -> Arc<dyn GenerationStore> {
         SqliteStore::open(&self.path, &StoreConfig::default())
             .await
             .unwrap()
@@ -73,6 +81,7 @@ cases! {
     the_audit_log_is_pruned_up_to_a_checkpoint,
     secrets_are_kept_by_name_and_holder,
     history_is_kept_newest_first_and_bounded,
+    generations_are_kept_by_component_and_bounded,
     what_waits_for_people_is_kept_bounded_and_goes,
     usage_is_kept_by_span,
     reads_are_bounded,
@@ -805,4 +814,89 @@ async fn another_process_reads_beside_the_owner() {
     reader.close().await;
     let alone = SqliteStore::read(path).await.unwrap();
     assert_eq!(alone.audit_last().await.unwrap(), Some(audit(2)));
+}
+
+async fn generations_are_kept_by_component_and_bounded(backend: &dyn Backend) {
+    let store = backend.generations().await;
+    let keep = GenerationKeep {
+        rows_max: 3,
+        before_ms: 0,
+    };
+    let content = |digest: &str, entry: &str| Generation {
+        digest: digest.to_owned(),
+        entry: entry.to_owned(),
+        locked: "{}".to_owned(),
+    };
+    let install = |alias: &'static str, digest: &'static str, entry: &'static str, now_ms, keep| {
+        let store = store.clone();
+        async move {
+            let installed = vec![(Holder::plugin(alias), content(digest, entry))];
+            store
+                .generations_put(installed, now_ms, keep)
+                .await
+                .unwrap();
+        }
+    };
+    let kept = |alias: &'static str| {
+        let store = store.clone();
+        async move {
+            let rows = store.generations(&Holder::plugin(alias)).await.unwrap();
+            rows.iter()
+                .map(|row| {
+                    let digest = row.content.digest.clone();
+                    (row.number, digest, row.since_ms, row.until_ms)
+                })
+                .collect::<Vec<_>>()
+        }
+    };
+    let row = |number, digest: &str, since, until| (number, digest.to_owned(), since, until);
+    install("a", "one", "first", 1, keep).await;
+    install("b", "one", "other", 1, keep).await;
+    install("a", "two", "second", 2, keep).await;
+    assert_eq!(
+        kept("a").await,
+        [row(2, "two", 2, None), row(1, "one", 1, Some(2))]
+    );
+    // The same once more, with another entry; and back to the first.
+    install("a", "two", "changed", 3, keep).await;
+    assert_eq!(kept("a").await[0], row(2, "two", 2, None));
+    install("a", "one", "again", 4, keep).await;
+    assert_eq!(
+        kept("a").await,
+        [row(1, "one", 4, None), row(2, "two", 2, Some(4))]
+    );
+    let rows = store.generations(&Holder::plugin("a")).await.unwrap();
+    let entries: Vec<_> = rows.iter().map(|row| &*row.content.entry).collect();
+    assert_eq!(entries, ["again", "changed"]);
+    // So many of each, those that were last; never what is installed.
+    install("a", "three", "", 5, keep).await;
+    install("a", "four", "", 6, keep).await;
+    assert_eq!(
+        kept("a").await,
+        [
+            row(4, "four", 6, None),
+            row(3, "three", 5, Some(6)),
+            row(1, "one", 4, Some(5))
+        ]
+    );
+    // And for so long, those of plugins that nothing happens to included.
+    let young = GenerationKeep {
+        before_ms: 6,
+        ..keep
+    };
+    install("b", "two", "", 7, young).await;
+    assert_eq!(kept("a").await.len(), 2);
+    assert_eq!(kept("b").await.len(), 2);
+    let mut digests = store.generation_digests().await.unwrap();
+    digests.sort();
+    assert_eq!(digests, ["four", "one", "three", "two"]);
+    drop(store);
+    let installed = backend.generations().await.generations_installed().await;
+    let installed: Vec<_> = installed
+        .unwrap()
+        .iter()
+        .map(|row| (row.holder.alias.to_string(), row.content.digest.clone()))
+        .collect();
+    let pair = |alias: &str, digest: &str| (alias.to_owned(), digest.to_owned());
+    assert_eq!(installed, [pair("a", "four"), pair("b", "two")]);
 }

@@ -1,6 +1,7 @@
 //! The name of a package's bytes.
 
 use std::fmt;
+use std::io::Read as _;
 use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
@@ -19,6 +20,30 @@ impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of what is read, and how many bytes it has; no more than `max` and one are
+    /// read.
+    pub(crate) fn of_reader(
+        reader: impl std::io::Read,
+        max: u64,
+    ) -> std::io::Result<(Digest, u64)> {
+        /// Bytes of one read: with more it gets no faster.
+        const BUFFER_BYTES: usize = 128 << 10;
+        let mut reader = reader.take(max.saturating_add(1));
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut length = 0_u64;
+        loop {
+            let read = match reader.read(&mut buffer) {
+                Ok(0) => return Ok((Digest(hasher.finalize().into()), length)),
+                Ok(read) => read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            hasher.update(buffer.get(..read).unwrap_or_default());
+            length = length.saturating_add(read as u64);
+        }
     }
 
     /// The 32 bytes of the digest.

@@ -25,6 +25,7 @@
 pub mod advisory;
 mod bare;
 pub mod change;
+mod cores;
 pub mod credentials;
 pub mod dependencies;
 mod digest;
@@ -49,6 +50,7 @@ pub mod store;
 mod surface;
 mod types;
 
+pub use cores::on_all_cores;
 pub use digest::{Digest, ParseDigestError};
 pub use error::Error;
 pub use fetch::{FetchError, Fetched, Fetcher, Reference};

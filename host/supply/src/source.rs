@@ -66,13 +66,12 @@ pub fn read(path: &Path, limits: &IntakeLimits) -> Result<Source, Error> {
     let limit = limits.component.0;
     let file = File::open(&path).map_err(|error| io(&path, error))?;
     let size = file.metadata().map_err(|error| io(&path, error))?.len();
+    if size > limit {
+        return Err(crate::intake::file_too_large(size, limits));
+    }
     let mut bytes = Vec::new();
-    // The size is a hint for the allocation only: the file may grow while it is read.
-    bytes.reserve_exact(
-        usize::try_from(size.min(limit))
-            .unwrap_or(0)
-            .saturating_add(1),
-    );
+    // A hint for the allocation only: the file may grow while it is read.
+    bytes.reserve_exact(usize::try_from(size).unwrap_or(0).saturating_add(1));
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|error| io(&path, error))?;
@@ -210,6 +209,13 @@ mod tests {
         limits.component = ByteSize(3);
         let error = read(root.path(), &limits).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("4 bytes"), "{error}");
+        // Ten gigabytes of nothing, none of which is read.
+        let huge = std::fs::File::create(root.path().join("a.wasm")).unwrap();
+        huge.set_len(10 << 30).unwrap();
+        let error = read(root.path(), &IntakeLimits::default())
+            .map(|_| ())
+            .unwrap_err();
+        assert!(error.to_string().contains("10 GiB"), "{error}");
     }
 
     #[cfg(unix)]

@@ -106,6 +106,35 @@ impl ArtifactStore {
         Ok(Some(bytes))
     }
 
+    /// Whether an artifact is there, with the bytes that it was stored with. All of it is read,
+    /// a part at a time.
+    ///
+    /// # Errors
+    /// When it was changed, which puts it aside, or can't be read.
+    pub fn holds(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.path(digest);
+        let Some(file) = open(&path)? else {
+            return Ok(false);
+        };
+        let (found, length) = Digest::of_reader(&file, ARTIFACT_BYTES_MAX)
+            .map_err(|error| StoreError::io("read", &path, error))?;
+        if found != *digest || length > ARTIFACT_BYTES_MAX {
+            return Err(self.put_aside(digest, found));
+        }
+        note_use(&file);
+        Ok(true)
+    }
+
+    /// Notes that artifacts are needed still, without reading them: they are not collected for
+    /// a while. One that isn't there is left out.
+    pub fn note_needed<'a>(&self, digests: impl IntoIterator<Item = &'a Digest>) {
+        for digest in digests {
+            if let Ok(file) = File::open(self.path(digest)) {
+                note_use(&file);
+            }
+        }
+    }
+
     /// Puts an artifact in, if it isn't there.
     ///
     /// # Errors
@@ -113,10 +142,10 @@ impl ArtifactStore {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StoreError> {
         let digest = Digest::of(bytes);
         let _lease = self.lease()?;
-        match self.get(&digest) {
-            Ok(Some(_)) => return Ok(digest),
+        match self.holds(&digest) {
+            Ok(true) => return Ok(digest),
             // One that was changed is out of the way by now.
-            Ok(None) | Err(StoreError::Changed { .. }) => {}
+            Ok(false) | Err(StoreError::Changed { .. }) => {}
             Err(error) => return Err(error),
         }
         self.make_room(bytes.len() as u64)?;
@@ -262,8 +291,8 @@ impl ArtifactStore {
 /// What the directory of an artifact's files has behind its digits.
 const SIDECARS: &str = ".d";
 
-/// Reads a file, and a byte more than it may have; nothing where there is none.
-fn read(path: &Path, max: u64) -> Result<Option<(File, Vec<u8>)>, StoreError> {
+/// Opens a file; nothing where there is none.
+fn open(path: &Path) -> Result<Option<File>, StoreError> {
     let io = |error| StoreError::io("read", path, error);
     // Looked at first: to open a pipe would be to wait for somebody at its other end.
     match fs::symlink_metadata(path) {
@@ -272,10 +301,18 @@ fn read(path: &Path, max: u64) -> Result<Option<(File, Vec<u8>)>, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io(error)),
     }
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io(error)),
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(io(error)),
+    }
+}
+
+/// Reads a file, and a byte more than it may have; nothing where there is none.
+fn read(path: &Path, max: u64) -> Result<Option<(File, Vec<u8>)>, StoreError> {
+    let io = |error| StoreError::io("read", path, error);
+    let Some(file) = open(path)? else {
+        return Ok(None);
     };
     let size = file.metadata().map_err(io)?.len().min(max);
     let mut bytes = Vec::new();

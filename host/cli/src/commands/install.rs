@@ -1,6 +1,6 @@
 //! `portreeve install`: what stands in the operator's file, onto this machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use clap::Args;
@@ -8,14 +8,14 @@ use portreeve_core::control::ControlRequest;
 use portreeve_core::{Arrival, Brought, LOCKFILE, Project, Sources};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::LockedPlugin;
-use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
-use portreeve_supply::{Digest, IntakeLimits, source};
+use portreeve_manifest::project::{PluginEntry, ProjectManifest};
+use portreeve_supply::{Digest, IntakeLimits, on_all_cores, source};
 use serde_json::json;
 
 use super::papers::count;
 use crate::context::Context;
 use crate::progress::Progress;
-use crate::{error, places, sources};
+use crate::{error, sources};
 
 /// Fetch the plugins of the project that come over a network.
 ///
@@ -31,6 +31,15 @@ pub(crate) struct Install {
     /// Refuse whatever portreeve.lock doesn't pin, components on this machine included.
     #[arg(long)]
     locked: bool,
+}
+
+/// The components that are on this machine.
+#[derive(Default)]
+struct There {
+    /// In the store.
+    stored: BTreeSet<Digest>,
+    /// Those of plugins that are files here, where they must be as they were.
+    local: BTreeMap<Alias, Digest>,
 }
 
 /// What is done about a plugin.
@@ -52,9 +61,8 @@ impl Install {
         let (arrived, installed) = context.block_on(self.bring(&manifest, &project, &sources))?;
         if !arrived.is_empty() {
             let request = ControlRequest::Install { arrived };
-            context.ask(project.clone(), "installing", request)?;
+            context.ask(project, "installing", request)?;
         }
-        collect(&project, &sources);
         context
             .output
             .result(&json!({ "installed": installed }), || {
@@ -85,8 +93,9 @@ impl Install {
         let progress = Arc::new(Progress::new());
         let mut arrived = BTreeMap::new();
         let mut installed = Vec::new();
+        let there = self.there(manifest, project, sources).await?;
         for (alias, entry) in &manifest.plugins {
-            let (version, pin) = match self.need(project, sources, entry).await? {
+            let (version, pin) = match self.need(&there, sources, entry)? {
                 Need::There(version) => {
                     installed.push(json!({ "alias": alias, "version": version, "fetched": false }));
                     continue;
@@ -109,20 +118,45 @@ impl Install {
         Ok((arrived, installed))
     }
 
-    async fn need(
+    /// The components that are on this machine, of those that matter here. All cores look.
+    async fn there(
         &self,
+        manifest: &ProjectManifest,
         project: &Project,
         sources: &Sources,
-        entry: &PluginEntry,
-    ) -> anyhow::Result<Need> {
+    ) -> anyhow::Result<There> {
+        let (remote, local): (Vec<_>, Vec<_>) = manifest
+            .plugins
+            .values()
+            .partition(|entry| entry.source.is_remote());
+        let locked = remote.iter().filter_map(|entry| {
+            let locked = sources.locked(&entry.alias)?;
+            locked.digest.parse::<Digest>().ok()
+        });
+        let stored = sources.held(locked.collect()).await;
+        let mut there = There {
+            stored: stored.map_err(sources::failed)?,
+            ..There::default()
+        };
+        if self.locked {
+            let found = on_all_cores(&local, |entry| {
+                let path = project.path_of(&entry.source.to_string());
+                let read = source::read(&path, &IntakeLimits::default())?;
+                anyhow::Ok((entry.alias.clone(), Digest::of(&read.bytes)))
+            });
+            there.local = found.into_iter().collect::<Result<_, _>>()?;
+        }
+        Ok(there)
+    }
+
+    fn need(&self, there: &There, sources: &Sources, entry: &PluginEntry) -> anyhow::Result<Need> {
         let alias = &entry.alias;
         let locked = sources.locked(alias).filter(|locked| pins(locked, entry));
-        if let PluginSource::Local(path) = &entry.source {
-            if self.locked {
-                let found = local_digest(project, path)?;
-                if locked.is_none_or(|locked| locked.digest != found.to_string()) {
-                    return Err(not_locked(alias, &format!("its component is {found}")));
-                }
+        if !entry.source.is_remote() {
+            if let Some(found) = there.local.get(alias)
+                && locked.is_none_or(|locked| locked.digest != found.to_string())
+            {
+                return Err(not_locked(alias, &format!("its component is {found}")));
             }
             return Ok(Need::There(
                 locked.map(|l| l.version.clone()).unwrap_or_default(),
@@ -137,8 +171,7 @@ impl Install {
             }
             return Ok(Need::New);
         };
-        let digest: Digest = locked.digest.parse()?;
-        if sources.has(&digest).await.map_err(sources::failed)? {
+        if there.stored.contains(&locked.digest.parse()?) {
             return Ok(Need::There(locked.version.clone()));
         }
         Ok(Need::Again(Box::new(locked.clone())))
@@ -172,25 +205,8 @@ fn pins(locked: &LockedPlugin, entry: &PluginEntry) -> bool {
         && wanted.is_none_or(|wanted| version.is_ok_and(|version| wanted.matches(&version)))
 }
 
-fn local_digest(project: &Project, path: &str) -> anyhow::Result<Digest> {
-    let read = source::read(&project.path_of(path), &IntakeLimits::default())?;
-    Ok(Digest::of(&read.bytes))
-}
-
 fn not_locked(alias: &Alias, found: &str) -> anyhow::Error {
     error::refused(format!(
         "`{alias}` is refused: {found}, which is not what {LOCKFILE} pins; run `portreeve install` without --locked where you can look at it, and commit what it writes"
     ))
-}
-
-/// Removes from the store what nobody uses any more. That it can't be done harms nothing.
-pub(super) fn collect(project: &Project, sources: &Sources) {
-    let Ok(store) = places::artifacts() else {
-        return;
-    };
-    let kept = sources.kept(project);
-    match store.collect(|digest| kept.contains(digest)) {
-        Ok(collected) => tracing::debug!(?collected, "the store was cleaned up"),
-        Err(error) => tracing::warn!(%error, "the store was not cleaned up"),
-    }
 }

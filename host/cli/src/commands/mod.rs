@@ -23,6 +23,7 @@ pub(crate) mod papers;
 mod publish;
 mod remove;
 mod revoke;
+mod rollback;
 mod sbom;
 mod secrets;
 mod serve;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Install(install::Install),
     Outdated(outdated::Outdated),
     Update(update::Update),
+    Rollback(rollback::Rollback),
     Grant(grant::Grant),
     Revoke(revoke::Revoke),
     Remove(remove::Remove),
@@ -85,6 +87,7 @@ impl Command {
             Command::Install(command) => command.run(context),
             Command::Outdated(command) => command.run(context),
             Command::Update(command) => command.run(context),
+            Command::Rollback(command) => command.run(context),
             Command::Grant(command) => command.run(context),
             Command::Revoke(command) => command.run(context),
             Command::Remove(command) => command.run(context),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::Args;
+use portreeve_core::other_version;
 use portreeve_manifest::project::ProjectManifest;
 use portreeve_manifest::source::OciReference;
 use portreeve_supply::signature::read_beside;
@@ -53,6 +54,13 @@ impl Publish {
         }
         if self.repository.digest().is_some() {
             bail!("a component is published under a tag: leave the digest out");
+        }
+        if let Some(tagged) = other_version(&self.repository, plugin) {
+            bail!(
+                "the tag {tagged} is not the version of {} {}, so that operators would refuse it: leave the tag out",
+                plugin.id,
+                plugin.version
+            );
         }
         let reference = match self.repository.tag() {
             Some(_) => self.repository.clone(),

@@ -16,7 +16,6 @@ use portreeve_supply::{Digest, IntakeLimits, Package};
 use serde_json::{Value, json};
 
 use super::advisories::{self, Known};
-use super::install::collect;
 use crate::context::{Context, manifest_name};
 use crate::progress::Progress;
 use crate::{error, output, places, review, sources, text};
@@ -146,12 +145,7 @@ impl Update {
                 (found.alias.clone(), Arrival { pin, agreed })
             })
             .collect();
-        context.ask(
-            project.clone(),
-            "installing",
-            ControlRequest::Install { arrived },
-        )?;
-        collect(&project, &sources);
+        context.ask(project, "installing", ControlRequest::Install { arrived })?;
         context.output.result(&result, || {
             let lines: Vec<String> = found
                 .iter()

@@ -1,6 +1,7 @@
 //! Edits of `portreeve.toml` that leave its comments and layout alone: text in, text out.
 
 mod argument;
+mod entry;
 mod grants;
 mod list;
 
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 use toml_edit::{DocumentMut, InlineTable, Item, Table};
 
 pub use argument::{ArgumentError, granted_by};
+pub use entry::{entry_texts, with_entry};
 pub use grants::{Selector, merge};
 
 use crate::diagnostic::Diagnostics;
@@ -46,6 +48,9 @@ pub enum EditError {
     /// Everything is to be revoked, and nothing is granted.
     #[error("nothing is granted to `{0}`")]
     NothingGranted(Alias),
+    /// What was kept of a plugin's table is none.
+    #[error("what was kept of the plugin's table can't be read: {0}")]
+    Kept(String),
     /// The file puts its plugins where a table cannot be added.
     #[error("`plugins` is an inline table; write it as [plugins.NAME] tables first")]
     Inline,

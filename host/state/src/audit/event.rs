@@ -48,6 +48,8 @@ kinds! {
     Add => "add",
     /// A plugin came with another component.
     Update => "update",
+    /// A plugin was put back to a component that it had before.
+    Rollback => "rollback",
     /// A plugin was taken out.
     Remove => "remove",
     /// Something was granted.

@@ -15,6 +15,7 @@
 
 mod bus;
 mod checkpoint;
+mod generations;
 mod inbox;
 mod kv;
 mod queue;

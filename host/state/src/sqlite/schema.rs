@@ -13,13 +13,18 @@ use crate::error::StateError;
 use crate::sqlite::{NOFOLLOW, failure};
 
 /// The newest version that is known: the number of the last migration.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 6;
 
 /// Number, name and text. Numbers may leave gaps.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "state", include_str!("migrations/0001_state.sql")),
     (3, "inbox", include_str!("migrations/0003_inbox.sql")),
     (4, "broker", include_str!("migrations/0004_broker.sql")),
+    (
+        6,
+        "generations",
+        include_str!("migrations/0006_generations.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

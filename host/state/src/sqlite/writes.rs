@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{bus, inbox, kv, reads};
+use super::{bus, generations, inbox, kv, reads};
 use crate::error::StateError;
 use crate::rows::{
     AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow,
@@ -36,6 +36,7 @@ pub(super) enum Write {
         name: String,
     },
     HistoryAppend(HistoryRow),
+    Generations(generations::Installed),
     UsagePut(Vec<UsageRow>),
     UsagePrune(UsageSpan, i64, i64),
     /// Boxed: it is larger than the rest.
@@ -99,6 +100,7 @@ impl Write {
                 usize::try_from(bytes).unwrap_or(usize::MAX)
             }
             Write::InboxPut(row, _) => row.body.len(),
+            Write::Generations(installed) => installed.bytes(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
             Write::Bus(change) => change.bytes(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
@@ -157,6 +159,7 @@ impl Write {
             }
             Write::Bus(change) => change.apply(on, project).await,
             Write::HistoryAppend(row) => history_append(on, project, row).await,
+            Write::Generations(installed) => installed.apply(on, project).await,
             Write::UsagePut(rows) => usage_put(on, project, rows).await,
             Write::UsagePrune(span, from_ms, to_ms) => {
                 let removed = sqlx::query(

@@ -47,12 +47,17 @@ fn what_was_changed_is_put_aside_and_never_given_out() {
         change(&store.path(&digest), bytes);
         let error = store.get(&digest).unwrap_err();
         assert!(matches!(error, StoreError::Changed { .. }), "{error}");
+        assert!(!store.holds(&digest).unwrap());
         assert_eq!(fs::read(store.aside().join(digest.hex())).unwrap(), bytes);
         assert_eq!(store.get(&digest).unwrap(), None);
         // And it can be put in again, also where nobody has looked meanwhile.
         change(&store.path(&digest), bytes);
+        let error = store.holds(&digest).unwrap_err();
+        assert!(matches!(error, StoreError::Changed { .. }), "{error}");
+        change(&store.path(&digest), bytes);
         assert_eq!(store.put(b"data").unwrap(), digest);
         assert_eq!(store.get(&digest).unwrap().as_deref(), Some(&b"data"[..]));
+        assert!(store.holds(&digest).unwrap());
     }
 }
 

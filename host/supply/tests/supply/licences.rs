@@ -336,6 +336,19 @@ fn lists_that_are_damaged_or_huge_are_said_to_be_unread() {
         let bill = serde_json::json!({ "bomFormat": "CycloneDX", "components": vec![one; number] });
         bill.to_string().into_bytes()
     };
+    // Each needs the next one, and the last one the first.
+    let circle = |number: usize| {
+        let package = |place: usize| {
+            serde_json::json!({
+                "name": format!("n{place}"), "version": "1.0.0", "source": "local",
+                "dependencies": [(place + 1) % number], "root": place == 0,
+            })
+        };
+        let packages: Vec<_> = (0..number).map(package).collect();
+        serde_json::json!({ "packages": packages })
+            .to_string()
+            .into_bytes()
+    };
     let nested = format!(
         "{}{}",
         "{\"components\":[".repeat(100_000),
@@ -348,6 +361,8 @@ fn lists_that_are_damaged_or_huge_are_said_to_be_unread() {
         (".dep-v0", zip(&vec![b' '; 64 << 20]), "`dependency-text`"),
         (".dep-v0", zip(b"{}"), "packages"),
         (".dep-v0", zip(b"\xff"), "UTF-8"),
+        (".dep-v0", zip(&circle(2)), "cyclic dependency graph"),
+        (".dep-v0", zip(&circle(9_000)), "cyclic dependency graph"),
         (".dep-v0", list(20_000), "more than 10000 packages"),
         (".dep-v0", list(1_000_000), "`dependency-list`"),
         ("portreeve:sbom", bill(20_000), "more than 10000 packages"),
