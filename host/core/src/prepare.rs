@@ -121,6 +121,11 @@ impl Host {
                 && own_names
                 && !taken.contains(alias);
             let facts = plugin.facts.as_ref().filter(|_| stays)?;
+            // One whose instance was given up is tried anew.
+            let residence = facts.residence.as_ref();
+            if residence.is_some_and(|residence| !residence.may_stay()) {
+                return None;
+            }
             let plugin = Plugin {
                 alias: plugin.alias.clone(),
                 prefix: None,
