@@ -198,7 +198,7 @@ mod tests {
     const GITHUB_SECRET: &str = "It's a Secret to Everybody";
     const GITHUB_BODY: &[u8] = b"Hello, World!";
     const GITHUB_SIGNATURE: &str =
-        "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b04e17e";
+        "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
 
     fn check(
         kind: HookSignature,

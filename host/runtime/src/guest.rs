@@ -265,6 +265,7 @@ pub(crate) fn begin_turn(
     guest
         .output
         .begin(context.output.clone(), limits.output.as_usize());
+    guest.changes = Changes::default();
     guest.last_failure.clear();
     guest.directory_failure.clear();
     guest.sockets.set_source(context.sockets.clone());

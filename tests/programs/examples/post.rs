@@ -73,7 +73,8 @@ fn act_on(what: String) -> Result<String, Error> {
 }
 
 /// `trap`, `spin`, `fill` (memory), `sleep MS`, `until-cancelled`, `fail REASON`,
-/// `publish TOPIC TIMES TEXT`, `ask TOPIC TEXT`, `ask-within MS TOPIC TEXT`,
+/// `publish TOPIC TIMES TEXT`, `ask TOPIC TEXT`, `asks TOPIC TIMES`,
+/// `ask-within MS TOPIC TEXT`,
 /// `ring TOPIC TOPIC` (without end), `note KEY`, or nothing.
 fn act(what: &str) -> Result<String, Error> {
     let (act, rest) = what.split_once(' ').unwrap_or((what, ""));
@@ -111,6 +112,13 @@ fn act(what: &str) -> Result<String, Error> {
             let (topic, text) = rest.split_once(' ').unwrap_or((rest, ""));
             let answer = messages::to(topic).request(text)?;
             Ok(String::from_utf8_lossy(&answer.payload).into_owned())
+        }
+        "asks" => {
+            let (topic, times) = rest.split_once(' ').unwrap_or((rest, "1"));
+            for _ in 0..number(times)? {
+                messages::to(topic).request("hello")?;
+            }
+            Ok(String::new())
         }
         "ask-within" => {
             let (ms, rest) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -255,8 +255,13 @@ pub(crate) async fn an_empty_topic_is_forgotten(backend: &dyn Backend) {
     publish(&broker, "d", "1").await;
     assert_eq!(names(&broker.stats().await.unwrap()), ["b", "d"]);
     let given = fetch(&broker, &a).await;
-    assert_eq!(texts(&given), ["2", "1"]);
-    assert_eq!(given[0].message.position, 2);
+    // Topics take turns.
+    let mut places: Vec<_> = given
+        .iter()
+        .map(|one| (one.message.topic.as_str(), one.message.position))
+        .collect();
+    places.sort_unstable();
+    assert_eq!(places, [("b", 2), ("d", 1)]);
     for delivery in &given {
         broker.settle(&a, delivery, Outcome::Ack).await.unwrap();
     }
