@@ -135,3 +135,44 @@ fn the_inspectors_command_line() {
         },
     );
 }
+
+/// The blocks of JSON in the README's chapter on clients.
+fn shown() -> Vec<Value> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let chapter = readme.split("\n## Clients\n").nth(1).unwrap();
+    let chapter = chapter.split("\n## ").next().unwrap();
+    let blocks = chapter.split("```json\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap());
+    blocks
+        .map(|block| serde_json::from_str(block).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_readme_shows_what_clients_are_given() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let shown = shown();
+    for (client, shown) in [
+        ("claude", &shown[0]),
+        ("cursor", &shown[0]),
+        ("vscode", &shown[1]),
+    ] {
+        let printed = project.run(&["serve", "--print-client-config", "--client", client]);
+        let mut printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+        let servers = printed
+            .as_object_mut()
+            .unwrap()
+            .values_mut()
+            .next()
+            .unwrap();
+        let server = &mut servers["portreeve"];
+        let program = PathBuf::from(server["command"].as_str().unwrap());
+        assert!(program.is_absolute() && program.exists(), "{client}");
+        let dir = PathBuf::from(server["args"][2].as_str().unwrap());
+        assert_eq!(dir, project.path().canonicalize().unwrap(), "{client}");
+        server["command"] = "/usr/local/bin/portreeve".into();
+        server["args"][2] = "/home/you/my-project".into();
+        assert_eq!(printed, *shown, "{client}");
+    }
+}

@@ -45,6 +45,7 @@ mod sources;
 mod state;
 mod storage;
 mod support;
+mod tasks;
 mod terminal;
 mod web;
 mod web_plugins;

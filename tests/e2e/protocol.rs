@@ -283,3 +283,52 @@ fn the_process_ends_with_its_client() {
     let client: Client = project.serve();
     assert!(client.close());
 }
+
+#[test]
+fn three_tools_stand_for_a_long_list_where_that_is_wanted() {
+    let project = Project::with(&format!(
+        "[serve]\nmeta-tools = true\n{}expose = {{ category = \"repeating\", tags = [\"mirror\"] }}\n{}",
+        plugin("echo", programs::ECHO),
+        plugin("content", programs::CONTENT),
+    ));
+    let mut client = project.serve();
+    assert_eq!(
+        client.tools(),
+        ["call_tool", "describe_tool", "search_tools"]
+    );
+    let found = |client: &mut Client, search: Value| -> Vec<String> {
+        let found = client.call("search_tools", search)["structuredContent"].clone();
+        let tools = found["tools"].as_array().unwrap();
+        let names = tools.iter().map(|tool| tool["name"].as_str().unwrap());
+        names.map(str::to_owned).collect()
+    };
+    let echoes = ["echo__echo", "echo__echo_structured"];
+    assert_eq!(found(&mut client, json!({"query": "Echo!"})), echoes);
+    assert_eq!(found(&mut client, json!({"query": "mirror"})), echoes);
+    assert_eq!(found(&mut client, json!({"category": "repeating"})), echoes);
+    assert_eq!(
+        found(
+            &mut client,
+            json!({"query": "structured content", "tag": "mirror"})
+        ),
+        ["echo__echo_structured"]
+    );
+    assert!(found(&mut client, json!({"query": "nothing-like-it"})).is_empty());
+    assert!(found(&mut client, json!({})).len() > 2);
+    let described = client.call("describe_tool", json!({"name": "echo__echo"}));
+    let schema = &described["structuredContent"]["tool"]["inputSchema"];
+    assert_eq!(schema["type"], "object", "{described}");
+    let call = json!({"name": "echo__echo", "arguments": {"a": 1}});
+    assert!(client.text("call_tool", call).contains("\"a\""));
+    // By its own name as well.
+    assert!(client.text("echo__echo", json!({"b": 1})).contains("\"b\""));
+    for (tool, arguments) in [
+        ("call_tool", json!({})),
+        ("call_tool", json!({"name": "echo__echo", "arguments": 7})),
+        ("describe_tool", json!({"name": "echo__ehco"})),
+    ] {
+        let params = json!({"name": tool, "arguments": arguments});
+        let refused = client.request("tools/call", params);
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    }
+}

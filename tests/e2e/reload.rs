@@ -46,6 +46,41 @@ fn a_manifest_with_mistakes_changes_nothing() {
 }
 
 #[test]
+fn a_tool_whose_words_changed_is_withheld_until_that_is_agreed_to() {
+    let project = Project::with("");
+    let component = project.path().join("tool.wasm");
+    std::fs::copy(programs::ECHO, &component).unwrap();
+    project.write(&plugin("one", component.to_str().unwrap()));
+    let mut client = project.serve();
+    assert!(client.tools().contains(&"one__echo".to_owned()));
+    // Beside and renamed, as builds do.
+    let next = project.path().join("next.wasm");
+    std::fs::copy(programs::ECHO_OTHER, &next).unwrap();
+    std::fs::rename(&next, &component).unwrap();
+    client.notification(CHANGED);
+    let tools = client.tools();
+    assert_eq!(tools, ["one__echo_structured", "one__more"]);
+    let refused = client.call("one__echo", json!({}));
+    let told = refused["content"][0]["text"].as_str().unwrap();
+    assert!(told.contains("portreeve grant one --agree"), "{told}");
+    // It stays so after a restart.
+    assert!(client.close());
+    let mut client = project.serve();
+    assert!(!client.tools().contains(&"one__echo".to_owned()));
+    let agreed = project.run(&["grant", "one", "--agree"]);
+    assert!(agreed.status.success(), "{agreed:?}");
+    eventually("it is offered", || {
+        client.tools().contains(&"one__echo".to_owned())
+    });
+    // The former one is as much another one now.
+    std::fs::copy(programs::ECHO, &next).unwrap();
+    std::fs::rename(&next, &component).unwrap();
+    eventually("it is withheld again", || {
+        client.tools() == ["one__echo_structured"]
+    });
+}
+
+#[test]
 fn calls_in_flight_finish_on_what_they_began_with() {
     let project = Project::of(&[("sleep", programs::SLEEP)]);
     let mut client = project.serve();

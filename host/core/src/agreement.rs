@@ -6,13 +6,18 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::{LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
+use portreeve_manifest::tool::{TOOLS_MAX, Tool};
 use portreeve_supply::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::host::HostError;
 use crate::papers::Agreed;
+use crate::plugin::Facts;
 use crate::project::{LOCKFILE, Project};
 use crate::registry::Registry;
+
+/// Tools of one plugin that the lockfile names: those that it has, and as many that it had.
+const LOCKED_TOOLS_MAX: usize = 2 * TOOLS_MAX;
 
 /// What was agreed to before, and what came just now.
 #[derive(Debug, Default)]
@@ -179,6 +184,75 @@ impl Agreement {
     }
 }
 
+/// The digest of a tool as models see it: a name that stays, and words that change under it, is
+/// how a tool becomes another one unseen.
+fn tool_digest(tool: &Tool) -> String {
+    let seen = serde_json::json!({
+        "title": tool.title,
+        "description": tool.description,
+        "inputSchema": tool.input_schema,
+        "outputSchema": tool.output_schema,
+        "annotations": tool.annotations,
+    });
+    Digest::of(seen.to_string().as_bytes()).to_string()
+}
+
+/// The tools of a component that have other words than those that were agreed to, by name.
+pub fn changed_tools(lock: &Lockfile, alias: &Alias, tools: &[Tool]) -> Vec<String> {
+    let Some(locked) = lock.plugins.get(alias) else {
+        return Vec::new();
+    };
+    let changed = tools.iter().filter(|tool| {
+        let pinned = locked.tools.get(&tool.name);
+        pinned.is_some_and(|pinned| *pinned != tool_digest(tool))
+    });
+    changed.map(|tool| tool.name.clone()).collect()
+}
+
+impl Agreement {
+    /// Whether a tool is as it was agreed to. One that nobody has seen before is agreed to with
+    /// its plugin.
+    pub(crate) fn covers_tool(&self, alias: &str, tool: &Tool) -> bool {
+        let of = |known: &Alias| known.as_str() == alias;
+        let arrived = self.arrived.iter().find(|(known, _)| of(known));
+        if arrived.is_some_and(|(_, arrival)| arrival.agreed) {
+            return true;
+        }
+        let locked = self.lock.plugins.iter().find(|(known, _)| of(known));
+        let pinned = locked.and_then(|(_, locked)| locked.tools.get(&tool.name));
+        pinned.is_none_or(|pinned| *pinned == tool_digest(tool))
+    }
+}
+
+/// The tools of a plugin that are agreed to from now on. What is withheld stays as it was, and
+/// so does what is not offered now, unless all of it is agreed to anew.
+fn tools(
+    alias: &str,
+    facts: &Facts,
+    before: Option<&LockedPlugin>,
+    agreed: bool,
+    registry: &Registry,
+) -> BTreeMap<String, String> {
+    let mut tools = match before {
+        Some(before) if !agreed => before.tools.clone(),
+        _ => BTreeMap::new(),
+    };
+    // Else names of former versions could heap up.
+    if tools.len() > LOCKED_TOOLS_MAX {
+        tools.clear();
+    }
+    let offered = registry.tools().filter(|tool| tool.plugin.alias == alias);
+    tools.extend(offered.map(|tool| (tool.tool().name.clone(), tool_digest(tool.tool()))));
+    if let Some(before) = before {
+        let kept = facts.withheld.iter().filter_map(|name| {
+            let pinned = before.tools.get(name)?;
+            Some((name.clone(), pinned.clone()))
+        });
+        tools.extend(kept);
+    }
+    tools
+}
+
 /// What is agreed to from now on, for the plugins that are there: `papers` are those of the
 /// components that were read. One that can't be used keeps what was agreed to, unless it came
 /// just now; so does one that was not read.
@@ -190,11 +264,22 @@ pub(crate) fn lockfile(
 ) -> Lockfile {
     let plugins = manifest.plugins.keys().filter_map(|alias| {
         let before = agreement.lock.plugins.get(alias);
-        let plugin = registry.plugin(alias.as_str());
-        let works = plugin.is_some_and(|plugin| plugin.facts.is_some());
-        let new = works || agreement.arrived.contains_key(alias);
-        let papers = papers.remove(alias).filter(|_| new);
-        Some((alias.clone(), papers.or_else(|| before.cloned())?))
+        let facts = registry
+            .plugin(alias.as_str())
+            .and_then(|plugin| plugin.facts.as_ref());
+        let arrival = agreement.arrived.get(alias);
+        let new = facts.is_some() || arrival.is_some();
+        let Some(mut locked) = papers.remove(alias).filter(|_| new) else {
+            return Some((alias.clone(), before?.clone()));
+        };
+        locked.tools = match facts {
+            Some(facts) => {
+                let agreed = arrival.is_some_and(|arrival| arrival.agreed);
+                tools(alias.as_str(), facts, before, agreed, registry)
+            }
+            None => before.map(|before| before.tools.clone()).unwrap_or_default(),
+        };
+        Some((alias.clone(), locked))
     });
     Lockfile {
         plugins: plugins.collect(),

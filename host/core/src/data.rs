@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::size::ByteSize;
 use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
+use portreeve_state::tasks::TaskStore;
 use portreeve_state::{
     Holder, KvChange, KvExpected, KvQuota, KvUsed, KvWrite, ROWS_MAX, StateError, StateStore,
 };
@@ -331,12 +332,12 @@ pub(crate) struct Sweeper {
 
 impl Sweeper {
     /// To be called within a tokio runtime.
-    pub(crate) fn start(store: Arc<dyn StateStore>) -> Sweeper {
+    pub(crate) fn start(store: Arc<dyn StateStore>, tasks: Arc<dyn TaskStore>) -> Sweeper {
         let end = CancellationToken::new();
         tokio::spawn(end.clone().run_until_cancelled_owned(async move {
             loop {
                 tokio::time::sleep(SWEEP_PAUSE).await;
-                match sweep(&*store).await {
+                match sweep(&*store, &*tasks).await {
                     Ok(()) => {}
                     Err(StateError::Closed) => return,
                     Err(error) => {
@@ -351,10 +352,11 @@ impl Sweeper {
     }
 }
 
-async fn sweep(store: &dyn StateStore) -> Result<(), StateError> {
+async fn sweep(store: &dyn StateStore, tasks: &dyn TaskStore) -> Result<(), StateError> {
     let now = wall_clock();
     while store.kv_sweep(now, SWEEP_ROWS_MAX).await? >= u64::from(SWEEP_ROWS_MAX) {}
     store.inbox_sweep(now).await?;
+    tasks.tasks_sweep(now).await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use portreeve_runtime::{Runtime, RuntimeConfig};
 use portreeve_state::audit::{
     AuditConfig, AuditError, AuditEvent, AuditKind, AuditLog, Heads, wall_clock,
 };
+use portreeve_state::tasks::TaskStore;
 use portreeve_state::usage::{UsageConfig, UsageMeter};
 use portreeve_state::vault::{KeyPlace, Vault, VaultError};
 use portreeve_state::{
@@ -46,6 +47,7 @@ use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
 use crate::resident::Residents;
+use crate::tasks::Tasks;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
@@ -126,6 +128,7 @@ pub struct Host {
     pub(crate) network: Arc<Network>,
     pub(crate) prompts: Arc<Prompts>,
     pub(crate) turns: Turns,
+    pub(crate) tasks: Tasks,
     pub(crate) artifacts: ArtifactStore,
     pub(crate) generations: Arc<dyn GenerationStore>,
     pub(crate) directories: Arc<Directories>,
@@ -181,6 +184,7 @@ impl Host {
         let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
         let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let store: Arc<dyn StateStore> = database.clone();
+        let tasks: Arc<dyn TaskStore> = database.clone();
         let limits = bus_limits::limits(&manifest.settings.messages);
         let generations: Arc<dyn GenerationStore> = database.clone();
         let broker = Embedded::open(database, limits, system_clock()).await;
@@ -224,11 +228,12 @@ impl Host {
             advisories_read: ArcSwapOption::empty(),
             prompts: Prompts::new(store.clone(), audit.clone()),
             turns: Turns::new(),
+            tasks: Tasks::open(tasks.clone(), &manifest.host).await?,
             artifacts: config.artifacts,
             generations,
             directories: Arc::new(directories),
             post,
-            _sweeper: Sweeper::start(store.clone()),
+            _sweeper: Sweeper::start(store.clone(), tasks),
             store,
             audit,
             registry: ArcSwap::default(),
@@ -329,6 +334,7 @@ impl Host {
         self.record_settings(manifest).await?;
         self.admission.resize(&limits);
         self.prompts.resize(limits.parked_calls);
+        self.tasks.resize(&limits);
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);

@@ -106,6 +106,7 @@ impl Cleared {
             resolved: self.pin.resolved.clone(),
             sha512: self.pin.sha512.clone(),
             requests: lock::requests(&manifest.requests),
+            tools: BTreeMap::new(),
         }
     }
 }
@@ -305,6 +306,7 @@ impl Installer<'_> {
                     },
                     next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
+                    withheld: Vec::new(),
                     manifest: Arc::new(package.manifest.clone()),
                     signer,
                     scan,
@@ -350,7 +352,7 @@ impl Installer<'_> {
     }
 
     async fn tools(&self, read: Read) -> Result<(Plugin, Vec<Offered>), String> {
-        let Read { plugin, tools } = read;
+        let Read { mut plugin, tools } = read;
         let offered = match tools {
             Tools::Recorded(tools) => tools.into_iter().map(Offered::Tool).collect(),
             Tools::Bare(functions) => functions
@@ -368,6 +370,24 @@ impl Installer<'_> {
         let expose = plugin.facts.as_ref().map(|facts| &facts.expose);
         let mut offered: Vec<Offered> = offered;
         offered.retain(|offered| expose.is_none_or(|expose| expose.offers(&offered.tool().name)));
+        let (offered, changed): (Vec<Offered>, Vec<Offered>) = offered
+            .into_iter()
+            .partition(|offered| self.agreement.covers_tool(&plugin.alias, offered.tool()));
+        let withheld: Vec<String> = changed
+            .iter()
+            .map(|offered| offered.tool().name.clone())
+            .collect();
+        if !withheld.is_empty() {
+            let alias = &plugin.alias;
+            tracing::warn!(
+                plugin = alias,
+                tools = withheld.join(", "),
+                "tools have other descriptions or schemas than those that were agreed to, and are not offered; `portreeve inspect {alias}` shows them, and `portreeve grant {alias} --agree` agrees to them"
+            );
+            if let Some(facts) = &mut plugin.facts {
+                facts.withheld = withheld;
+            }
+        }
         Ok((plugin, offered))
     }
 

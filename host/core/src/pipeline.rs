@@ -18,7 +18,7 @@ use crate::call_secrets::CallSecrets;
 use crate::call_storage::CallKv;
 use crate::host::Host;
 use crate::log::CallOutput;
-use crate::plugin::Facts;
+use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
 use crate::prompt::{self, CallPrompt};
 use crate::registry::{Offered, RegisteredTool};
@@ -81,6 +81,9 @@ impl Host {
     ) -> Result<Finished<Outcome>, CallError> {
         self.audit_is_kept()?;
         let registry = self.registry();
+        if let Some(plugin) = registry.withheld(&request.tool) {
+            return Err(withheld(plugin, &request.tool));
+        }
         let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
             CallError::host(
                 ErrorCode::NotFound,
@@ -244,6 +247,18 @@ impl Host {
             cancel: request.cancel.clone(),
         })
     }
+}
+
+/// The refusal of a tool that changed after it was agreed to.
+fn withheld(plugin: &Plugin, tool: &str) -> CallError {
+    let alias = &plugin.alias;
+    CallError::host(
+        ErrorCode::PermissionDenied,
+        "tool-changed",
+        format!(
+            "`{tool}` has another description or other schemas than those that were agreed to, and is withheld; its operator agrees to them with `portreeve grant {alias} --agree`"
+        ),
+    )
 }
 
 /// The call itself, in its guest's time: schemas are the plugin's, too.

@@ -68,6 +68,9 @@ pub(crate) struct Facts {
     pub(crate) scan: Box<scan::Report>,
     /// What is known of the packages that it was made from.
     pub(crate) advisories: Box<advisory::Report>,
+    /// Tools that are not offered since they changed after they were agreed to, by the
+    /// plugin's own names.
+    pub(crate) withheld: Vec<String>,
     pub(crate) stamp: Option<FileStamp>,
 }
 

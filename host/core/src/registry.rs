@@ -224,6 +224,17 @@ impl Registry {
         self.tools.values()
     }
 
+    /// The plugin of a tool that is withheld, by the name that clients would see.
+    pub fn withheld(&self, name: &str) -> Option<&Arc<Plugin>> {
+        self.plugins.values().find(|plugin| {
+            let facts = plugin.facts.as_ref();
+            facts.is_some_and(|facts| {
+                let mut withheld = facts.withheld.iter();
+                withheld.any(|own| plugin.tool_name(own) == name)
+            })
+        })
+    }
+
     /// One tool by its name.
     pub fn tool(&self, name: &str) -> Option<&Arc<RegisteredTool>> {
         self.tools.get(name)

@@ -7,13 +7,13 @@
 
 use portreeve_manifest::json::{self, JsonLimits};
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, CancelledNotification, ClientJsonRpcMessage,
-    ClientNotification, ClientRequest, ClientResult, CompleteRequest, CustomRequest,
-    DiscoverRequest, EmptyResult, ErrorCode, ErrorData, GetMeta, GetPromptRequest,
-    InitializeRequest, InitializedNotification, JsonRpcMessage, ListPromptsRequest,
+    CallToolRequest, CallToolRequestParams, CancelTaskRequest, CancelledNotification,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, ClientResult, CompleteRequest,
+    CustomRequest, DiscoverRequest, EmptyResult, ErrorCode, ErrorData, GetMeta, GetPromptRequest,
+    GetTaskRequest, InitializeRequest, InitializedNotification, JsonRpcMessage, ListPromptsRequest,
     ListResourceTemplatesRequest, ListResourcesRequest, ListToolsRequest, PaginatedRequestParams,
     PingRequest, ReadResourceRequest, RequestId, RequestMetaObject, SetLevelRequest,
-    SubscriptionsListenRequest,
+    SubscriptionsListenRequest, UpdateTaskRequest,
 };
 use serde_json::{Map, Value};
 
@@ -229,6 +229,9 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
             ListPromptsRequest::with_param(params).into()
         }
         "prompts/get" => GetPromptRequest::new(typed(params)?).into(),
+        "tasks/get" => GetTaskRequest::new(typed(params)?).into(),
+        "tasks/update" => UpdateTaskRequest::new(typed(params)?).into(),
+        "tasks/cancel" => CancelTaskRequest::new(typed(params)?).into(),
         "completion/complete" => CompleteRequest::new(typed(params)?).into(),
         "ping" => ClientRequest::from(PingRequest::default()),
         "initialize" => InitializeRequest::new(typed(params)?).into(),

@@ -10,24 +10,28 @@ use portreeve_core::{
     Returning, Turn,
 };
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult, CustomRequest,
-    CustomResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
-    InputRequiredResult, InputResponses, ListPromptsResult, ListResourceTemplatesResult,
-    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig, ServerNotification,
-    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
-    ToolListChangedNotification, UnsubscribeRequestParams,
+    CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
+    CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestParams,
+    GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, InputRequiredResult,
+    InputResponses, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ServerCapabilities, ServerConfig, ServerNotification, SetLevelRequestParams,
+    SubscribeRequestParams, SubscriptionFilter, Tool, ToolListChangedNotification,
+    UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
+use serde_json::Map;
 use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
+use crate::meta;
 use crate::people::{self, Elicitor};
 use crate::progress;
+use crate::tasks;
 use crate::told;
 use crate::tools::{self, ToolLists};
 
@@ -97,6 +101,8 @@ struct Client {
     /// Whether it is of the newer era: it says everything with each request, and gets questions
     /// as results.
     newer: bool,
+    /// Whether it comes back for tasks.
+    tasks: bool,
     ui: CallerUi,
 }
 
@@ -117,7 +123,8 @@ impl Client {
         if !newer {
             ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
         }
-        Client { newer, ui }
+        let tasks = newer && capabilities.is_some_and(|has| has.supports_tasks());
+        Client { newer, tasks, ui }
     }
 }
 
@@ -126,12 +133,14 @@ fn returning(state: Option<String>, responses: Option<InputResponses>) -> Return
     Returning {
         handle: state,
         answers: people::answers(responses.unwrap_or_default()),
+        tasks: false,
     }
 }
 
 /// Whether the client is asked between turns: it may be asked something, or comes back.
 fn in_turns(client: &Client, returning: &Returning) -> bool {
-    client.newer && (client.ui.can != ClientCan::default() || returning.handle.is_some())
+    let asked = client.ui.can != ClientCan::default() || returning.handle.is_some();
+    client.newer && (asked || returning.tasks)
 }
 
 fn refused(error: CallError) -> ErrorData {
@@ -168,6 +177,7 @@ impl Server {
                 _ => convert::answer(*response).map(Into::into),
             },
             Turn::Asks(pending) => questions(pending).map(Into::into),
+            Turn::Task(task) => Ok(CallToolResponse::Task(tasks::created(&task))),
         }
     }
 
@@ -192,6 +202,7 @@ impl ServerHandler for Server {
             .enable_prompts()
             .enable_prompts_list_changed()
             .enable_completions()
+            .enable_tasks()
             .build();
         let about = Implementation::new("portreeve", env!("CARGO_PKG_VERSION"))
             .with_title("Portreeve")
@@ -208,6 +219,9 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        if self.host.serve_settings().meta_tools {
+            return Ok(ListToolsResult::with_all_items(meta::tools()));
+        }
         self.lists.of(&self.host.registry()).page(request.as_ref())
     }
 
@@ -217,17 +231,32 @@ impl ServerHandler for Server {
 
     async fn call_tool(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let registry = self.host.registry();
-        if registry.tool(&request.name).is_none() {
+        if self.host.serve_settings().meta_tools {
+            let none = Map::new();
+            let arguments = request.arguments.as_ref().unwrap_or(&none);
+            match meta::asked(&registry, &request.name, arguments).transpose()? {
+                Some(meta::Asked::Answered(result)) => return Ok(result.into()),
+                Some(meta::Asked::Call(name, arguments)) => {
+                    request.name = name.into();
+                    request.arguments = Some(arguments);
+                }
+                None => {}
+            }
+        }
+        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
             return Err(tools::unknown(&registry, &request.name));
         }
         drop(registry);
         let client = Client::of(&context);
         let newer = client.newer;
-        let returning = returning(request.request_state, request.input_responses);
+        let returning = Returning {
+            tasks: client.tasks,
+            ..returning(request.request_state, request.input_responses)
+        };
         let turns = in_turns(&client, &returning).then_some(returning);
         let mut call = CallRequest {
             caller: self.caller.clone(),
@@ -309,6 +338,7 @@ impl ServerHandler for Server {
                 match turn.map_err(refused)? {
                     Turn::Done(asked) => *asked,
                     Turn::Asks(pending) => return questions(pending).map(Into::into),
+                    Turn::Task(_) => return Err(ErrorData::internal_error("no task", None)),
                 }
             }
         };
@@ -358,6 +388,7 @@ impl ServerHandler for Server {
                 match turn.map_err(refused)? {
                     Turn::Done(asked) => *asked,
                     Turn::Asks(pending) => return questions(pending).map(Into::into),
+                    Turn::Task(_) => return Err(ErrorData::internal_error("no task", None)),
                 }
             }
         };
@@ -372,6 +403,35 @@ impl ServerHandler for Server {
         let completing = content::completing(request)?;
         let asking = self.asking(&context, CallerUi::default());
         content::completed(Box::pin(self.host.complete(&asking, completing)).await)
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        let task = self.host.task(&request.task_id, &self.caller.name).await;
+        tasks::got(task.map_err(refused)?)
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let answers = people::answers(request.input_responses);
+        let (id, owner) = (&request.task_id, &self.caller.name);
+        let answered = self.host.answer_task(id, owner, answers).await;
+        answered.map_err(refused)
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        _: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let (id, owner) = (&request.task_id, &self.caller.name);
+        self.host.cancel_task(id, owner).await.map_err(refused)
     }
 
     async fn on_custom_request(

@@ -310,6 +310,12 @@ pub struct HostLimits {
     pub parked_calls: u32,
     /// Resident instances of all plugins.
     pub residents: u32,
+    /// Calls that their callers come back for: those that run, and what came of others.
+    pub tasks: u32,
+    /// How long a caller waits before its call becomes a task.
+    pub task_after: Duration,
+    /// How long a task is kept after it began.
+    pub task_age: Duration,
     /// Plugins that one project may list.
     pub plugins: u32,
 }
@@ -321,6 +327,9 @@ impl Default for HostLimits {
             queue: 256,
             parked_calls: 32,
             residents: 32,
+            tasks: 1_000,
+            task_after: Duration::from_secs(5),
+            task_age: Duration::from_secs(86_400),
             plugins: PLUGINS_MAX,
         }
     }
@@ -338,6 +347,14 @@ pub struct HostLimitOverrides {
     pub parked_calls: Option<u32>,
     /// Resident instances of all plugins.
     pub residents: Option<u32>,
+    /// Calls that their callers come back for: those that run, and what came of others; 1,000 by
+    /// default.
+    pub tasks: Option<u32>,
+    /// How long a caller that comes back for tasks waits before its call becomes one; 5 seconds
+    /// by default.
+    pub task_after: Option<HumanDuration>,
+    /// How long a task is kept after it began; a day by default.
+    pub task_age: Option<HumanDuration>,
 }
 
 impl HostLimits {
@@ -363,6 +380,18 @@ impl HostLimits {
         if let Some(written) = overrides.residents {
             in_range("residents", written, 0..=1_000, &mut errors);
             limits.residents = written;
+        }
+        if let Some(written) = overrides.tasks {
+            in_range("tasks", written, 0..=1_000_000, &mut errors);
+            limits.tasks = written;
+        }
+        if let Some(written) = overrides.task_after {
+            in_range("task-after", written, 0..=DAY_MS, &mut errors);
+            limits.task_after = written.0;
+        }
+        if let Some(written) = overrides.task_age {
+            in_range("task-age", written, 1_000..=30 * DAY_MS, &mut errors);
+            limits.task_age = written.0;
         }
         if errors.is_empty() {
             Ok(limits)

@@ -76,6 +76,9 @@ pub struct LockedPlugin {
     pub surface: Option<String>,
     /// What it asked for, as [`Asked`] writes it.
     pub requests: BTreeSet<String>,
+    /// The digests of its tools, by its own names: descriptions and schemas as models see them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, String>,
 }
 
 /// How requests of two versions differ.
@@ -262,13 +265,19 @@ impl Lockfile {
             }
             if plugin.requests.is_empty() {
                 text.push_str("requests = []\n");
-                continue;
+            } else {
+                text.push_str("requests = [\n");
+                for request in &plugin.requests {
+                    let _ = writeln!(text, "    {},", one_line(request));
+                }
+                text.push_str("]\n");
             }
-            text.push_str("requests = [\n");
-            for request in &plugin.requests {
-                let _ = writeln!(text, "    {},", one_line(request));
+            if !plugin.tools.is_empty() {
+                let _ = writeln!(text, "[plugins.{alias}.tools]");
             }
-            text.push_str("]\n");
+            for (tool, digest) in &plugin.tools {
+                let _ = writeln!(text, "{} = {}", one_line(tool), one_line(digest));
+            }
         }
         text
     }
@@ -475,6 +484,7 @@ mod tests {
                 license: Some("MIT OR Apache-2.0".to_owned()),
                 signer: Some("minisign RWQf".to_owned()),
                 surface: Some("sha256:33".to_owned()),
+                tools: BTreeMap::from([("add".to_owned(), "sha256:44".to_owned())]),
                 ..locked(&requests)
             },
         );
@@ -498,6 +508,8 @@ mod tests {
             requests = [
                 "ui.progress",
             ]
+            [plugins.a.tools]
+            "add" = "sha256:44"
         "##]]
         .assert_eq(&text);
         assert_eq!(Lockfile::parse("portreeve.lock", &text).unwrap(), lock);
@@ -601,12 +613,14 @@ mod tests {
             (text(), some(), some(), text(), text()),
             (some(), some(), some(), some()),
             proptest::collection::btree_set(text(), 0..5),
+            proptest::collection::btree_map(text(), text(), 0..3),
         )
             .prop_map(
                 |(
                     (source, resolved, id, version, digest),
                     (sha512, license, signer, surface),
                     requests,
+                    tools,
                 )| {
                     LockedPlugin {
                         source,
@@ -619,6 +633,7 @@ mod tests {
                         signer,
                         surface,
                         requests,
+                        tools,
                     }
                 },
             )

@@ -16,6 +16,7 @@ mod key;
 mod rows;
 mod sqlite;
 mod store;
+pub mod tasks;
 pub mod usage;
 pub mod vault;
 

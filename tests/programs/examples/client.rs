@@ -126,6 +126,21 @@ tools! {
         }))
     }
 
+    /// Does something else first, then asks for one number.
+    fn gather_later(ms: u64) -> Answer {
+        std::thread::sleep(std::time::Duration::from_millis(ms));
+        let want = Want::Question(Form {
+            message: "How many?".to_owned(),
+            schema: json!({"type": "object", "properties": {"value": {"type": "integer"}}})
+                .to_string(),
+        });
+        let input = Input { name: "many".to_owned(), want };
+        Ok(structured(match inputs::gather(&[input]) {
+            Ok(given) => json!({"given": format!("{given:?}")}),
+            Err(failure) => failed(&failure),
+        }))
+    }
+
     /// Says what the client can give.
     fn able() -> Answer {
         let kinds = [Kind::Question, Kind::Message, Kind::Roots];

@@ -3,10 +3,10 @@
 use anyhow::bail;
 use clap::Args;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
-use portreeve_core::{Arrival, Pin, Project, read_lockfile};
+use portreeve_core::{Arrival, Pin, Project, changed_tools, read_lockfile};
 use portreeve_manifest::edit::Edit;
 use portreeve_manifest::id::Alias;
-use portreeve_supply::Package;
+use portreeve_supply::{Package, Tools};
 use serde_json::{Map, Value, json};
 
 use super::papers::{installed_pin, read_installed};
@@ -73,12 +73,25 @@ impl Grant {
         };
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
+        let changed = match &package.tools {
+            Tools::Recorded(tools) => changed_tools(&read_lockfile(&project)?, &self.alias, tools),
+            _ => Vec::new(),
+        };
         if !more.is_empty() {
             output::note(format!(
                 "`{}` asks for more than was agreed to:\n{}",
                 self.alias,
                 more.join("\n")
             ));
+        }
+        if !changed.is_empty() {
+            output::note(format!(
+                "tools of `{}` have other descriptions or schemas than those that were agreed to: {}",
+                self.alias,
+                changed.join(", ")
+            ));
+        }
+        if !more.is_empty() || !changed.is_empty() {
             let said = self.yes || self.agree;
             if !(said || review::is_interactive() && review::agree()?) {
                 bail!(

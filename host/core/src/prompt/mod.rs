@@ -24,6 +24,7 @@ pub(crate) use inbox::Inbox;
 pub use inbox::{InboxAct, InboxDone, InboxItem, InboxWhat};
 pub(crate) use turns::Turns;
 pub use turns::{Answer, Answers, Pending, Returning, Turn};
+pub(crate) use turns::{Ended, Questions, Running};
 
 /// Something that a call asks of its caller's client.
 #[derive(Clone, Debug)]

@@ -29,6 +29,7 @@ use super::{Asker, CallerUi, ClientListener, NoAnswer, Question};
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::content::{Asked, Asking};
 use crate::host::Host;
+use crate::tasks::Task;
 
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 24;
@@ -46,6 +47,8 @@ pub enum Turn<T> {
     Done(Box<T>),
     /// It waits for answers.
     Asks(Pending),
+    /// It takes longer than its caller waits, and goes on as a task.
+    Task(Box<Task>),
 }
 
 impl<T> Turn<T> {
@@ -53,6 +56,7 @@ impl<T> Turn<T> {
         match self {
             Turn::Done(ended) => Turn::Done(Box::new(next(*ended))),
             Turn::Asks(pending) => Turn::Asks(pending),
+            Turn::Task(task) => Turn::Task(task),
         }
     }
 }
@@ -65,6 +69,8 @@ pub struct Returning {
     /// Answers to what it was asked. Where it begins, those are taken whose questions the
     /// plugin asks under the same name.
     pub answers: Answers,
+    /// Whether it comes back for a task.
+    pub tasks: bool,
 }
 
 /// How a call ended that ran in turns.
@@ -74,6 +80,20 @@ pub(crate) enum Ended {
     Prompt(Asked<Filled>),
     /// Its task broke.
     Broken(String),
+}
+
+impl Ended {
+    /// How a call to a tool ended.
+    pub(crate) fn response(self) -> CallResponse {
+        match self {
+            Ended::Call(response) => response,
+            other => CallResponse {
+                call_id: String::new(),
+                result: odd(&other),
+                usage: Usage::default(),
+            },
+        }
+    }
 }
 
 /// An end that is no end of what was asked for.
@@ -117,11 +137,11 @@ pub(crate) struct Turns {
 }
 
 /// A call in turns.
-struct Running {
+pub(crate) struct Running {
     call: AbortOnDropHandle<Ended>,
     asks: mpsc::Receiver<Questions>,
     relay: Arc<Relay>,
-    cancel: CancellationToken,
+    pub(crate) cancel: CancellationToken,
     connection: Arc<str>,
     /// The questions that it waits for.
     waits: Option<Questions>,
@@ -163,10 +183,40 @@ impl Running {
             waits: None,
         }
     }
+
+    /// Waits until it asks, or how it ended.
+    pub(crate) async fn next(&mut self) -> Result<Questions, Box<Ended>> {
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut self.call => {
+                    return Err(Box::new(ended.unwrap_or_else(|error| {
+                        Ended::Broken(format!("the task of a call ended: {error}"))
+                    })));
+                }
+                Some(questions) = self.asks.recv() => {
+                    // Nobody waits any more where it timed out on its way.
+                    if questions.wait() {
+                        return Ok(questions);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has reports go to `listener`, and nothing to the caller's client.
+    pub(crate) fn heard_by(&self, listener: Arc<dyn ProgressListener>) {
+        self.relay.set(None);
+        *self
+            .relay
+            .progress
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(listener);
+    }
 }
 
 /// Questions on their way from a call to its caller.
-struct Questions {
+pub(crate) struct Questions {
     /// What is not answered yet, by name.
     open: BTreeMap<String, Question>,
     answered: BTreeMap<String, InputReply>,
@@ -177,8 +227,28 @@ struct Questions {
 }
 
 impl Questions {
+    /// Whether somebody waits for the answers.
+    pub(crate) fn wait(&self) -> bool {
+        !self.answers.is_closed()
+    }
+
+    /// What is not answered yet.
+    pub(crate) fn open(&self) -> &BTreeMap<String, Question> {
+        &self.open
+    }
+
+    /// Hands the answers over once all are there; what is open stays.
+    pub(crate) fn hand_over(self) -> Option<Questions> {
+        if !self.open.is_empty() {
+            return Some(self);
+        }
+        // A call that waits no more has ended, and says so itself.
+        let _ = self.answers.send(self.answered);
+        None
+    }
+
     /// Takes the answers that there are to open questions; others are ignored.
-    fn take(&mut self, answers: &mut Answers) -> Result<(), CallError> {
+    pub(crate) fn take(&mut self, answers: &mut Answers) -> Result<(), CallError> {
         let mut taken = Vec::new();
         for (name, question) in &self.open {
             if let Some(answer) = answers.remove(name) {
@@ -434,14 +504,7 @@ impl Host {
         let host = self.clone();
         let run = |call| async move { Ended::Call(host.call(call).await) };
         let turn = self.in_turns(request, returning, run).await?;
-        Ok(turn.map(|ended| match ended {
-            Ended::Call(response) => response,
-            other => CallResponse {
-                call_id: String::new(),
-                result: odd(&other),
-                usage: Usage::default(),
-            },
-        }))
+        Ok(turn.map(Ended::response))
     }
 
     /// Reads the resource that clients see at `uri`, likewise.
@@ -501,11 +564,15 @@ impl Host {
     where
         F: Future<Output = Ended> + Send + 'static,
     {
+        let tasks = returning.tasks;
         match returning.handle {
-            Some(handle) => self.resume(request, &handle, returning.answers).await,
+            Some(handle) => {
+                self.resume(request, &handle, returning.answers, tasks)
+                    .await
+            }
             None => {
                 let running = Running::begin(&request, returning.answers, run);
-                Ok(self.turn(running, &request).await)
+                Ok(self.turn(running, &request, tasks).await)
             }
         }
     }
@@ -517,6 +584,7 @@ impl Host {
         request: CallRequest,
         handle: &str,
         mut answers: Answers,
+        tasks: bool,
     ) -> Result<Turn<Ended>, CallError> {
         let id = self.turns.unseal(handle, &request, wall_clock())?;
         let mut running = {
@@ -526,18 +594,14 @@ impl Host {
             parked.remove(&id).ok_or_else(used)?
         };
         running.connection = request.caller.connection.clone();
-        match running.waits.take() {
-            Some(asking) if !asking.open.is_empty() => {
-                return Ok(self.park(running, asking, &request));
+        if let Some(questions) = running.waits.take() {
+            if !questions.open.is_empty() {
+                return Ok(self.park(running, questions, &request));
             }
-            Some(asking) => {
-                running.relay.set(Some(&request));
-                // A call that waits no more has ended, and says so itself.
-                let _ = asking.answers.send(asking.answered);
-            }
-            None => {}
+            running.relay.set(Some(&request));
+            questions.hand_over();
         }
-        Ok(self.turn(running, &request).await)
+        Ok(self.turn(running, &request, tasks).await)
     }
 
     /// Ends what a connection left parked.
@@ -555,28 +619,34 @@ impl Host {
         left.into_iter().for_each(end);
     }
 
-    /// Waits until the call ends or asks.
-    async fn turn(self: &Arc<Self>, mut running: Running, request: &CallRequest) -> Turn<Ended> {
-        let asking = loop {
+    /// Waits until the call ends or asks, or for as long as its caller waits.
+    async fn turn(
+        self: &Arc<Self>,
+        mut running: Running,
+        request: &CallRequest,
+        tasks: bool,
+    ) -> Turn<Ended> {
+        let mut late = Box::pin(tokio::time::sleep(self.tasks.after()));
+        let mut tasks = tasks;
+        loop {
             tokio::select! {
                 biased;
-                ended = &mut running.call => {
-                    return Turn::Done(Box::new(ended.unwrap_or_else(|error| {
-                        Ended::Broken(format!("the task of a call ended: {error}"))
-                    })));
-                }
+                next = running.next() => match next {
+                    Ok(questions) => return self.park(running, questions, request),
+                    Err(ended) => return Turn::Done(ended),
+                },
                 () = request.cancel.cancelled(), if !running.cancel.is_cancelled() => {
                     running.cancel.cancel();
                 }
-                Some(asking) = running.asks.recv() => {
-                    // Nobody waits any more where it timed out on its way.
-                    if !asking.answers.is_closed() {
-                        break asking;
+                () = &mut late, if tasks => match self.become_task(running, request).await {
+                    Ok(task) => return Turn::Task(Box::new(task)),
+                    Err(left) => {
+                        running = left;
+                        tasks = false;
                     }
-                }
+                },
             }
-        };
-        self.park(running, asking, request)
+        }
     }
 
     /// Parks a call until its caller comes back with answers.

@@ -29,6 +29,9 @@ pub struct ServeSettings {
     pub origins: Vec<String>,
     /// The certificates and the key that it shows; none: no TLS.
     pub tls: Option<ServeTls>,
+    /// Whether clients are shown three tools that search, describe and call the others, in
+    /// place of a list of all.
+    pub meta_tools: bool,
     /// How much clients may use.
     pub limits: ServeLimits,
 }
@@ -110,6 +113,9 @@ pub(crate) struct RawServe {
     origins: Vec<String>,
     /// The certificates and the key that it shows; without them it doesn't speak TLS.
     tls: Option<ServeTls>,
+    /// Whether clients are shown three tools that search, describe and call the others, in
+    /// place of a list of all; also over standard input and output. False by default.
+    meta_tools: bool,
     /// How much clients may use.
     limits: ServeLimitOverrides,
 }
@@ -135,6 +141,7 @@ impl ServeSettings {
             hosts,
             origins,
             tls: raw.tls.clone(),
+            meta_tools: raw.meta_tools,
             limits,
         }
     }

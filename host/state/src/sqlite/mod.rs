@@ -21,6 +21,7 @@ mod kv;
 mod queue;
 mod reads;
 mod schema;
+mod tasks;
 mod writer;
 mod writes;
 

@@ -18,6 +18,7 @@ pub(super) const VERSION: i64 = 6;
 /// Number, name and text. Numbers may leave gaps.
 const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "state", include_str!("migrations/0001_state.sql")),
+    (2, "tasks", include_str!("migrations/0002_tasks.sql")),
     (3, "inbox", include_str!("migrations/0003_inbox.sql")),
     (4, "broker", include_str!("migrations/0004_broker.sql")),
     (

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{bus, generations, inbox, kv, reads};
+use super::{bus, generations, inbox, kv, reads, tasks};
 use crate::error::StateError;
 use crate::rows::{
     AuditGroup, Checkpoint, HISTORY_ROWS_MAX, HistoryRow, Holder, InboxRow, KvDone, SecretRow,
@@ -39,7 +39,8 @@ pub(super) enum Write {
     Generations(generations::Installed),
     UsagePut(Vec<UsageRow>),
     UsagePrune(UsageSpan, i64, i64),
-    /// Boxed: it is larger than the rest.
+    /// Boxed, as the next: they are larger than the rest.
+    Task(Box<tasks::Change>),
     Bus(Box<bus::Change>),
 }
 
@@ -102,6 +103,7 @@ impl Write {
             Write::InboxPut(row, _) => row.body.len(),
             Write::Generations(installed) => installed.bytes(),
             Write::UsagePut(rows) => rows.iter().map(|row| row.data.len()).sum(),
+            Write::Task(change) => change.bytes(),
             Write::Bus(change) => change.bytes(),
             Write::SecretsPut(rows) => rows.iter().map(|row| row.sealed.len()).sum(),
             _ => 0,
@@ -116,6 +118,7 @@ impl Write {
             Write::InboxPut(row, rows_max) => inbox::put(on, project, row, *rows_max).await,
             Write::InboxRemove(holder, id) => inbox::remove(on, project, holder, id).await,
             Write::InboxSweep(now_ms) => inbox::sweep(on, project, *now_ms).await,
+            Write::Task(change) => change.apply(on, project).await,
             Write::AuditAppend(groups) => audit_append(on, project, groups).await,
             Write::AuditPrune(checkpoint) => audit_prune(on, project, checkpoint).await,
             Write::SecretsPut(rows) => {
