@@ -277,7 +277,9 @@ pub(crate) fn lockfile(
                 let agreed = arrival.is_some_and(|arrival| arrival.agreed);
                 tools(alias.as_str(), facts, before, agreed, registry)
             }
-            None => before.map(|before| before.tools.clone()).unwrap_or_default(),
+            None => before
+                .map(|before| before.tools.clone())
+                .unwrap_or_default(),
         };
         Some((alias.clone(), locked))
     });
