@@ -16,7 +16,7 @@ use crate::sqlite::{NOFOLLOW, failure};
 pub(super) const VERSION: i64 = 6;
 
 /// Number, name and text. Numbers may leave gaps.
-const MIGRATIONS: [(i64, &str, &str); 4] = [
+const MIGRATIONS: [(i64, &str, &str); 5] = [
     (1, "state", include_str!("migrations/0001_state.sql")),
     (2, "tasks", include_str!("migrations/0002_tasks.sql")),
     (3, "inbox", include_str!("migrations/0003_inbox.sql")),
