@@ -82,7 +82,7 @@ fn alone(html: &str) -> String {
 
 /// What no page here may use of the browser.
 const PERMISSIONS: &str = "camera=(), microphone=(), geolocation=(), display-capture=(), \
-    clipboard-read=(), clipboard-write=(), payment=(), usb=(), serial=(), hid=(), bluetooth=(), \
+    clipboard-read=(), clipboard-write=(), payment=(), usb=(), serial=(), hid=(), \
     midi=(), fullscreen=(), screen-wake-lock=(), publickey-credentials-get=()";
 
 /// The hash by which a policy allows a text of this host's.

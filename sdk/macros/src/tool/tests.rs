@@ -144,7 +144,7 @@ fn refused_arguments() {
         "readonly",
         item,
         expect![[
-            r#"1:1: unknown argument; a tool takes `name = "…"`, `title = "…"`, `read_only`, `destructive`, `idempotent` and `open_world` (each of the last four also as `= false`)"#
+            r#"1:1: unknown argument; a tool takes `name = "…"`, `title = "…"`, `panel = "ui://…"`, `read_only`, `destructive`, `idempotent`, `open_world` and `panel_only` (each of the last five also as `= false`)"#
         ]],
     );
     check(
