@@ -13,6 +13,7 @@
 
 mod audit;
 mod author;
+mod bus_faults;
 mod calls;
 mod clients;
 mod commands;
@@ -28,8 +29,10 @@ mod network;
 mod owner;
 mod peers;
 mod people;
+mod post;
 mod protocol;
 mod reload;
+mod resident;
 mod scan;
 mod secrets;
 mod sources;
@@ -39,3 +42,4 @@ mod support;
 mod terminal;
 mod web;
 mod web_plugins;
+mod webhooks;

@@ -21,6 +21,7 @@ mod limits;
 mod network;
 mod plugins;
 mod refused;
+mod resident;
 mod scan;
 mod secrets;
 mod storage;

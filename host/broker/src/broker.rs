@@ -155,7 +155,7 @@ pub struct Counted {
     pub holder: Holder,
     /// The subscription; empty where it is the topic's.
     pub subscription: String,
-    /// The topic.
+    /// The topic; `(forgotten)` for all those that are no more.
     pub topic: String,
     /// `expired`, `dead` (became a dead letter), `dead-dropped` (a dead letter gave way), `overflow`
     /// (gave way in an ephemeral topic), `unheard` (no subscription), `dedup-forgotten`.
@@ -190,6 +190,7 @@ pub type Tail = broadcast::Receiver<Arc<Message>>;
 /// - Publishers are refused by their own quota or the topic's alone. A subscription that is too far
 ///   behind loses its oldest messages to dead letters.
 /// - What ends unhandled is a dead letter or counted.
+/// - A topic that is empty and that nobody uses is forgotten after a while, and begins anew.
 #[async_trait]
 pub trait Broker: Send + Sync + std::fmt::Debug {
     /// Publishes a message.
@@ -235,7 +236,7 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
     ) -> Result<(), BrokerError>;
 
     /// Asks whoever answers on a topic and waits. Nothing of it is on disk: a request ends with
-    /// the one who asks.
+    /// the one who asks. A failure of whoever answers is this one's.
     async fn request(&self, publish: Publish, timeout_ms: u64) -> Result<Answer, BrokerError>;
 
     /// Messages as they enter topics.

@@ -2,6 +2,8 @@
 
 use portreeve_state::StateError;
 
+use crate::message::Refusal;
+
 /// Why the broker refuses or fails.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,7 +48,10 @@ pub enum BrokerError {
     /// No answer came in time.
     #[error("no answer came within {0} ms")]
     Timeout(u64),
-    /// Whoever had the request gave it up.
+    /// Whoever answers says that it failed.
+    #[error("{}", .0.message)]
+    Refused(Box<Refusal>),
+    /// Whoever had the request gave it up without a word.
     #[error("the request was given up by the plugin that had it")]
     GivenUp,
     /// The delivery is no longer this consumer's: its time was over, and the message was given

@@ -30,5 +30,5 @@ pub use cloud_event::{EventError, from_event, to_event};
 pub use embedded::{Embedded, Requests};
 pub use error::BrokerError;
 pub use limits::{Clock, Limits, TopicSettings, system_clock};
-pub use message::{Answer, Message, Publish, Sender};
+pub use message::{Answer, Message, Publish, Refusal, Reply, Sender};
 pub use portreeve_state::Holder;

@@ -64,6 +64,9 @@ pub struct Limits {
     pub topic: TopicSettings,
     /// Topics that there may be.
     pub topics_max: usize,
+    /// After which an empty topic that nobody uses is forgotten, or at once where there are too
+    /// many.
+    pub topic_idle_ms: i64,
     /// Bytes of a message: payload, headers and key.
     pub message_bytes_max: usize,
     /// Messages that one plugin may publish in a second.
@@ -106,6 +109,7 @@ impl Default for Limits {
             topics: Vec::new(),
             topic: TopicSettings::default(),
             topics_max: 10_000,
+            topic_idle_ms: 3_600_000,
             message_bytes_max: 256 << 10,
             publisher_rate: 1_000,
             publisher_bytes: 8 << 20,

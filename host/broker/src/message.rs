@@ -270,3 +270,21 @@ pub struct Answer {
     /// More about it.
     pub headers: Vec<(String, String)>,
 }
+
+/// Why a request has no answer, in the words of whoever had it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What kind of failure it is.
+    pub code: String,
+    /// A finer reason.
+    pub reason: String,
+    /// A sentence for a person.
+    pub message: String,
+    /// When it may be tried again, in milliseconds.
+    pub retry_ms: Option<u64>,
+    /// More about it.
+    pub detail: Option<serde_json::Value>,
+}
+
+/// What comes of a request.
+pub type Reply = Result<Answer, Refusal>;

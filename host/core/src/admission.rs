@@ -6,10 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use portreeve_manifest::limits::{HostLimits, Limits};
 use portreeve_runtime::{CallError, ErrorCode, LimitHit};
 use tokio::sync::oneshot;
+
+/// When whoever found the queue full is to come again: most calls are shorter.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Admits calls.
 pub(crate) struct Admission {
@@ -115,7 +119,7 @@ impl Admission {
                     "this host has {} calls running and {} waiting; `concurrent-calls` and `queue` under `[host] limits` allow more",
                     state.running, state.waiting
                 );
-                return Err(CallError::host(ErrorCode::RateLimited, "busy", what));
+                return Err(later(CallError::host(ErrorCode::RateLimited, "busy", what)));
             }
             state.wait(caller, plugin)
         };
@@ -273,11 +277,16 @@ impl State {
 }
 
 fn busy(allowed: String, used: String) -> CallError {
-    CallError::limit(LimitHit {
+    later(CallError::limit(LimitHit {
         setting: "queue".into(),
         allowed,
         used,
-    })
+    }))
+}
+
+fn later(mut error: CallError) -> CallError {
+    error.failure.retry_after = Some(RETRY);
+    error
 }
 
 #[cfg(test)]

@@ -16,9 +16,6 @@ use serde_json::json;
 
 use crate::scope::CallScope;
 
-/// How long an answer may take where the plugin doesn't say.
-const ANSWER_MS: u64 = 10_000;
-
 /// What a call may send.
 pub(crate) struct CallMessages {
     scope: Arc<CallScope>,
@@ -103,6 +100,13 @@ pub(crate) fn failure(error: &BrokerError) -> Failure {
         BrokerError::NotFound(_) => Failure::new(ErrorCode::NotFound, "messages", told),
         BrokerError::Timeout(_) => Failure::new(ErrorCode::Timeout, "no-answer", told),
         BrokerError::NobodyAnswers(_) => Failure::new(ErrorCode::Unavailable, "nobody", told),
+        BrokerError::Refused(refusal) => Failure {
+            code: ErrorCode::parse(&refusal.code).unwrap_or(ErrorCode::Internal),
+            reason: refusal.reason.clone(),
+            message: refusal.message.clone(),
+            retry_after: refusal.retry_ms.map(Duration::from_millis),
+            detail: refusal.detail.clone(),
+        },
         BrokerError::GivenUp => Failure::new(ErrorCode::Unavailable, "given-up", told),
         _ => Failure::new(
             ErrorCode::Unavailable,
@@ -127,8 +131,12 @@ impl MessageBus for CallMessages {
         })
     }
 
-    async fn request(&self, message: SentMessage) -> Result<MessageAnswer, Failure> {
-        let timeout = message.options.timeout_ms.unwrap_or(ANSWER_MS);
+    async fn request(
+        &self,
+        message: SentMessage,
+        timeout: Duration,
+    ) -> Result<MessageAnswer, Failure> {
+        let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let publish = self.permitted(message, Feature::MessagesRequest)?;
         let topic = publish.topic.clone();
         let answer = self.broker.request(publish, timeout).await;

@@ -555,9 +555,11 @@ impl Host {
             let template = self.template(alias, facts, None).await?.clone();
             let connection = &request.caller.connection;
             let permit = self.admission.admit(connection, alias, &facts.limits);
-            Ok((permit.await?, template))
+            let permit = permit.await?;
+            let vessel = self.vessel(plugin, facts, &template).await?;
+            Ok((permit, vessel))
         };
-        let (permit, template) = tokio::select! {
+        let (permit, vessel) = tokio::select! {
             biased;
             () = request.cancel.cancelled() => Err(CallError::cancelled()),
             ready = ready => ready,
@@ -569,7 +571,11 @@ impl Host {
             self.audit.clone(),
             Vec::new(),
         ));
-        let uses_sockets = !scope.granted().effective.sockets.is_empty();
+        let resident = vessel.is_resident();
+        let uses_sockets = match resident {
+            true => facts.may_use_sockets(),
+            false => !scope.granted().effective.sockets.is_empty(),
+        };
         let context = self.context(facts, scope, request, uses_sockets).await?;
         let limits = match wanted {
             Wanted::Resources(_) | Wanted::Completions(_) => for_listing(&facts.limits),
@@ -580,9 +586,18 @@ impl Host {
         }
         let asked = Box::pin(async move {
             let _permit = permit;
-            template.ask(&wanted, &limits, context).await
+            vessel.ask(&wanted, &limits, context).await
         });
-        let mut finished = self.workshop.run(asked, uses_sockets).await;
+        let mut finished = match resident {
+            // A turn that were cut off would take the instance from everybody else.
+            true => {
+                let pace = &facts.component.pace;
+                self.workshop
+                    .call_to_its_end(asked, pace, uses_sockets)
+                    .await
+            }
+            false => self.workshop.run(asked, uses_sockets).await,
+        };
         finished.result = finished
             .result
             .and_then(|given| panels::permitted(scope, given));

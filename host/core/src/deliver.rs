@@ -1,17 +1,18 @@
-//! Who handles messages: for each plugin that may subscribe, a task that gives them to it, one
-//! fresh instance each.
+//! Who handles messages: for each plugin that may subscribe, a task that gives them to it, each
+//! to a fresh instance or to the one that the plugin has.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portreeve_broker::{
-    Answer, Broker, BrokerError, Delivery, Embedded, Limits, Message, Outcome, Retry, Start,
-    Subscription, TopicSettings,
+    Answer, Broker, BrokerError, Delivery, Embedded, Message, Outcome, Refusal, Retry, Start,
+    Subscription,
 };
 use portreeve_manifest::grant::TopicPattern;
-use portreeve_manifest::settings::MessagesSettings;
-use portreeve_runtime::{CallError, Finished, GivenMessage, Handled, MessageAnswer, Usage};
+use portreeve_runtime::{
+    CallError, Failure, Finished, GivenMessage, Handled, MessageAnswer, Usage,
+};
 use portreeve_state::Holder;
 use portreeve_state::audit::AuditKind;
 use serde_json::{Map, json};
@@ -20,12 +21,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{CallRequest, Caller};
+use crate::hooks_out::{self, Sending};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
 use crate::prompt::CallerUi;
+use crate::resident::{self, ResidentState};
 use crate::scope::CallScope;
 
-/// Messages of one plugin that are handled at a time. More wait in their topics.
+/// Messages of one plugin that are handled at a time, unless it has one instance for all. More
+/// wait in their topics.
 const AT_ONCE: usize = 4;
 
 /// Before something that failed on the host's side is tried again.
@@ -41,75 +45,19 @@ pub(crate) struct Post {
     pub(crate) changed: Notify,
 }
 
-/// The broker's limits as the operator has set them.
-pub(crate) fn limits(settings: &MessagesSettings) -> Limits {
-    let mut limits = Limits::default();
-    let small = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-    let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    if let Some(rate) = settings.publisher_rate {
-        limits.publisher_rate = small(rate);
-    }
-    if let Some(bytes) = settings.publisher_bytes {
-        limits.publisher_bytes = bytes.0;
-    }
-    if let Some(bytes) = settings.message_bytes {
-        limits.message_bytes_max = bytes.as_usize();
-    }
-    if let Some(delay) = settings.delay {
-        limits.delay_max_ms = ms(delay);
-    }
-    if let Some(lag) = settings.lag {
-        limits.lag_max = lag;
-    }
-    if let Some(attempts) = settings.attempts {
-        limits.attempts_max = small(attempts);
-    }
-    if let Some(hops) = settings.hops {
-        limits.hops_max = count(hops);
-    }
-    if let Some(topics) = settings.topics_max {
-        limits.topics_max = count(topics);
-    }
-    if let Some(requests) = settings.requests {
-        limits.requests_max = count(requests);
-    }
-    if let Some(dead) = settings.dead_letters {
-        limits.dead_max = small(dead);
-    }
-    for (pattern, rule) in &settings.topics {
-        let default = TopicSettings::default();
-        let own = TopicSettings {
-            ephemeral: rule.ephemeral,
-            keep_ms: rule.keep.map(|keep| ms(keep.0)),
-            messages_max: rule.messages.unwrap_or(default.messages_max),
-            bytes_max: rule.bytes.map_or(default.bytes_max, |bytes| bytes.0),
-            rate: rule.rate.map_or(default.rate, small),
-            dedup_ms: rule.dedup.map_or(default.dedup_ms, |dedup| ms(dedup.0)),
-            fan_out_max: rule.fan_out.map_or(default.fan_out_max, count),
-        };
-        limits.topics.push((pattern.clone(), own));
-    }
-    // The more particular one counts: one that is covered comes before what covers it.
-    limits
-        .topics
-        .sort_by(|(a, _), (b, _)| match (a.covers(b), b.covers(a)) {
-            (true, false) => std::cmp::Ordering::Greater,
-            (false, true) => std::cmp::Ordering::Less,
-            _ => b
-                .as_str()
-                .matches('.')
-                .count()
-                .cmp(&a.as_str().matches('.').count()),
-        });
-    limits
-}
-
 /// What one plugin's task was started with.
 struct Serving {
     patterns: Vec<TopicPattern>,
     plugin: Arc<Plugin>,
     _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+/// The plugins that are served, by alias.
+#[derive(Default)]
+struct Served {
+    messages: BTreeMap<String, Serving>,
+    residents: BTreeMap<String, (Arc<Plugin>, AbortOnDropHandle<()>)>,
+    webhooks: Sending,
 }
 
 fn subscription(alias: &str) -> Subscription {
@@ -121,13 +69,15 @@ fn subscription(alias: &str) -> Subscription {
 
 /// Has messages delivered as long as the host lives.
 pub(crate) async fn run(host: Weak<Host>) {
-    let mut serving: BTreeMap<String, Serving> = BTreeMap::new();
+    let mut served = Served::default();
     loop {
         let post = {
             let Some(host) = host.upgrade() else {
                 return;
             };
-            host.serve(&mut serving).await;
+            host.keep_residents(&mut served.residents);
+            host.serve(&mut served.messages).await;
+            host.send_hooks(&mut served.webhooks).await;
             host.post.clone()
         };
         let _ = tokio::time::timeout(Duration::from_secs(60), post.changed.notified()).await;
@@ -135,6 +85,31 @@ pub(crate) async fn run(host: Weak<Host>) {
 }
 
 impl Host {
+    /// Has the instances of resident plugins run, and those end that are no more wanted.
+    fn keep_residents(
+        self: &Arc<Self>,
+        kept: &mut BTreeMap<String, (Arc<Plugin>, AbortOnDropHandle<()>)>,
+    ) {
+        for plugin in self.residents.leaving() {
+            let host = self.clone();
+            tokio::spawn(async move { host.end_resident(&plugin).await });
+        }
+        let registry = self.registry();
+        kept.retain(|alias, (plugin, _)| {
+            registry
+                .plugin(alias)
+                .is_some_and(|now| Arc::ptr_eq(now, plugin))
+        });
+        for plugin in registry.plugins() {
+            let resident = plugin.resident().is_some() && plugin.status == PluginStatus::Ready;
+            if resident && !kept.contains_key(&plugin.alias) {
+                let keeping = resident::keep(Arc::downgrade(self), plugin.clone());
+                let keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+                kept.insert(plugin.alias.clone(), (plugin.clone(), keeping));
+            }
+        }
+    }
+
     /// Starts, changes and ends the plugins' tasks as the registry and its grants want it.
     async fn serve(self: &Arc<Self>, serving: &mut BTreeMap<String, Serving>) {
         let registry = self.registry();
@@ -145,6 +120,10 @@ impl Host {
             let alias = &*known.subscription.holder.alias;
             // What can't be read now keeps its messages; what is gone does not.
             let gone = match registry.plugin(alias) {
+                None if alias.is_empty() => {
+                    let settings = &self.hooks.load().settings;
+                    hooks_out::is_gone(&known.subscription, settings)
+                }
                 None => true,
                 Some(plugin) => plugin
                     .in_force()
@@ -219,15 +198,33 @@ impl Host {
     }
 }
 
+fn at_once(plugin: &Plugin) -> usize {
+    match plugin.resident() {
+        Some(_) => 1,
+        None => AT_ONCE,
+    }
+}
+
+/// Waits until a plugin with one instance for all takes messages.
+async fn ready(plugin: &Plugin) {
+    if let Some(facts) = &plugin.facts
+        && let Some(residence) = &facts.residence
+    {
+        residence.ready().await;
+    }
+}
+
 /// Gives a plugin its messages, a few at a time.
 async fn deliver(host: Weak<Host>, plugin: Arc<Plugin>, subscription: Subscription) {
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let places = Arc::new(Semaphore::new(at_once(&plugin)));
     let mut running = tokio::task::JoinSet::new();
     loop {
         while running.try_join_next().is_some() {}
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
+        // What an instance broke with is no try of the messages that wait.
+        ready(&plugin).await;
         let Some(broker) = host.upgrade().map(|host| host.post.broker.clone()) else {
             return;
         };
@@ -263,7 +260,7 @@ async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPatter
     let Some(mut requests) = host.upgrade().map(|host| host.post.broker.answer(patterns)) else {
         return;
     };
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let places = Arc::new(Semaphore::new(at_once(&plugin)));
     let mut running = tokio::task::JoinSet::new();
     while let Some((request, reply)) = requests.next().await {
         while running.try_join_next().is_some() {}
@@ -276,15 +273,30 @@ async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPatter
             let Some(host) = host.upgrade() else {
                 return;
             };
-            // Who asked is told by the loss of the sender where there is no answer.
-            if let Ok(answer) = host.answer_one(&plugin, &request).await {
-                let _ = reply.send(Answer {
+            let answer = host.answer_one(&plugin, &request).await;
+            // Whoever asked may have left.
+            let _ = reply.send(match answer {
+                Ok(answer) => Ok(Answer {
                     payload: answer.payload.into(),
                     content_type: answer.content_type,
                     headers: answer.headers,
-                });
-            }
+                }),
+                Err(error) => Err(refusal(error.failure)),
+            });
         });
+    }
+}
+
+/// A failure for whoever asked.
+fn refusal(failure: Failure) -> Refusal {
+    Refusal {
+        code: failure.code.as_str().to_owned(),
+        reason: failure.reason,
+        message: failure.message,
+        retry_ms: failure
+            .retry_after
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        detail: failure.detail,
     }
 }
 
@@ -330,8 +342,7 @@ impl Host {
                 .any(|pattern| pattern.matches(&message.topic))
         });
         let outcome = if granted {
-            let work = Work::Message(delivery.attempt);
-            match self.give(plugin, message, work).await.result {
+            match self.give_in_order(plugin, message, delivery.attempt).await {
                 Ok(Done::Handled(Handled::Ack)) => Outcome::Ack,
                 Ok(Done::Handled(Handled::Retry(after))) => {
                     let retry = after.map_or(Retry::Backoff, |after| {
@@ -378,7 +389,30 @@ impl Host {
         }
     }
 
-    /// Gives a message to a fresh instance, on record as a call.
+    /// Gives a message to a plugin; once more where its instance had just broken, which is no
+    /// try of this message.
+    async fn give_in_order(
+        self: &Arc<Self>,
+        plugin: &Arc<Plugin>,
+        message: &Message,
+        attempt: u32,
+    ) -> Result<Done, CallError> {
+        loop {
+            let given = self.give(plugin, message, Work::Message(attempt)).await;
+            match given.result {
+                Err(error) if error.failure.reason == resident::RESTARTING => {
+                    let state = plugin.resident().map(|status| status.state);
+                    if state == Some(ResidentState::Failed) {
+                        return Err(error);
+                    }
+                    ready(plugin).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Gives a message to a plugin, on record as a call.
     async fn give(
         self: &Arc<Self>,
         plugin: &Arc<Plugin>,
@@ -434,14 +468,19 @@ impl Host {
             ui: CallerUi::default(),
             cancel: CancellationToken::new(),
         };
-        let sockets = !scope.granted().effective.sockets.is_empty();
+        let vessel = self.vessel(plugin, facts, &template).await?;
+        let resident = vessel.is_resident();
+        let sockets = match resident {
+            true => facts.may_use_sockets(),
+            false => !scope.granted().effective.sockets.is_empty(),
+        };
         let context = self.context(facts, scope, &request, sockets).await?;
         let (limits, given) = (facts.limits.clone(), given(message));
         let running = Box::pin(async move {
             let _permit = permit;
             match work {
                 Work::Message(attempt) => {
-                    let finished = template.handle(&given, attempt, &limits, context).await;
+                    let finished = vessel.handle(&given, attempt, &limits, context).await;
                     Finished {
                         usage: finished.usage,
                         changes: finished.changes,
@@ -449,7 +488,7 @@ impl Host {
                     }
                 }
                 Work::Request => {
-                    let finished = template.respond(&given, &limits, context).await;
+                    let finished = vessel.respond(&given, &limits, context).await;
                     Finished {
                         usage: finished.usage,
                         changes: finished.changes,
@@ -458,7 +497,11 @@ impl Host {
                 }
             }
         });
-        Ok(self.workshop.run(running, sockets).await)
+        let pace = &facts.component.pace;
+        Ok(match resident {
+            true => self.workshop.call_to_its_end(running, pace, sockets).await,
+            false => self.workshop.run(running, sockets).await,
+        })
     }
 
     fn record_given(

@@ -30,12 +30,14 @@ use crate::admin::BY_FILE;
 use crate::admission::Admission;
 use crate::agreement::{self, Agreement, Arrival};
 use crate::alarm::{Alarm, Mailing};
+use crate::bus_limits;
 use crate::call::Caller;
 use crate::content::ContentChange;
 use crate::data::Sweeper;
 use crate::deliver::{self, Post};
 use crate::directories::Directories;
 use crate::guests::GuestThreads;
+use crate::hooks::Hooks;
 use crate::install::{FileStamp, Installer};
 use crate::log::GuestLog;
 use crate::network::{Network, TokenKeeper};
@@ -45,6 +47,7 @@ use crate::plugin::PluginStatus;
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
 use crate::registry::Registry;
+use crate::resident::Residents;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
@@ -140,6 +143,8 @@ pub struct Host {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) content_changes: broadcast::Sender<ContentChange>,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) residents: Residents,
+    pub(crate) hooks: ArcSwap<Hooks>,
     /// Calls at a time that there are instances for.
     instances: u32,
     pub(crate) ids: CallIds,
@@ -163,11 +168,12 @@ impl Host {
     pub async fn open(mut config: HostConfig) -> Result<Arc<Host>, HostError> {
         let stamp = FileStamp::of(&config.project.manifest_path());
         let manifest = read_manifest(&config.project)?;
-        // Besides the calls, plugins are asked for their tools.
+        // Besides the calls, there are those that stay, and plugins are asked for their tools.
         let listings = std::thread::available_parallelism().map_or(1, usize::from);
         config.runtime.instances = manifest
             .host
             .concurrent_calls
+            .saturating_add(manifest.host.residents)
             .saturating_add(u32::try_from(listings).unwrap_or(1));
         let system = |what| move |error| HostError::System { what, error };
         let settings = &manifest.settings;
@@ -175,7 +181,7 @@ impl Host {
         let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
         let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let store: Arc<dyn StateStore> = database.clone();
-        let limits = deliver::limits(&manifest.settings.messages);
+        let limits = bus_limits::limits(&manifest.settings.messages);
         let broker = Embedded::open(database, limits, system_clock()).await;
         let broker = broker.map_err(|error| HostError::Asked(error.to_string()))?;
         let post = Arc::new(Post {
@@ -227,6 +233,8 @@ impl Host {
             changes: watch::Sender::new(0),
             content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
             admission: Admission::new(&manifest.host),
+            residents: Residents::new(manifest.host.residents),
+            hooks: ArcSwap::default(),
             instances: manifest.host.concurrent_calls,
             ids: CallIds::new(),
             manifest: Mutex::new(stamp),
@@ -321,6 +329,10 @@ impl Host {
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
         self.serve.store(Arc::new(manifest.settings.serve.clone()));
+        if self.hooks.load().settings != manifest.settings.webhooks {
+            let hooks = Hooks::new(&manifest.settings.webhooks);
+            self.hooks.store(Arc::new(hooks));
+        }
         self.usage.set_rules(manifest.settings.alerts.rules.clone());
         let weaknesses = FileStamp::of(&self.advisories.path());
         self.advisories_read.store(weaknesses.map(Arc::new));
@@ -396,6 +408,7 @@ impl Host {
             if !stays {
                 facts.grants.swap(Arc::default());
             }
+            self.residents.leave(plugin, &registry);
         }
         self.post.changed.notify_one();
         if !before.offers_the_same(&registry) {
@@ -465,6 +478,7 @@ impl Host {
 
     /// Writes what is still to be written, for a process that is about to end.
     pub async fn close(&self) {
+        self.end_residents().await;
         self.workshop.log.flush().await;
         self.network.keep().await;
         self.usage.close().await;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::plugin::Instances;
 use portreeve_manifest::project::{PluginEntry, PluginSource, ProjectManifest};
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
@@ -30,6 +31,7 @@ use crate::papers::{Agreed, Cargo, Desk};
 use crate::plugin::{Component, Facts, Plugin, PluginStatus};
 use crate::project::path_of;
 use crate::registry::{Offered, Registry};
+use crate::resident::Residence;
 use crate::workshop::Workshop;
 
 /// Longest time that a plugin may take to list its tools.
@@ -207,6 +209,12 @@ impl Installer<'_> {
             .map(|facts| facts.grants.clone());
         let before = cell.as_deref().map(GrantCell::load);
         let next = InForce::new(effective, entry, before.as_deref(), self.network);
+        let config = Config::new(config.clone());
+        let mut limits = entry.limits.clone();
+        let residence = (manifest.instances == Instances::Resident).then(|| {
+            limits.concurrent_calls = 1;
+            self.residence(alias, &package.digest, &limits, &config)
+        });
         Ok(Read {
             plugin: Plugin {
                 alias: alias.to_owned(),
@@ -214,8 +222,9 @@ impl Installer<'_> {
                 path,
                 status: PluginStatus::Ready,
                 facts: Some(Facts {
-                    limits: entry.limits.clone(),
-                    config: Config::new(config.clone()),
+                    limits,
+                    config,
+                    residence,
                     expose: entry.expose.clone(),
                     offers: Offers {
                         resources: package.surface.resources,
@@ -236,6 +245,27 @@ impl Installer<'_> {
             },
             tools: package.tools,
         })
+    }
+
+    /// Where the instance of a resident plugin lives: where it did, if nothing of it has changed.
+    fn residence(
+        &self,
+        alias: &str,
+        digest: &Digest,
+        limits: &Limits,
+        config: &Config,
+    ) -> Arc<Residence> {
+        let former = self.before.plugin(alias);
+        if let Some(facts) = former.and_then(|plugin| plugin.facts.as_ref())
+            && let Some(residence) = &facts.residence
+            && facts.component.digest == *digest
+            && facts.limits == *limits
+            && facts.config.text() == config.text()
+            && residence.may_stay()
+        {
+            return residence.clone();
+        }
+        Residence::new(alias, limits, former.cloned())
     }
 
     /// The same component with the same stack, made ready before.

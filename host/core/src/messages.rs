@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use portreeve_broker::{
-    Broker, BrokerError, DeadFilter, DeadLetter, Holder, Publish, Sender, Stats, from_event,
-    to_event,
+    Broker, BrokerError, DeadFilter, DeadLetter, From, Holder, Publish, Sender, Stats,
+    Subscription, from_event, to_event,
 };
-use portreeve_manifest::grant::TopicPattern;
+use portreeve_manifest::grant::{Topic, TopicPattern};
 use portreeve_runtime::ProgressReport;
 use portreeve_state::audit::{AuditEvent, AuditKind};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,16 @@ pub enum BusAct {
     },
     /// How it stands.
     Stats,
+    /// Has a subscriber's messages of a topic delivered again from there on, or skips those
+    /// before.
+    Replay {
+        /// The plugin, or `webhook:NAME`.
+        subscriber: String,
+        /// The topic.
+        topic: Topic,
+        /// From where on.
+        from: ReplayFrom,
+    },
     /// Dead letters.
     DeadList {
         /// Those of this plugin.
@@ -66,6 +76,16 @@ pub enum BusAct {
         /// Its id.
         id: String,
     },
+}
+
+/// From where messages are delivered again.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplayFrom {
+    /// From this position on: 1, 2, 3 ...
+    Position(i64),
+    /// From what was published at this time, in milliseconds since 1970, UTC.
+    Time(i64),
 }
 
 /// What came of it.
@@ -106,7 +126,7 @@ pub struct BusStats {
     pub dead: u64,
 }
 
-impl From<Stats> for BusStats {
+impl std::convert::From<Stats> for BusStats {
     fn from(stats: Stats) -> BusStats {
         let topics = stats.topics.iter().map(|topic| {
             json!({
@@ -116,7 +136,7 @@ impl From<Stats> for BusStats {
         });
         let subscriptions = stats.subscriptions.iter().map(|one| {
             json!({
-                "plugin": &*one.subscription.holder.alias, "patterns": one.patterns,
+                "plugin": subscriber(&one.subscription), "patterns": one.patterns,
                 "lag": one.lag, "in-flight": one.in_flight, "delivered": one.delivered,
                 "acked": one.acked, "retried": one.retried,
             })
@@ -133,6 +153,14 @@ impl From<Stats> for BusStats {
             counted: counted.collect(),
             dead: stats.dead,
         }
+    }
+}
+
+/// Whose a subscription is: a plugin's, or the host's own under its name.
+fn subscriber(subscription: &Subscription) -> &str {
+    match &*subscription.holder.alias {
+        "" => &subscription.name,
+        alias => alias,
     }
 }
 
@@ -205,6 +233,34 @@ impl Host {
                 })
             }
             BusAct::Tail { pattern, count } => self.tail(&pattern, count, progress, cancel).await,
+            BusAct::Replay {
+                subscriber: named,
+                topic,
+                from,
+            } => {
+                let stats = broker.stats().await.map_err(asked)?;
+                let known = stats.subscriptions.into_iter();
+                let mut known = known.map(|known| known.subscription);
+                let subscription = known
+                    .find(|known| subscriber(known) == named)
+                    .ok_or_else(|| {
+                        HostError::Asked(format!(
+                            "`{named}` has no subscription; `portreeve bus stats` lists those there are"
+                        ))
+                    })?;
+                let about = json!({ "subscriber": named, "topic": topic.as_str(), "from": from });
+                let record = act_event(AuditKind::BusReplay, who, about);
+                let from = match from {
+                    ReplayFrom::Position(position) => From::Position(position),
+                    ReplayFrom::Time(time_ms) => From::Time(time_ms),
+                };
+                let replaying = async {
+                    let replayed = broker.replay(&subscription, &topic, from).await;
+                    replayed.map_err(asked)
+                };
+                self.on_record(record, replaying).await?;
+                Ok(BusDone::Done)
+            }
             BusAct::Stats => Ok(BusDone::Stats(self.bus_stats().await?)),
             BusAct::DeadList {
                 alias,

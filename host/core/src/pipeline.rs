@@ -22,6 +22,7 @@ use crate::plugin::Facts;
 use crate::project::MANIFEST;
 use crate::prompt::CallPrompt;
 use crate::registry::{Offered, RegisteredTool};
+use crate::resident::Vessel;
 use crate::scope::{CallScope, PluginProgress};
 
 impl Host {
@@ -101,9 +102,10 @@ impl Host {
                 .admission
                 .admit(connection, alias, &facts.limits)
                 .await?;
-            Ok((permit, template))
+            let vessel = self.vessel(&tool.plugin, facts, &template).await?;
+            Ok((permit, vessel))
         };
-        let (permit, template) = tokio::select! {
+        let (permit, vessel) = tokio::select! {
             biased;
             () = request.cancel.cancelled() => Err(CallError::cancelled()),
             ready = ready => ready,
@@ -115,12 +117,24 @@ impl Host {
             self.audit.clone(),
             Vec::new(),
         ));
-        let uses_sockets = !scope.granted().effective.sockets.is_empty();
+        let resident = vessel.is_resident();
+        let uses_sockets = match resident {
+            true => facts.may_use_sockets(),
+            false => !scope.granted().effective.sockets.is_empty(),
+        };
         let context = self.context(facts, scope, request, uses_sockets).await?;
         // Boxed once rather than moved from hand to hand: it is large.
-        let work = Box::pin(run(tool.clone(), template, arguments, context, permit));
+        let work = Box::pin(run(tool.clone(), vessel, arguments, context, permit));
         let pace = &facts.component.pace;
-        let mut finished = self.workshop.call(work, pace, uses_sockets).await;
+        let mut finished = match resident {
+            // A turn that were cut off would take the instance from everybody else.
+            true => {
+                self.workshop
+                    .call_to_its_end(work, pace, uses_sockets)
+                    .await
+            }
+            false => self.workshop.call(work, pace, uses_sockets).await,
+        };
         if let Err(error) = &mut finished.result
             && error.limit.is_some()
         {
@@ -230,7 +244,7 @@ impl Host {
 /// The call itself, in its guest's time: schemas are the plugin's, too.
 async fn run(
     tool: Arc<RegisteredTool>,
-    template: Template,
+    vessel: Vessel,
     arguments: Map<String, Value>,
     context: CallContext,
     _permit: Permit,
@@ -253,7 +267,7 @@ async fn run(
             Target::Tool(&offered.name)
         }
     };
-    let mut finished = template
+    let mut finished = vessel
         .call(target, &arguments, &facts.limits, context)
         .await;
     if let Ok(outcome) = &mut finished.result

@@ -19,6 +19,7 @@ use crate::content::Offers;
 use crate::grants::{GrantCell, InForce};
 use crate::install::FileStamp;
 use crate::pace::Pace;
+use crate::resident::{Residence, ResidentStatus};
 use crate::workshop::Workshop;
 
 /// A plugin of the project, under the name that the operator gave it.
@@ -60,6 +61,8 @@ pub(crate) struct Facts {
     /// What is in force now.
     pub(crate) grants: Arc<GrantCell>,
     pub(crate) component: Arc<Component>,
+    /// Where its instance lives, for one that has one for all calls.
+    pub(crate) residence: Option<Arc<Residence>>,
     /// Which one it is, and where exactly it came from.
     pub(crate) pin: Pin,
     /// Who signed it, as the lockfile names them.
@@ -123,9 +126,23 @@ impl Plugin {
             .and_then(|facts| facts.signer.as_deref())
     }
 
+    /// How its resident instance does; none for one that has a fresh one for each call.
+    pub fn resident(&self) -> Option<ResidentStatus> {
+        let residence = self.facts.as_ref()?.residence.as_ref()?;
+        Some(residence.status())
+    }
+
     /// What one call of it may use.
     pub fn limits(&self) -> Option<&Limits> {
         self.facts.as_ref().map(|facts| &facts.limits)
+    }
+}
+
+impl Facts {
+    /// Whether its long-lived instance is to run where sockets are waited for: they may be granted
+    /// while it lives.
+    pub(crate) fn may_use_sockets(&self) -> bool {
+        !self.manifest.requests.sockets.is_empty()
     }
 }
 

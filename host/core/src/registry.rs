@@ -139,13 +139,13 @@ impl Offered {
 
 /// A schema, ready to hold values against.
 #[derive(Debug)]
-struct Schema {
+pub(crate) struct Schema {
     validator: Validator,
     depth_max: usize,
 }
 
 impl Schema {
-    fn new(schema: &Map<String, Value>) -> Result<Schema, String> {
+    pub(crate) fn new(schema: &Map<String, Value>) -> Result<Schema, String> {
         let schema = Value::Object(schema.clone());
         Ok(Schema {
             validator: schema::compile(&schema)?,
@@ -155,7 +155,7 @@ impl Schema {
 
     /// Tells the first mistake only: collecting all of them would take as much memory as
     /// there are.
-    fn check(&self, value: &Value, what: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, value: &Value, what: &str) -> Result<(), String> {
         /// Longest part of a message, in characters: it quotes the value.
         const CHARS_MAX: usize = 300;
         let depth = schema_cost::depth(value);

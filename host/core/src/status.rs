@@ -10,6 +10,7 @@ use crate::advisories::AdvisoryAlert;
 use crate::host::{Host, HostError};
 use crate::messages::BusStats;
 use crate::network::NetworkUse;
+use crate::resident::ResidentStatus;
 
 /// How the project does.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +54,18 @@ pub struct HostStatus {
     pub origins: Vec<CareStatus>,
     /// How messages between plugins stand.
     pub messages: BusStats,
+    /// How the plugins' resident instances do.
+    pub residents: Vec<ResidentView>,
+}
+
+/// The resident instance of a plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ResidentView {
+    /// The operator's name for the plugin.
+    pub plugin: String,
+    /// How its instance does.
+    pub instance: ResidentStatus,
 }
 
 impl Status {
@@ -106,6 +119,15 @@ impl Host {
                 network: self.network.today(),
                 origins: self.network.origins(),
                 messages: self.bus_stats().await?,
+                residents: registry
+                    .plugins()
+                    .filter_map(|plugin| {
+                        Some(ResidentView {
+                            plugin: plugin.alias.clone(),
+                            instance: plugin.resident()?,
+                        })
+                    })
+                    .collect(),
             }),
             ..Status::of(&*self.store, from_ms, &aliases).await?
         })

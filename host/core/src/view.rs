@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::plugin::{Plugin, PluginStatus};
 use crate::project::Project;
 use crate::registry::Registry;
+use crate::resident::ResidentStatus;
 
 /// A project, with its plugins by alias.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +40,8 @@ pub struct PluginView {
     pub status: String,
     /// Why it failed.
     pub reason: Option<String>,
+    /// How its one instance does, for a plugin that has one for all calls.
+    pub instance: Option<ResidentStatus>,
     /// Most bytes of the arguments of one call.
     pub arguments_max: u64,
     /// What it offers.
@@ -190,6 +193,7 @@ impl PluginView {
             path: plugin.path.to_string_lossy().into_owned(),
             status: status.to_owned(),
             reason,
+            instance: plugin.resident(),
             arguments_max: plugin.limits().map_or(0, |limits| limits.arguments.0),
             tools,
             requests,

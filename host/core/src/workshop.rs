@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::{CallError, Finished, Runtime, Template};
+use tokio::task::JoinError;
 
 use crate::guests::GuestThreads;
 use crate::log::{CallOutput, GuestLog};
@@ -30,11 +31,28 @@ impl Workshop {
             && pace.is_quick()
             && let Some(begun) = pace.turn(|| self.guests.begin(&mut work))
         {
-            return begun.unwrap_or_else(|_| {
-                Finished::refused(CallError::internal("the task of a guest panicked"))
-            });
+            return begun.unwrap_or_else(|_| panicked());
         }
         self.run(work, uses_sockets).await
+    }
+
+    /// The same for work that goes on when whoever waits for it leaves.
+    pub(crate) async fn call_to_its_end<T: Send + 'static>(
+        &self,
+        mut work: impl Future<Output = Finished<T>> + Send + Unpin + 'static,
+        pace: &Pace,
+        uses_sockets: bool,
+    ) -> Finished<T> {
+        if !uses_sockets
+            && pace.is_quick()
+            && let Some(begun) = pace.turn(|| self.guests.begin(&mut work))
+        {
+            return begun.unwrap_or_else(|_| panicked());
+        }
+        match self.guests.spawn(work, uses_sockets) {
+            Ok(work) => ended(work.detach().await),
+            Err(error) => no_threads(error),
+        }
     }
 
     /// Runs a guest's work on the guests' threads, which are others for one that may use
@@ -44,19 +62,9 @@ impl Workshop {
         work: impl Future<Output = Finished<T>> + Send + 'static,
         uses_sockets: bool,
     ) -> Finished<T> {
-        let work = match self.guests.spawn(work, uses_sockets) {
-            Ok(work) => work,
-            Err(error) => {
-                return Finished::refused(CallError::internal(format!(
-                    "the threads of sockets can't start: {error}"
-                )));
-            }
-        };
-        match work.await {
-            Ok(finished) => finished,
-            Err(error) => Finished::refused(CallError::internal(format!(
-                "the task of a guest ended: {error}"
-            ))),
+        match self.guests.spawn(work, uses_sockets) {
+            Ok(work) => ended(work.await),
+            Err(error) => no_threads(error),
         }
     }
 
@@ -76,4 +84,20 @@ impl Workshop {
         let listing = async move { template.list_tools(&limits, output).await };
         self.run(listing, false).await.result
     }
+}
+
+fn panicked<T>() -> Finished<T> {
+    Finished::refused(CallError::internal("the task of a guest panicked"))
+}
+
+fn no_threads<T>(error: &std::io::Error) -> Finished<T> {
+    let told = format!("the threads of sockets can't start: {error}");
+    Finished::refused(CallError::internal(told))
+}
+
+fn ended<T>(work: Result<Finished<T>, JoinError>) -> Finished<T> {
+    work.unwrap_or_else(|error| {
+        let told = format!("the task of a guest ended: {error}");
+        Finished::refused(CallError::internal(told))
+    })
 }

@@ -81,23 +81,37 @@ impl Webhook {
     /// # Errors
     /// When the host can't be reached, may not be spoken to, or doesn't say that it took it.
     pub async fn send(&self, body: Bytes) -> Result<(), EgressError> {
+        self.send_with("application/json", &[], body).await
+    }
+
+    /// Sends a body of another type, with headers of its own.
+    ///
+    /// # Errors
+    /// Those of [`Webhook::send`].
+    pub async fn send_with(
+        &self,
+        content_type: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<(), EgressError> {
+        let request = self.request(content_type, headers, body)?;
         let late = |_| {
             let secs = TIME_MAX.as_secs();
             EgressError::Later(format!("{} took longer than {secs} s", self.host))
         };
-        tokio::time::timeout(TIME_MAX, self.exchange(body))
+        tokio::time::timeout(TIME_MAX, self.exchange(request))
             .await
             .map_err(late)?
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<(), EgressError> {
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(), EgressError> {
         let late = |_| {
             let secs = CONNECT_TIME_MAX.as_secs();
             EgressError::Later(format!("{} did not answer within {secs} s", self.host))
         };
         let stream = tokio::time::timeout(CONNECT_TIME_MAX, self.connect());
         let stream = stream.await.map_err(late)?.map_err(later)?;
-        let status = self.post(stream, body).await?;
+        let status = self.post(stream, request).await?;
         let answer = format!("{} answered {status}", self.host);
         if status.is_success() {
             Ok(())
@@ -127,7 +141,11 @@ impl Webhook {
     }
 
     /// One request; what it was answered with.
-    async fn post(&self, stream: Box<dyn Io>, body: Bytes) -> Result<StatusCode, EgressError> {
+    async fn post(
+        &self,
+        stream: Box<dyn Io>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<StatusCode, EgressError> {
         let failed =
             |error: hyper::Error| EgressError::Later(format!("{} broke off: {error}", self.host));
         let (mut sender, connection) = http1::Builder::new()
@@ -135,7 +153,6 @@ impl Webhook {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        let request = self.request(body)?;
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(failed)?;
             let status = answer.status();
@@ -157,7 +174,12 @@ impl Webhook {
         }
     }
 
-    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, EgressError> {
+    fn request(
+        &self,
+        content_type: &str,
+        headers: &[(&str, String)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, EgressError> {
         let host = match self.url.port() {
             Some(port) => format!("{}:{port}", self.host),
             None => self.host.to_string(),
@@ -166,10 +188,14 @@ impl Webhook {
             Some(query) => format!("{}?{query}", self.url.path()),
             None => self.url.path().to_owned(),
         };
-        Request::post(target)
+        let mut request = Request::post(target)
             .header(HOST, host)
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("portreeve/", env!("CARGO_PKG_VERSION")))
+            .header(CONTENT_TYPE, content_type)
+            .header(USER_AGENT, concat!("portreeve/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        request
             .body(Full::new(body))
             .map_err(|error| EgressError::Never(format!("this is no request: {error}")))
     }

@@ -104,6 +104,7 @@ impl Feature {
             | Feature::MessagesRequest
             | Feature::SecretsInject
             | Feature::SecretsReveal
+            | Feature::InstancesResident
             | Feature::PolicyLicenses
             | Feature::PolicySignatures
             | Feature::PolicyScan => true,
@@ -111,8 +112,7 @@ impl Feature {
             | Feature::Schedules
             | Feature::ClientSampling
             | Feature::ClientRoots
-            | Feature::ClientLog
-            | Feature::InstancesResident => false,
+            | Feature::ClientLog => false,
         }
     }
 

@@ -242,6 +242,8 @@ limits! {
     concurrent_calls, "concurrent-calls": u32 as u32 = 16, 1..=10_000;
     /// Calls of this plugin that wait for their turn.
     queue, "queue": u32 as u32 = 64, 0..=100_000;
+    /// Times within ten minutes that a resident instance which broke is started again.
+    restarts, "restarts": u32 as u32 = 5, 0..=1_000;
     /// Requests that one call sends: HTTP requests, retries, and connections of sockets.
     requests, "requests": u32 as u32 = 100, 0..=1_000_000;
     /// Bytes that one call sends over the network.
@@ -302,6 +304,8 @@ pub struct HostLimits {
     pub queue: u32,
     /// Calls of all plugins that wait for people at a time.
     pub parked_calls: u32,
+    /// Resident instances of all plugins.
+    pub residents: u32,
     /// Plugins that one project may list.
     pub plugins: u32,
 }
@@ -312,6 +316,7 @@ impl Default for HostLimits {
             concurrent_calls: 64,
             queue: 256,
             parked_calls: 32,
+            residents: 32,
             plugins: PLUGINS_MAX,
         }
     }
@@ -327,6 +332,8 @@ pub struct HostLimitOverrides {
     pub queue: Option<u32>,
     /// Calls of all plugins that wait for people at a time.
     pub parked_calls: Option<u32>,
+    /// Resident instances of all plugins.
+    pub residents: Option<u32>,
 }
 
 impl HostLimits {
@@ -348,6 +355,10 @@ impl HostLimits {
         if let Some(written) = overrides.parked_calls {
             in_range("parked-calls", written, 0..=10_000, &mut errors);
             limits.parked_calls = written;
+        }
+        if let Some(written) = overrides.residents {
+            in_range("residents", written, 0..=1_000, &mut errors);
+            limits.residents = written;
         }
         if errors.is_empty() {
             Ok(limits)
@@ -390,6 +401,7 @@ mod tests {
             host-calls (count): 1,000,000 [100, 9,007,199,254,740,991]: Host calls of one call.
             concurrent-calls (count): 16 [1, 10,000]: Calls of this plugin that run at a time.
             queue (count): 64 [0, 100,000]: Calls of this plugin that wait for their turn.
+            restarts (count): 5 [0, 1,000]: Times within ten minutes that a resident instance which broke is started again.
             requests (count): 100 [0, 1,000,000]: Requests that one call sends: HTTP requests, retries, and connections of sockets.
             sent (size): 10 MiB [0 B, 1 TiB]: Bytes that one call sends over the network.
             received (size): 50 MiB [0 B, 1 TiB]: Bytes that one call receives over the network.
@@ -451,6 +463,7 @@ mod tests {
             host_calls: Some(defaults.host_calls),
             concurrent_calls: Some(defaults.concurrent_calls),
             queue: Some(defaults.queue),
+            restarts: Some(defaults.restarts),
             requests: Some(defaults.requests),
             sent: Some(defaults.sent),
             received: Some(defaults.received),

@@ -10,7 +10,6 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::document::{Document, JsonTable, SchemaVersion};
-use crate::feature::Feature;
 use crate::grant::{DIRECTORIES_MAX, RequestItem, Requests};
 use crate::id::PluginId;
 use crate::licence::Licence;
@@ -149,15 +148,6 @@ fn validate(
     document: &Document<'_>,
     errors: &mut Vec<Diagnostic>,
 ) -> Option<PluginManifest> {
-    if raw.plugin.instances == Instances::Resident && !Feature::InstancesResident.enforced() {
-        errors.push(
-            Diagnostic::new(
-                "resident instances are not supported by this version of Portreeve yet",
-                document.span(&["plugin", "instances"]),
-            )
-            .with_help("write `instances = \"per-call\"`, or leave it out"),
-        );
-    }
     if let Some(why) = raw.plugin.description.as_deref().and_then(bad_description) {
         errors.push(Diagnostic::new(
             why,

@@ -18,7 +18,8 @@ use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
     AlertSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit, RawMessages, RawNetwork,
-    RawRegistry, RawServe, RawState, RawVault, ServeSettings, Settings, read_registries,
+    RawRegistry, RawServe, RawState, RawVault, RawWebhooks, ServeSettings, Settings,
+    WebhookSettings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
 use crate::text::quoted;
@@ -96,6 +97,9 @@ pub(crate) struct RawProject {
     /// Messages between plugins.
     #[serde(default)]
     messages: RawMessages,
+    /// What others tell this host over HTTP, and what it tells them.
+    #[serde(default)]
+    webhooks: RawWebhooks,
     /// What is demanded of a plugin's papers.
     #[serde(default)]
     policy: Policy,
@@ -159,6 +163,7 @@ impl ProjectManifest {
             ("registries", mine.registries != theirs.registries),
             ("serve", mine.serve != theirs.serve),
             ("messages", mine.messages != theirs.messages),
+            ("webhooks", mine.webhooks != theirs.webhooks),
             ("policy", self.policy != other.policy),
         ];
         let mut differ: Vec<String> = tables
@@ -240,6 +245,13 @@ impl ProjectManifest {
         for (table, error) in wrong {
             let table = table.iter().map(String::as_str);
             let table: Vec<_> = ["messages"].into_iter().chain(table).collect();
+            push_limits(vec![error], &table, &document, &mut errors);
+        }
+        let mut wrong = Vec::new();
+        settings.webhooks = WebhookSettings::read(&raw.webhooks, &mut wrong);
+        for (table, error) in wrong {
+            let table = table.iter().map(String::as_str);
+            let table: Vec<_> = ["webhooks"].into_iter().chain(table).collect();
             push_limits(vec![error], &table, &document, &mut errors);
         }
         let plugins_max = usize::try_from(host.plugins).unwrap_or(usize::MAX);

@@ -1,5 +1,5 @@
 //! How the host keeps what it keeps and reaches what it reaches: `[state]`, `[audit]`,
-//! `[vault]`, `[alerts]`, `[network]`, `[registries]` and `[serve]` in `portreeve.toml`.
+//! `[vault]`, `[alerts]`, `[network]`, `[registries]`, `[serve]`, `[messages]` and `[webhooks]` in `portreeve.toml`.
 
 mod alerts;
 mod messages;
@@ -7,6 +7,7 @@ mod network;
 mod outlet;
 mod registries;
 mod serve;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ pub use registries::RegistrySettings;
 pub(crate) use registries::{RawRegistry, read as read_registries};
 pub(crate) use serve::RawServe;
 pub use serve::{ServeLimitOverrides, ServeLimits, ServeSettings, ServeTls};
+pub(crate) use webhooks::RawWebhooks;
+pub use webhooks::{HookIn, HookOut, HookSignature, WebhookSettings};
 
 /// How the host keeps what it keeps and reaches what it reaches.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +58,8 @@ pub struct Settings {
     pub serve: ServeSettings,
     /// What bounds messages between plugins.
     pub messages: MessagesSettings,
+    /// What others tell it over HTTP, and what it tells them.
+    pub webhooks: WebhookSettings,
 }
 
 impl Default for Settings {
@@ -70,6 +75,7 @@ impl Default for Settings {
             registries: BTreeMap::new(),
             serve: ServeSettings::default(),
             messages: MessagesSettings::default(),
+            webhooks: WebhookSettings::default(),
         }
     }
 }

@@ -265,15 +265,6 @@ fn syntax_errors_come_first() {
 #[test]
 fn values_are_checked() {
     check_tail(
-        "instances = \"resident\"\n",
-        expect![[r#"
-        plugin.toml:6:13: error: resident instances are not supported by this version of Portreeve yet
-          |
-        6 | instances = "resident"
-          |             ^^^^^^^^^^
-          = help: write `instances = "per-call"`, or leave it out"#]],
-    );
-    check_tail(
         "instances = \"shared\"\n",
         expect![[r#"
         plugin.toml:6:13: error: `shared` is none of the choices

@@ -11,7 +11,7 @@ use wasmtime::component::Val;
 use crate::bindings::exports::portreeve::tools::provider;
 use crate::bindings::portreeve::types::types as wit;
 use crate::error::{CallError, Failure, LimitHit};
-use crate::template::plugin_json;
+use crate::exports::plugin_json;
 use crate::values;
 
 /// Most pieces of content in one answer.

@@ -1,6 +1,8 @@
 //! Resources, prompts and completion: what a component is asked for, and what it answers,
 //! held against its limits.
 
+mod exports;
+
 use portreeve_manifest::content::{
     self, Document, PROMPTS_MAX, Prompt, Resource, ResourceTemplate, TEMPLATES_MAX,
 };
@@ -11,8 +13,10 @@ use crate::answer::{Content, within_result};
 use crate::bindings::exports::portreeve::content::{completion, prompts, resources};
 use crate::error::{CallError, ErrorCode};
 
+pub(crate) use exports::ContentExports;
+
 /// Resources that are asked for at once.
-pub(crate) const PAGE_MAX: u32 = 500;
+const PAGE_MAX: u32 = 500;
 
 /// The longest `next` of a page, in bytes.
 const NEXT_BYTES_MAX: usize = 1_024;

@@ -80,6 +80,29 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code.
+    pub const ALL: [ErrorCode; 12] = [
+        ErrorCode::InvalidArgument,
+        ErrorCode::NotFound,
+        ErrorCode::Conflict,
+        ErrorCode::PermissionDenied,
+        ErrorCode::Unauthenticated,
+        ErrorCode::RateLimited,
+        ErrorCode::QuotaExceeded,
+        ErrorCode::Timeout,
+        ErrorCode::Cancelled,
+        ErrorCode::Unavailable,
+        ErrorCode::Unsupported,
+        ErrorCode::Internal,
+    ];
+
+    /// The code that is written so in WIT.
+    pub fn parse(text: &str) -> Option<ErrorCode> {
+        ErrorCode::ALL
+            .into_iter()
+            .find(|code| code.as_str() == text)
+    }
+
     /// The code as it is written in WIT.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -127,6 +127,8 @@ pub(crate) struct Guest {
     fuel_after_host: Option<u64>,
     /// Whether the guest's export has returned, so that what is copied is its result.
     pub(crate) returned: bool,
+    /// Whether it was stopped.
+    pub(crate) stopped: bool,
 }
 
 impl Guest {
@@ -237,6 +239,7 @@ pub(crate) fn store(
             result_max: limits.result.as_usize(),
             fuel_after_host: None,
             returned: false,
+            stopped: false,
         },
     );
     store.limiter(|guest| &mut guest.limiter);
@@ -247,6 +250,40 @@ pub(crate) fn store(
     store.set_max_component_handles(limits.handles as usize);
     store.call_hook(meter);
     Ok(store)
+}
+
+/// Gives a guest that has been called before what is each call's own: its context, fuel, clock
+/// and counts. What it remembers and has open stays.
+pub(crate) fn begin_turn(
+    store: &mut Store<Guest>,
+    limits: &Limits,
+    context: CallContext,
+    clock: Arc<Clock>,
+) -> wasmtime::Result<()> {
+    let guest = store.data_mut();
+    guest.limiter.begin_turn();
+    guest
+        .output
+        .begin(context.output.clone(), limits.output.as_usize());
+    guest.last_failure.clear();
+    guest.directory_failure.clear();
+    guest.sockets.set_source(context.sockets.clone());
+    guest.http_hooks = Http::new(
+        context.http.clone(),
+        guest.last_failure.clone(),
+        clock.clone(),
+    );
+    guest.context = context;
+    guest.clock = clock;
+    guest.fuel_left = limits.fuel;
+    guest.progress_next = None;
+    guest.bytes_in = 0;
+    guest.fuel_after_host = None;
+    guest.returned = false;
+    store.set_fuel(limits.fuel)?;
+    // The clock of epochs went on between turns.
+    store.set_epoch_deadline(1);
+    Ok(())
 }
 
 /// Runs at each change between guest and host: counts and charges host calls, and keeps

@@ -22,9 +22,11 @@ mod compiler;
 mod content;
 mod engine;
 mod error;
+mod exports;
 mod guest;
 mod limiter;
 mod output;
+mod resident;
 mod runtime;
 mod stopped;
 mod template;
@@ -60,5 +62,6 @@ pub use content::{
 pub use error::{CallError, Error, ErrorCode, Failure, LimitHit, Origin};
 pub use guest::CallContext;
 pub use output::{OutputSink, Stream};
+pub use resident::Resident;
 pub use runtime::{Runtime, RuntimeConfig, Step};
 pub use template::{Finished, Target, Template, Usage};

@@ -43,6 +43,13 @@ impl Limiter {
         }
     }
 
+    /// Counts what is each turn's own anew; memory and tables are the instance's.
+    pub(crate) fn begin_turn(&mut self) {
+        self.memory_peak = self.memory_now;
+        self.host_calls = 0;
+        self.hit = None;
+    }
+
     /// Notes that `hit` stops the guest, and gives the error that does it.
     pub(crate) fn stop(&mut self, hit: LimitHit) -> wasmtime::Error {
         let error = wasmtime::format_err!("limit reached: {}", hit.setting);

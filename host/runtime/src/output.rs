@@ -74,6 +74,19 @@ impl Output {
         }
     }
 
+    /// Takes what another call writes, to its sink and under its limit: streams that the guest
+    /// has kept go there as well.
+    pub(crate) fn begin(&self, sink: Arc<dyn OutputSink>, bytes_max: usize) {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        *shared = Shared {
+            sink,
+            left: bytes_max,
+            written: 0,
+            dropped: 0,
+            pending: [Vec::new(), Vec::new()],
+        };
+    }
+
     pub(crate) fn stream(&self, stream: Stream) -> GuestStream {
         GuestStream {
             output: self.clone(),

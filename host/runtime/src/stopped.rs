@@ -11,8 +11,13 @@ use crate::capability::network::http::REQUEST_HEADER_BYTES_MAX;
 use crate::error::{CallError, ErrorCode, LimitHit};
 use crate::guest::{Guest, out_of_fuel};
 
-/// Why a guest stopped.
-pub(crate) fn explain(error: wasmtime::Error, store: &Store<Guest>, limits: &Limits) -> CallError {
+/// Why a guest stopped; nothing can be called in its instance any more.
+pub(crate) fn explain(
+    error: wasmtime::Error,
+    store: &mut Store<Guest>,
+    limits: &Limits,
+) -> CallError {
+    store.data_mut().stopped = true;
     let guest = store.data();
     if let Some(hit) = &guest.limiter.hit {
         return CallError::limit(if hit.setting == "fuel" {

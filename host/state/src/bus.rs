@@ -309,6 +309,15 @@ pub trait BusStore: Send + Sync + std::fmt::Debug {
     /// Removes what may go of a topic; how many messages and bytes there were.
     async fn bus_trim(&self, trim: BusTrim) -> Result<(u64, u64), StateError>;
 
+    /// Forgets those of these topics in which nothing lies: no message, dedup id, exception or
+    /// dead letter. Their cursors go, and their counts are added to those of `under`. Which ones
+    /// are gone.
+    async fn bus_forget(
+        &self,
+        topics: Vec<String>,
+        under: &'static str,
+    ) -> Result<Vec<String>, StateError>;
+
     /// Removes what has become too old or too much; how many rows there were.
     async fn bus_sweep(&self, sweep: BusSweep) -> Result<u64, StateError>;
 

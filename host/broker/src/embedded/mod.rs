@@ -6,10 +6,13 @@
 //! Nobody who gives up waiting leaves anything half done.
 
 mod deliver;
+mod forget;
 mod publish;
 mod rates;
 mod request;
+mod settle;
 mod state;
+mod subscribe;
 mod upkeep;
 mod window;
 
@@ -62,10 +65,12 @@ struct Inner {
     latest_ms: AtomicI64,
     core: Mutex<Core>,
     publishing: mpsc::Sender<publish::Job>,
-    settling: mpsc::Sender<deliver::Job>,
+    settling: mpsc::Sender<settle::Job>,
     upkeep: Notify,
     tail: broadcast::Sender<Arc<Message>>,
     ids: state::Ids,
+    /// Open to all that enter topics; closed while topics are forgotten.
+    gate: tokio::sync::RwLock<()>,
     /// One round of upkeep at a time.
     rounds: tokio::sync::Mutex<()>,
 }
@@ -123,10 +128,11 @@ impl Embedded {
             upkeep: Notify::new(),
             tail: broadcast::channel(TAIL_MAX).0,
             ids: state::Ids::default(),
+            gate: tokio::sync::RwLock::default(),
             rounds: tokio::sync::Mutex::default(),
         });
         tokio::spawn(publish::run(Arc::downgrade(&inner), jobs));
-        tokio::spawn(deliver::run(Arc::downgrade(&inner), settled));
+        tokio::spawn(settle::run(Arc::downgrade(&inner), settled));
         tokio::spawn(upkeep(Arc::downgrade(&inner)));
         Ok(Embedded { inner })
     }

@@ -60,6 +60,11 @@ impl Inner {
             return self.bury_looping(message, now).await;
         }
         let bytes = message.to_row().size();
+        if self.core().is_full_for(&message.topic, limits.topics_max) {
+            // What is empty gives way to what is not.
+            while self.forget(0).await? {}
+        }
+        let gate = self.gate.read().await;
         if self.admit(&message, bytes, now)? {
             // What is settled already makes room, before anybody is refused.
             self.trim(message.topic.as_str(), true).await?;
@@ -126,6 +131,7 @@ impl Inner {
                 retry_ms: 100,
             });
         }
+        drop(gate);
         match waiting.await.unwrap_or(Err(BrokerError::Closed))? {
             BusAppended::Duplicate(first) => Ok(Published {
                 id: first,
@@ -140,7 +146,7 @@ impl Inner {
         }
     }
 
-    fn admit_publisher(&self, message: &Message, now: i64) -> Result<(), BrokerError> {
+    pub(super) fn admit_publisher(&self, message: &Message, now: i64) -> Result<(), BrokerError> {
         let mut core = self.core();
         let bytes = message.payload.len() as u64;
         core.publisher_may(&message.sender.holder, bytes, &self.limits, now)?;
@@ -152,8 +158,7 @@ impl Inner {
     fn admit(&self, message: &Message, bytes: u64, now: i64) -> Result<bool, BrokerError> {
         let limits = &self.limits;
         let mut core = self.core();
-        let known = core.topics.contains_key(message.topic.as_str());
-        if !known && core.topics.len() >= limits.topics_max {
+        if core.is_full_for(&message.topic, limits.topics_max) {
             return Err(BrokerError::Quota {
                 what: "topics".to_owned(),
                 used: core.topics.len() as u64,
@@ -195,6 +200,7 @@ impl Inner {
             topic.pending.1 = topic.pending.1.saturating_add(bytes);
         }
         topic.rate.take(1);
+        topic.used_ms = now;
         core.publisher_takes(&message.sender.holder, bytes);
         Ok(false)
     }
@@ -261,7 +267,12 @@ impl Inner {
         }))
     }
 
-    async fn bury_looping(&self, message: Message, now: i64) -> Result<Published, BrokerError> {
+    /// Makes a dead letter of a message or a request that has come through too many plugins.
+    pub(super) async fn bury_looping(
+        &self,
+        message: Message,
+        now: i64,
+    ) -> Result<Published, BrokerError> {
         let path = message.path_with_it().join(" -> ");
         let row = message.to_row();
         let dead = BusDead {

@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
 use crate::error::BrokerError;
-use crate::message::{Answer, Message, Publish};
+use crate::message::{Answer, Message, Publish, Reply};
 
-type Asked = (Arc<Message>, oneshot::Sender<Answer>);
+type Asked = (Arc<Message>, oneshot::Sender<Reply>);
 
 /// Requests for one who answers. Who asked is told that a request was given up when its sender is
 /// dropped.
@@ -19,7 +19,7 @@ pub struct Requests(mpsc::Receiver<Asked>);
 
 impl Requests {
     /// The next request, and how to answer it; none when the broker is gone.
-    pub async fn next(&mut self) -> Option<(Arc<Message>, oneshot::Sender<Answer>)> {
+    pub async fn next(&mut self) -> Option<(Arc<Message>, oneshot::Sender<Reply>)> {
         self.0.recv().await
     }
 }
@@ -63,7 +63,8 @@ impl Inner {
         }
         let message = Message::new(&publish, self.ids.next(now)?, now);
         if message.sender.path.len() >= limits.hops_max {
-            return Err(BrokerError::Quota {
+            self.admit_publisher(&message, now)?;
+            let refused = BrokerError::Quota {
                 what: format!(
                     "plugins that a request has come through ({})",
                     message.path_with_it().join(" -> ")
@@ -71,7 +72,9 @@ impl Inner {
                 used: message.sender.path.len() as u64,
                 allowed: limits.hops_max as u64,
                 setting: "[messages] hops",
-            });
+            };
+            self.bury_looping(message, now).await?;
+            return Err(refused);
         }
         let (answer, waiting) = oneshot::channel();
         {
@@ -103,7 +106,8 @@ impl Inner {
         let most = u64::try_from(limits.request_ms_max).unwrap_or(u64::MAX);
         let timeout = timeout_ms.min(most);
         match tokio::time::timeout(Duration::from_millis(timeout), waiting).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(refusal))) => Err(BrokerError::Refused(Box::new(refusal))),
             Ok(Err(_)) => Err(BrokerError::GivenUp),
             Err(_) => Err(BrokerError::Timeout(timeout)),
         }

@@ -53,6 +53,8 @@ pub(super) struct TopicState {
     pub(super) head: i64,
     pub(super) messages: u64,
     pub(super) bytes: u64,
+    /// When something last entered it, or was about to.
+    pub(super) used_ms: i64,
     /// Messages and bytes that are being written.
     pub(super) pending: (u64, u64),
     pub(super) published: u64,
@@ -176,6 +178,8 @@ pub(super) struct Core {
     pub(super) topics: HashMap<String, TopicState>,
     pub(super) subscriptions: HashMap<Subscription, SubscriptionState>,
     publishers: HashMap<Holder, Publisher>,
+    /// What gave way and what nobody heard in ephemeral topics that are forgotten.
+    pub(super) forgotten: (u64, u64),
     pub(super) responders: Responders,
     /// When the next delayed message is due.
     pub(super) next_due_ms: Option<i64>,
@@ -197,6 +201,7 @@ impl Core {
             topics: HashMap::new(),
             subscriptions: HashMap::new(),
             publishers: HashMap::new(),
+            forgotten: (0, 0),
             responders: Responders::default(),
             next_due_ms: image.next_due_ms,
             to_trim: BTreeSet::new(),
@@ -260,6 +265,7 @@ impl Core {
                 head: 0,
                 messages: 0,
                 bytes: 0,
+                used_ms: now_ms,
                 pending: (0, 0),
                 published: 0,
                 subscribed: matching
@@ -269,6 +275,11 @@ impl Core {
                 memory: settings.ephemeral.then(Memory::default),
             }
         })
+    }
+
+    /// Whether there are as many topics as there may be, and this is none of them.
+    pub(super) fn is_full_for(&self, topic: &Topic, topics_max: usize) -> bool {
+        self.topics.len() >= topics_max && !self.topics.contains_key(topic.as_str())
     }
 
     pub(super) fn delayed_due(&self, now_ms: i64) -> bool {
@@ -347,4 +358,11 @@ pub(super) fn shown(holder: &Holder) -> String {
         "" => "the host".to_owned(),
         alias => format!("`{alias}`"),
     }
+}
+
+pub(super) fn unknown(subscription: &Subscription) -> BrokerError {
+    BrokerError::NotFound(format!(
+        "`{}` has no subscription `{}`",
+        subscription.holder.alias, subscription.name
+    ))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use portreeve_state::{BusDead, BusDeadFilter, BusSweep, BusTrim};
 
 use super::Inner;
+use super::forget::FORGOTTEN;
 use super::window::Seen;
 use crate::broker::{
     Counted, DeadFilter, DeadLetter, Stats, Subscription, SubscriptionStats, TopicStats,
@@ -48,6 +49,7 @@ impl Inner {
             dedup_max: self.limits.dedup_max,
         };
         self.store.bus_sweep(sweep).await?;
+        self.forget(self.limits.topic_idle_ms).await?;
         Ok(())
     }
 
@@ -273,6 +275,18 @@ impl Inner {
                         count,
                     }),
             );
+        }
+        let (overflow, unheard) = core.forgotten;
+        for (what, count) in [("overflow", overflow), ("unheard", unheard)] {
+            if count > 0 {
+                counted.push(Counted {
+                    holder: portreeve_state::Holder::host(),
+                    subscription: String::new(),
+                    topic: FORGOTTEN.to_owned(),
+                    what: what.to_owned(),
+                    count,
+                });
+            }
         }
         topics.sort_by(|a, b| a.topic.cmp(&b.topic));
         let mut subscriptions: Vec<SubscriptionStats> = core

@@ -121,6 +121,7 @@ cases! {
         a_topic_has_a_rate_and_a_length,
         a_message_has_a_size,
         topics_are_counted,
+        an_empty_topic_is_forgotten,
         a_topic_goes_to_so_many_subscriptions,
         a_loop_ends_as_a_dead_letter_that_shows_its_way,
         what_nobody_hears_is_counted;
@@ -168,6 +169,7 @@ cases! {
         a_request_that_nobody_answers_says_so,
         a_request_has_a_time,
         a_request_that_is_given_up_says_so,
+        who_answers_may_fail_in_its_own_words,
         requests_that_wait_are_bounded,
         a_cycle_of_requests_ends;
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portreeve_broker::{Broker, BrokerError, DeadFilter, Limits, TopicSettings};
+use portreeve_broker::{Broker, BrokerError, DeadFilter, Limits, Outcome, TopicSettings};
 
 use crate::{Backend, counted, fetch, handle_all, message, publish, sender, subscribe, texts};
 
@@ -230,6 +230,69 @@ pub(crate) async fn topics_are_counted(backend: &dyn Backend) {
         error.to_string().contains("[messages] topics-max"),
         "{error}"
     );
+}
+
+/// A topic that is empty gives way: at once where there are too many, otherwise after a while.
+pub(crate) async fn an_empty_topic_is_forgotten(backend: &dyn Backend) {
+    let limits = Limits {
+        topics_max: 3,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits.clone()).await;
+    let names = |stats: &portreeve_broker::Stats| -> Vec<String> {
+        let topics = stats.topics.iter();
+        topics.map(|topic| topic.topic.to_string()).collect()
+    };
+    let a = subscribe(&broker, "a", &[">"]).await;
+    for topic in ["a", "b", "c"] {
+        publish(&broker, topic, "1").await;
+    }
+    assert_eq!(handle_all(&broker, &a).await.len(), 3);
+    publish(&broker, "b", "2").await;
+    broker.maintain().await.unwrap();
+    assert_eq!(names(&broker.stats().await.unwrap()), ["a", "b", "c"]);
+    // One that has something does not give way, nor does its number begin anew.
+    publish(&broker, "d", "1").await;
+    assert_eq!(names(&broker.stats().await.unwrap()), ["b", "d"]);
+    let given = fetch(&broker, &a).await;
+    assert_eq!(texts(&given), ["2", "1"]);
+    assert_eq!(given[0].message.position, 2);
+    for delivery in &given {
+        broker.settle(&a, delivery, Outcome::Ack).await.unwrap();
+    }
+    // With a dead letter of it a topic stays, so that its positions mean one thing.
+    publish(&broker, "b", "bad").await;
+    let given = fetch(&broker, &a).await;
+    let outcome = Outcome::Reject("no".to_owned());
+    broker.settle(&a, &given[0], outcome).await.unwrap();
+    backend.pass(limits.topic_idle_ms + 1);
+    broker.maintain().await.unwrap();
+    broker.maintain().await.unwrap();
+    assert_eq!(names(&broker.stats().await.unwrap()), ["b"]);
+    let dead = broker
+        .dead_letters(&DeadFilter::default(), 10)
+        .await
+        .unwrap();
+    broker.retry_dead(&dead[0].id).await.unwrap();
+    assert_eq!(handle_all(&broker, &a).await, ["bad"]);
+    backend.pass(limits.topic_idle_ms + 1);
+    broker.maintain().await.unwrap();
+    broker.maintain().await.unwrap();
+    let stats = broker.stats().await.unwrap();
+    assert_eq!(stats.topics, []);
+    // What was counted stays counted.
+    let counted: Vec<_> = stats
+        .counted
+        .iter()
+        .map(|one| (&*one.topic, &*one.what, one.count))
+        .collect();
+    assert_eq!(counted, [("(forgotten)", "dead", 1)]);
+    // It begins anew, also after a restart.
+    publish(&broker, "b", "3").await;
+    let broker = backend.open(limits).await;
+    let given = fetch(&broker, &a).await;
+    assert_eq!(texts(&given), ["3"]);
+    assert_eq!(given[0].message.position, 1);
 }
 
 pub(crate) async fn a_topic_goes_to_so_many_subscriptions(backend: &dyn Backend) {

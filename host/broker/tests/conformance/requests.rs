@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use portreeve_broker::{Answer, BrokerError, Limits};
+use portreeve_broker::{Answer, BrokerError, DeadFilter, Limits, Refusal};
 
 use crate::{Backend, message, patterns};
 
@@ -21,7 +21,7 @@ pub(crate) async fn a_request_is_answered(backend: &dyn Backend) {
         assert_eq!(&asked.payload[..], b"hello");
         assert_eq!(asked.sender.principal, "local");
         assert!(!asked.id.is_empty());
-        reply.send(answer("bonjour")).unwrap();
+        reply.send(Ok(answer("bonjour"))).unwrap();
     };
     let (got, ()) = futures::future::join(asking, answering).await;
     assert_eq!(got.unwrap(), answer("bonjour"));
@@ -55,6 +55,28 @@ pub(crate) async fn a_request_that_is_given_up_says_so(backend: &dyn Backend) {
     let asking = broker.request(message("t", "1"), 1_000);
     let (error, _) = futures::future::join(asking, async { drop(requests.next().await) }).await;
     assert!(matches!(error, Err(BrokerError::GivenUp)), "{error:?}");
+}
+
+pub(crate) async fn who_answers_may_fail_in_its_own_words(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let mut requests = backend.answer(patterns(&["t"]));
+    let refusal = Refusal {
+        code: "conflict".to_owned(),
+        reason: "locked".to_owned(),
+        message: "the issue is locked".to_owned(),
+        retry_ms: Some(5),
+        detail: Some(serde_json::json!({"by": "somebody"})),
+    };
+    let asking = broker.request(message("t", "1"), 10_000);
+    let answering = async {
+        let (_, reply) = requests.next().await.unwrap();
+        reply.send(Err(refusal.clone())).unwrap();
+    };
+    let (got, ()) = futures::future::join(asking, answering).await;
+    match got {
+        Err(BrokerError::Refused(told)) => assert_eq!(*told, refusal),
+        other => panic!("{other:?}"),
+    }
 }
 
 pub(crate) async fn requests_that_wait_are_bounded(backend: &dyn Backend) {
@@ -113,8 +135,20 @@ pub(crate) async fn a_cycle_of_requests_ends(backend: &dyn Backend) {
             }
         }
         assert_eq!(depth, 4);
-        replies.remove(0).send(answer("ended")).unwrap();
+        replies.remove(0).send(Ok(answer("ended"))).unwrap();
     };
     let (got, ()) = futures::future::join(asking, answering).await;
     assert_eq!(got.unwrap(), answer("ended"));
+    // The last one is a dead letter, which shows the way.
+    let dead = broker
+        .dead_letters(&DeadFilter::default(), 10)
+        .await
+        .unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0].reason, "hops");
+    assert!(
+        dead[0].detail.contains("publisher:t -> publisher:t"),
+        "{}",
+        dead[0].detail
+    );
 }

@@ -15,6 +15,7 @@ mod child;
 mod disk;
 mod full;
 mod kill;
+mod many;
 
 /// No case: what a case has another process do. Alone, it has nothing to do.
 #[test]

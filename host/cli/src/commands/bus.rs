@@ -8,12 +8,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use portreeve_core::control::{ControlAnswer, ControlRequest};
-use portreeve_core::{BusAct, BusDone, BusStats, ProgressListener, ProgressReport};
+use portreeve_core::{BusAct, BusDone, BusStats, ProgressListener, ProgressReport, ReplayFrom};
 use portreeve_manifest::duration::HumanDuration;
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::audit::moment;
 use crate::context::Context;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -74,6 +75,22 @@ enum What {
     },
     /// Show topics, who subscribes, and what ended without being handled.
     Stats,
+    /// Have messages of a topic delivered again to one who subscribes to it, or skip some.
+    ///
+    /// What was handled can be gone back to only where `keep` is set for the topic, under
+    /// [messages.topics] in portreeve.toml.
+    Replay {
+        /// The plugin, or `webhook:NAME`.
+        subscriber: String,
+        /// The topic.
+        topic: Topic,
+        /// From what was published then: a moment, or how long ago.
+        #[arg(long, value_name = "WHEN", value_parser = moment, required_unless_present = "position", conflicts_with = "position")]
+        from: Option<i64>,
+        /// From this position on: 1, 2, 3 ...
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+        position: Option<i64>,
+    },
     /// Messages that were given up.
     Dead {
         #[command(subcommand)]
@@ -197,6 +214,19 @@ impl Bus {
                 count: *count,
             },
             What::Stats => BusAct::Stats,
+            What::Replay {
+                subscriber,
+                topic,
+                from,
+                position,
+            } => BusAct::Replay {
+                subscriber: subscriber.clone(),
+                topic: topic.clone(),
+                from: match (from, position) {
+                    (Some(time), _) => ReplayFrom::Time(*time),
+                    (None, position) => ReplayFrom::Position(position.unwrap_or(1)),
+                },
+            },
             What::Dead { what } => match what {
                 Dead::List {
                     plugin,

@@ -123,6 +123,14 @@ fn show(view: &ProjectView) -> String {
                 let _ = writeln!(shown, "  not usable\n    {why}");
             }
         }
+        if let Some(instance) = &plugin.instance {
+            let state = instance.state.as_str();
+            let _ = write!(shown, "  one instance for all calls: {state}");
+            if let Some(why) = &instance.error {
+                let _ = write!(shown, "; it broke: {}", text::line(why));
+            }
+            shown.push('\n');
+        }
         for tool in &plugin.tools {
             let about = tool.tool.description.as_deref().unwrap_or_default();
             let about = text::summary(about, DESCRIPTION_CHARS_MAX);

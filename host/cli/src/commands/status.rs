@@ -7,7 +7,9 @@ use anyhow::bail;
 use clap::Args;
 use jiff::Timestamp;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
-use portreeve_core::{BreakerState, CareStatus, Status as ProjectStatus};
+use portreeve_core::{
+    BreakerState, CareStatus, ResidentState, ResidentView, Status as ProjectStatus,
+};
 use portreeve_state::usage::ToolUse;
 use portreeve_state::{SqliteStore, StateStore};
 use tokio_util::sync::CancellationToken;
@@ -123,6 +125,9 @@ fn show(status: &ProjectStatus) -> String {
                     messages.dead
                 );
             }
+            for one in &host.residents {
+                show_resident(&mut shown, one);
+            }
             for origin in &host.origins {
                 show_origin(&mut shown, origin);
             }
@@ -157,6 +162,39 @@ fn show(status: &ProjectStatus) -> String {
         }
     }
     shown
+}
+
+fn show_resident(shown: &mut String, one: &ResidentView) {
+    let ResidentView { plugin, instance } = one;
+    // Writing to a string can't fail.
+    let _ = write!(
+        shown,
+        "{}  instance {} since {}",
+        text::line(plugin),
+        instance.state.as_str(),
+        time(instance.since)
+    );
+    if instance.broke > 0 {
+        let _ = write!(shown, "; it broke {} times", instance.broke);
+    }
+    if let Some(why) = &instance.error {
+        let _ = write!(shown, ", at last: {}", text::line(why));
+    }
+    match instance.state {
+        ResidentState::Restarts => {
+            let next = instance.next.map_or_else(String::new, time);
+            let _ = write!(shown, "; it is started again at {next}");
+        }
+        ResidentState::Failed => {
+            let _ = write!(
+                shown,
+                "; it stays down until its component or portreeve.toml changes, or the next `portreeve serve`; `portreeve logs --plugin {}` shows what it wrote",
+                text::line(plugin)
+            );
+        }
+        ResidentState::Asleep | ResidentState::Runs | ResidentState::Ended => {}
+    }
+    shown.push('\n');
 }
 
 fn show_origin(shown: &mut String, origin: &CareStatus) {

@@ -17,6 +17,7 @@ mod body;
 mod checks;
 mod connection;
 mod exchange;
+mod hooks;
 mod listen;
 mod route;
 mod session;

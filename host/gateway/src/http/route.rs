@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
-use axum::routing::{any, get};
+use axum::routing::{any, get, post as post_at};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::Room;
 use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
+use super::hooks;
 use super::session::Sessions;
 use crate::message::{self, Refusal};
 use crate::server::Server;
@@ -34,7 +35,7 @@ pub(super) struct Front {
     pub(super) host: Arc<Host>,
     pub(super) sessions: Sessions,
     lists: Arc<ToolLists>,
-    room: Room,
+    pub(super) room: Room,
     /// Nobody is let in any more.
     shutdown: CancellationToken,
     /// Nothing is worked on any more.
@@ -90,6 +91,7 @@ pub(super) fn router(front: Arc<Front>) -> Router {
         .route("/mcp", any(mcp))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/hooks/{name}", post_at(hooks::take))
         .fallback(elsewhere)
         .with_state(front)
 }
@@ -111,7 +113,7 @@ async fn readyz(State(front): State<Arc<Front>>) -> Response {
 async fn elsewhere() -> Response {
     plain(
         StatusCode::NOT_FOUND,
-        "nothing is here: MCP is at /mcp, and there are /healthz and /readyz\n",
+        "nothing is here: MCP is at /mcp, webhooks at /hooks/NAME, and there are /healthz and /readyz\n",
     )
 }
 

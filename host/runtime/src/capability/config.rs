@@ -25,7 +25,7 @@ impl Config {
     }
 
     /// All of it as one JSON object.
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         if self.text.is_empty() {
             "{}"
         } else {

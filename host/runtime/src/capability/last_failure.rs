@@ -13,6 +13,10 @@ impl LastFailure {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
     }
 
+    pub(crate) fn clear(&self) {
+        self.take();
+    }
+
     pub(crate) fn take(&self) -> Option<Failure> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

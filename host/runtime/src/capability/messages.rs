@@ -14,6 +14,12 @@ use crate::guest::Guest;
 /// Bytes of options that one handle may hold; the broker's own bounds are smaller for each.
 const OPTIONS_BYTES_MAX: usize = 64 << 10;
 
+/// How long a request waits for its answer where the plugin doesn't say, in milliseconds.
+const ANSWER_MS: u64 = 10_000;
+
+/// What is left of a call when no answer came: it may still do without.
+const REACTION: Duration = Duration::from_millis(100);
+
 /// A message that a guest sends. Nothing of it has been checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SentMessage {
@@ -109,11 +115,15 @@ pub trait MessageBus: Send + Sync {
     /// It is not granted, is none, is too much, or can't be written.
     async fn publish(&self, message: SentMessage) -> Result<PublishedMessage, Failure>;
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer for so long.
     ///
     /// # Errors
     /// As [`MessageBus::publish`]; nobody answers, or not in time; or the failure of who did.
-    async fn request(&self, message: SentMessage) -> Result<MessageAnswer, Failure>;
+    async fn request(
+        &self,
+        message: SentMessage,
+        timeout: Duration,
+    ) -> Result<MessageAnswer, Failure>;
 }
 
 /// Where nothing is granted.
@@ -134,7 +144,7 @@ impl MessageBus for NoMessages {
         Err(none())
     }
 
-    async fn request(&self, _: SentMessage) -> Result<MessageAnswer, Failure> {
+    async fn request(&self, _: SentMessage, _: Duration) -> Result<MessageAnswer, Failure> {
         Err(none())
     }
 }
@@ -231,7 +241,18 @@ impl bus::Host for Guest {
             Ok(message) => message,
             Err(failure) => return Ok(Err(failure)),
         };
-        let answer = self.context.messages.clone().request(message).await;
+        let asked = message.options.timeout_ms.unwrap_or(ANSWER_MS);
+        let left = self.clock.left().saturating_sub(REACTION);
+        let timeout = Duration::from_millis(asked).min(left);
+        let messages = self.context.messages.clone();
+        let cancel = self.context.cancel.clone();
+        let answer = tokio::select! {
+            biased;
+            () = cancel.cancelled() => {
+                Err(Failure::new(ErrorCode::Cancelled, "cancelled", "the call was cancelled"))
+            }
+            answer = messages.request(message, timeout) => answer,
+        };
         Ok(answer
             .map_err(wit::Failure::from)
             .map(|answer| bus::Answer {

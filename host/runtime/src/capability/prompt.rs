@@ -223,12 +223,22 @@ impl Guest {
         let count = forms.len();
         let clock = self.clock.clone();
         let _standstill = clock.stop();
-        let replies = source.ask(forms).await?;
+        let cancel = self.context.cancel.clone();
+        // A long-lived instance is not stopped when its caller goes; nobody is to answer then.
+        let replies = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(cancelled()),
+            replies = source.ask(forms) => replies?,
+        };
         if replies.len() != count {
             return Err(no_answer());
         }
         Ok(replies)
     }
+}
+
+fn cancelled() -> Failure {
+    Failure::new(ErrorCode::Cancelled, "cancelled", "the call was cancelled")
 }
 
 fn no_answer() -> Failure {

@@ -80,6 +80,10 @@ kinds! {
     Advisories => "advisories",
     /// Somebody published a message by hand.
     BusPublish => "bus-publish",
+    /// Somebody outside published through a webhook, or was refused.
+    Webhook => "webhook",
+    /// A subscription was moved within a topic.
+    BusReplay => "bus-replay",
     /// A dead letter was delivered once more.
     BusDeadRetry => "bus-dead-retry",
     /// A dead letter was removed.

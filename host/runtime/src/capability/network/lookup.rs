@@ -74,7 +74,7 @@ async fn find(sockets: Sockets, name: String) -> Found {
         return Err(sockets.refused(failure, Code::InvalidArgument));
     }
     let _turn = sockets.turns.acquire().await;
-    match sockets.source.resolve(&name).await {
+    match sockets.source().resolve(&name).await {
         Ok(addresses) => Ok(addresses.into_iter()),
         Err(failure) => {
             let code = match failure.code {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
@@ -120,10 +120,11 @@ impl SocketSource for NoSockets {
     }
 }
 
-/// The sockets of one call.
+/// The sockets of one guest.
 #[derive(Clone)]
 pub(crate) struct Sockets {
-    pub(super) source: Arc<dyn SocketSource>,
+    /// That of the call that runs: what a guest has kept asks it as well.
+    source: Arc<RwLock<Arc<dyn SocketSource>>>,
     pub(super) last_failure: Arc<LastFailure>,
     /// Of look-ups.
     pub(super) turns: Arc<Semaphore>,
@@ -132,10 +133,21 @@ pub(crate) struct Sockets {
 impl Sockets {
     pub(crate) fn new(source: Arc<dyn SocketSource>, last_failure: Arc<LastFailure>) -> Sockets {
         Sockets {
-            source,
+            source: Arc::new(RwLock::new(source)),
             last_failure,
             turns: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE_MAX)),
         }
+    }
+
+    /// Who decides now.
+    pub(super) fn source(&self) -> Arc<dyn SocketSource> {
+        let source = self.source.read();
+        source.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has another one decide from now on.
+    pub(crate) fn set_source(&self, source: Arc<dyn SocketSource>) {
+        *self.source.write().unwrap_or_else(PoisonError::into_inner) = source;
     }
 
     /// Keeps why the host refused, beside the code that stands for it.
@@ -146,7 +158,7 @@ impl Sockets {
 
     /// Room for one more socket.
     pub(super) fn room(&self) -> Result<SocketRoom, Code> {
-        self.source.open().map_err(|failure| {
+        self.source().open().map_err(|failure| {
             let code = match failure.code {
                 ErrorCode::QuotaExceeded => Code::NewSocketLimit,
                 _ => Code::AccessDenied,
@@ -169,7 +181,7 @@ impl Sockets {
             SocketAddrUse::UdpSend => SocketUse::UdpSend,
             SocketAddrUse::UdpReceive => SocketUse::UdpReceive,
         };
-        match self.source.permits(used, address).await {
+        match self.source().permits(used, address).await {
             Ok(()) => true,
             Err(failure) => {
                 self.last_failure.set(failure);

@@ -47,7 +47,7 @@ impl InputStream for Counted<DynInputStream> {
     fn read(&mut self, size: usize) -> StreamResult<Bytes> {
         let bytes = self.stream.read(size)?;
         if !bytes.is_empty() {
-            let counted = self.sockets.source.received(bytes.len() as u64);
+            let counted = self.sockets.source().received(bytes.len() as u64);
             counted.map_err(|failure| over(&self.sockets, failure))?;
         }
         Ok(bytes)
@@ -69,7 +69,7 @@ impl Pollable for Counted<DynOutputStream> {
 impl OutputStream for Counted<DynOutputStream> {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         if !bytes.is_empty() {
-            let counted = self.sockets.source.sent(bytes.len() as u64);
+            let counted = self.sockets.source().sent(bytes.len() as u64);
             counted.map_err(|failure| over(&self.sockets, failure))?;
         }
         self.stream.write(bytes)
@@ -186,7 +186,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
                 return Ok((received,));
             };
             let bytes: usize = datagrams.iter().map(|datagram| datagram.data.len()).sum();
-            let counted = guest.sockets.source.received(bytes as u64);
+            let counted = guest.sockets.source().received(bytes as u64);
             Ok((match counted {
                 Ok(()) => received,
                 Err(failure) => Err(guest.sockets.refused(failure, Code::AccessDenied)),
@@ -216,9 +216,12 @@ async fn may_send(sockets: &Sockets, datagrams: &[OutgoingDatagram]) -> Result<(
     for datagram in datagrams {
         if let Some(address) = datagram.remote_address {
             let address = SocketAddr::from(address);
-            sockets.source.permits(SocketUse::UdpSend, address).await?;
+            sockets
+                .source()
+                .permits(SocketUse::UdpSend, address)
+                .await?;
         }
     }
     let bytes: usize = datagrams.iter().map(|datagram| datagram.data.len()).sum();
-    sockets.source.sent(bytes as u64)
+    sockets.source().sent(bytes as u64)
 }

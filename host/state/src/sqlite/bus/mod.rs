@@ -43,6 +43,7 @@ pub(super) enum Change {
     Bury(Box<BusDead>, u32),
     Trim(BusTrim),
     Sweep(BusSweep),
+    Forget(Vec<String>, &'static str),
     Revive(String, i64),
     DropDead(String),
 }
@@ -54,6 +55,7 @@ pub(super) enum Came {
     Released(Vec<(String, i64)>, Option<i64>),
     Trimmed(u64, u64),
     Revived(Option<bool>),
+    Forgotten(Vec<String>),
 }
 
 impl Change {
@@ -118,6 +120,7 @@ impl Change {
             Change::Bury(dead, dead_max) => dead::bury(on, project, dead, *dead_max).await,
             Change::Trim(trim) => sweep::trim(on, project, trim).await,
             Change::Sweep(sweep) => sweep::sweep(on, project, sweep).await,
+            Change::Forget(topics, under) => sweep::forget(on, project, topics, under).await,
             Change::Revive(id, now_ms) => dead::revive(on, project, id, *now_ms).await,
             Change::DropDead(id) => dead::drop(on, project, id).await,
         }
@@ -315,6 +318,17 @@ impl BusStore for SqliteStore {
     async fn bus_trim(&self, trim: BusTrim) -> Result<(u64, u64), StateError> {
         match self.bus(Change::Trim(trim)).await? {
             Done::Bus(Came::Trimmed(messages, bytes)) => Ok((messages, bytes)),
+            _ => Err(odd()),
+        }
+    }
+
+    async fn bus_forget(
+        &self,
+        topics: Vec<String>,
+        under: &'static str,
+    ) -> Result<Vec<String>, StateError> {
+        match self.bus(Change::Forget(topics, under)).await? {
+            Done::Bus(Came::Forgotten(gone)) => Ok(gone),
             _ => Err(odd()),
         }
     }

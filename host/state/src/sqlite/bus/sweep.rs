@@ -1,6 +1,6 @@
 //! What goes: messages that every subscription is past, and what has become too old or too much.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use super::settle::Of;
 use super::{Came, count, signed, unsigned};
@@ -123,4 +123,59 @@ pub(super) async fn sweep(on: &mut SqliteConnection, project: &str, sweep: &BusS
         count(on, &of, &topic, "dead-dropped", 1).await?;
     }
     Ok(Ok(Done::Count(gone.saturating_add(old.len() as u64))))
+}
+
+pub(super) async fn forget(
+    on: &mut SqliteConnection,
+    project: &str,
+    topics: &[String],
+    under: &str,
+) -> Applied {
+    let mut delete = QueryBuilder::<Sqlite>::new(
+        "DELETE FROM bus_topics WHERE messages = 0
+             AND NOT EXISTS (SELECT 1 FROM bus_dedup AS d
+                 WHERE d.project = bus_topics.project AND d.topic = bus_topics.topic)
+             AND NOT EXISTS (SELECT 1 FROM bus_exceptions AS e
+                 WHERE e.project = bus_topics.project AND e.topic = bus_topics.topic)
+             AND topic NOT IN (SELECT topic FROM bus_dead WHERE position > 0 AND project = ",
+    );
+    delete.push_bind(project).push(") AND project = ");
+    delete.push_bind(project).push(" AND topic IN (");
+    list(&mut delete, topics);
+    delete.push(") RETURNING topic");
+    let gone: Vec<String> = delete.build_query_scalar().fetch_all(&mut *on).await?;
+    if !gone.is_empty() {
+        let mut cursors = QueryBuilder::<Sqlite>::new("DELETE FROM bus_cursors WHERE project = ");
+        cursors.push_bind(project).push(" AND topic IN (");
+        list(&mut cursors, &gone);
+        cursors.push(")");
+        cursors.build().execute(&mut *on).await?;
+        let mut sums = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO bus_counts (project, alias, tenant, subscription, topic, what, count)
+             SELECT project, alias, tenant, subscription, ",
+        );
+        sums.push_bind(under)
+            .push(", what, sum(count) FROM bus_counts WHERE project = ");
+        sums.push_bind(project).push(" AND topic IN (");
+        list(&mut sums, &gone);
+        sums.push(
+            ") GROUP BY project, alias, tenant, subscription, what
+             ON CONFLICT (project, alias, tenant, subscription, topic, what)
+                 DO UPDATE SET count = bus_counts.count + excluded.count",
+        );
+        sums.build().execute(&mut *on).await?;
+        let mut counts = QueryBuilder::<Sqlite>::new("DELETE FROM bus_counts WHERE project = ");
+        counts.push_bind(project).push(" AND topic IN (");
+        list(&mut counts, &gone);
+        counts.push(")");
+        counts.build().execute(on).await?;
+    }
+    Ok(Ok(Done::Bus(Came::Forgotten(gone))))
+}
+
+fn list(query: &mut QueryBuilder<Sqlite>, topics: &[String]) {
+    let mut list = query.separated(", ");
+    for topic in topics {
+        list.push_bind(topic);
+    }
 }
