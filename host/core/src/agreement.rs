@@ -270,7 +270,7 @@ pub(crate) fn lockfile(
         let arrival = agreement.arrived.get(alias);
         let new = facts.is_some() || arrival.is_some();
         let Some(mut locked) = papers.remove(alias).filter(|_| new) else {
-            return Some((alias.clone(), before?.clone()));
+            return before.map(|before| (alias.clone(), before.clone()));
         };
         locked.tools = match facts {
             Some(facts) => {

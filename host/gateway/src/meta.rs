@@ -107,7 +107,7 @@ pub(crate) fn asked(
             let tool = registry.tool(name);
             let tool = tool.ok_or_else(|| tools::unknown(registry, name))?;
             Ok(Asked::Answered(structured(
-                json!({"tool": convert::tool(tool)}),
+                json!({"tool": convert::tool(tool, &registry.panels_shown())}),
             )))
         }),
         CALL => wanted().and_then(|name| match arguments.get("arguments") {

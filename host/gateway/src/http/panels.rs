@@ -179,7 +179,12 @@ fn asking(peer: &Peer, front: &Front) -> (Asking, DropGuard) {
     let cancel = front.cancelled().child_token();
     let guard = cancel.clone().drop_guard();
     let caller = peer.caller();
-    (Asking { caller, cancel }, guard)
+    let asking = Asking {
+        caller,
+        ui: CallerUi::default(),
+        cancel,
+    };
+    (asking, guard)
 }
 
 /// The panels that there are.
