@@ -172,7 +172,7 @@ fn the_readme_shows_what_clients_are_given() {
         let dir = PathBuf::from(server["args"][2].as_str().unwrap());
         assert_eq!(dir, project.path().canonicalize().unwrap(), "{client}");
         server["command"] = "/usr/local/bin/portreeve".into();
-        server["args"][2] = "/home/you/my-project".into();
+        server["args"][2] = "/path/to/my-project".into();
         assert_eq!(printed, *shown, "{client}");
     }
 }

@@ -16,7 +16,7 @@ fn plugin_with_a_key(project: &Project) -> PathBuf {
     let body = "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\nkq3yXc1PZs8rN0vLwQhTg7uEoA5bJdRi2fGpC9mKzVxYtSn4HaMlUeBj6OIwFqDr";
     let key =
         format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{body}\n{dashes}END PRIVATE KEY{dashes}\n");
-    let mut component = std::fs::read(programs::ECHO).unwrap();
+    let mut component = std::fs::read(programs::BARE_DOCUMENTED).unwrap();
     // A custom section: its id, its size, the size of its name.
     let (name, data) = (b"assets", key.as_bytes());
     let size = 1 + name.len() + data.len();

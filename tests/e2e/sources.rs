@@ -643,7 +643,7 @@ fn the_walk_of_the_readme() {
     let readme = crate::author::root().join("README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let (_, walk) = readme.split_once("\n#### A walk with a registry").unwrap();
-    let walk = walk.split("\n## ").next().unwrap();
+    let walk = walk.split("\n##").next().unwrap();
     let mut dir = project.path().to_owned();
     let mut commands = 0;
     for block in walk.split("```console\n").skip(1) {

@@ -15,7 +15,7 @@ const ODD: [(&str, &str); 3] = [
 ];
 
 /// The first-party plugins: a test of the workspace holds that these are all.
-const PLUGINS: [&str; 8] = [
+const PLUGINS: [&str; 9] = [
     "data",
     "datetime",
     "digest-writer",
@@ -24,6 +24,7 @@ const PLUGINS: [&str; 8] = [
     "file-searcher",
     "github",
     "markdown",
+    "notes-keeper",
 ];
 
 /// None for what can't be read: some programs are no components that a host takes in.

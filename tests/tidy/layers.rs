@@ -201,7 +201,9 @@ fn every_import_of_the_worlds_is_known_to_check() {
         );
     }
     for free in FREE {
-        assert!(imports.contains(*free), "{free} is in no world");
+        // What others only take their types from is in no world by itself.
+        let types = free.ends_with("/types");
+        assert!(types || imports.contains(*free), "{free} is in no world");
     }
 }
 

@@ -69,7 +69,10 @@ impl Host {
         let facts = plugin.and_then(|plugin| plugin.facts.as_ref());
         let digest = facts.map(|facts| facts.component.digest.to_string());
         let agreed = arrived.as_ref().map(|arrival| arrival.pin.digest.clone());
-        let replaced = agreed.is_some() && agreed != digest;
+        // Agreeing to tools that are withheld takes their component anew as well.
+        let withholds = facts.is_some_and(|facts| !facts.withheld.is_empty());
+        let agrees = arrived.as_ref().is_some_and(|arrival| arrival.agreed);
+        let replaced = agreed.is_some() && (agreed != digest || withholds && agrees);
         if edited == text && !replaced {
             return Ok(Edited {
                 changed: false,

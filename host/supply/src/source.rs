@@ -215,7 +215,7 @@ mod tests {
         let error = read(root.path(), &IntakeLimits::default())
             .map(|_| ())
             .unwrap_err();
-        assert!(error.to_string().contains("10 GiB"), "{error}");
+        assert!(error.to_string().contains("10737418240 bytes"), "{error}");
     }
 
     #[cfg(unix)]

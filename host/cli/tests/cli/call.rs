@@ -37,6 +37,7 @@ fn every_spelling_of_a_tool_and_its_arguments() {
 #[test]
 fn the_whole_response_as_json() {
     let sandbox = Sandbox::with_calculator();
+    sandbox.forget_compiled();
     let ran = sandbox
         .run(&["call", "calc__add", r#"{"a": 2, "b": 3}"#, "--json"])
         .exits(0);
@@ -122,6 +123,7 @@ fn a_limit_names_its_setting() {
 #[test]
 fn an_interrupt_ends_a_call() {
     let sandbox = Sandbox::with_calculator();
+    sandbox.forget_compiled();
     let mut child = sandbox
         .command(&["call", "calc__spin"])
         .stderr(Stdio::piped())

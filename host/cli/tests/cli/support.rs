@@ -81,6 +81,11 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
+    /// Takes away what is compiled: the next use compiles it again, and says so.
+    pub(crate) fn forget_compiled(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("cache")).unwrap();
+    }
+
     /// An empty one.
     pub(crate) fn new() -> Sandbox {
         Sandbox {

@@ -199,7 +199,7 @@ async fn post(
     let settings = front.settings();
     let limits = &settings.limits;
     let held = front.read(body, limits).await?;
-    if says_newer(&parts.headers)
+    if says_newest(&parts.headers)
         && let Some((id, method)) = message::id_of(&held.bytes, &OLDER_METHODS)
     {
         let why = format!(
@@ -296,6 +296,14 @@ fn is_newer(headers: &HeaderMap, message: Option<&ClientJsonRpcMessage>) -> bool
         Some(request) if request.get_meta().protocol_version().is_some() => true,
         _ => says_newer(headers),
     }
+}
+
+/// Whether the head names the newest version that is known.
+fn says_newest(headers: &HeaderMap) -> bool {
+    let newest = ProtocolVersion::V_2026_07_28;
+    headers
+        .get(VERSION)
+        .is_some_and(|version| version.as_bytes() == newest.as_str().as_bytes())
 }
 
 /// Whether the head names a version of the newer protocol, or one after it.

@@ -129,7 +129,7 @@ async fn newer_clients_hear_of_changes_only_by_subscription() {
     );
     assert_eq!(
         acknowledged["params"]["notifications"],
-        json!({"toolsListChanged": true})
+        json!({"toolsListChanged": true, "promptsListChanged": true})
     );
     // The change since the connection began is told of too: it may have been missed.
     for aliases in [None, Some(["calc"])] {
