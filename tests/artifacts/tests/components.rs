@@ -11,6 +11,8 @@ const PROVIDER: &str = "portreeve:tools/provider@0.1.0";
 const RESOURCES: &str = "portreeve:content/resources@0.1.0";
 const PROMPTS: &str = "portreeve:content/prompts@0.1.0";
 const COMPLETION: &str = "portreeve:content/completion@0.1.0";
+const HANDLER: &str = "portreeve:messages/handler@0.1.0";
+const RESPONDER: &str = "portreeve:messages/responder@0.1.0";
 const LIFECYCLE: &str = "portreeve:lifecycle/lifecycle@0.1.0";
 
 /// What a component's outermost sections hold.
@@ -115,6 +117,7 @@ fn providers_export_what_they_should_and_nothing_else() -> Result<()> {
     for (name, path) in providers() {
         let expected: BTreeSet<String> = match name {
             "lifecycle" | "lifecycle_fails" | "lifecycle_spins" => [PROVIDER, LIFECYCLE].into(),
+            "post" => [PROVIDER, LIFECYCLE, HANDLER, RESPONDER].into(),
             "conformance" | "panel" | "resources" => {
                 [PROVIDER, RESOURCES, PROMPTS, COMPLETION].into()
             }
