@@ -11,6 +11,9 @@ use crate::dependencies::Ecosystem;
 /// As OSV nests, and what databases add of their own.
 const DEPTH_MAX: usize = 32;
 
+/// The longest version that is kept, in characters; what is cut can't be compared.
+const VERSION_CHARS_MAX: usize = 128;
+
 #[derive(Deserialize)]
 struct File {
     id: String,
@@ -156,11 +159,13 @@ pub(super) fn read(text: &str) -> Result<Read, String> {
 }
 
 fn events(raw: Vec<RawEvent>) -> Vec<Event> {
+    // People are shown them.
+    let plain = |version: Option<String>| Some(record::line(&version?, VERSION_CHARS_MAX));
     raw.into_iter()
         .flat_map(|event| {
-            let introduced = event.introduced.map(Event::Introduced);
-            let fixed = event.fixed.map(Event::Fixed);
-            let last = event.last_affected.map(Event::LastAffected);
+            let introduced = plain(event.introduced).map(Event::Introduced);
+            let fixed = plain(event.fixed).map(Event::Fixed);
+            let last = plain(event.last_affected).map(Event::LastAffected);
             [introduced, fixed, last].into_iter().flatten()
         })
         .collect()

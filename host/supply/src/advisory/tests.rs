@@ -264,6 +264,31 @@ fn what_is_no_advisory_is_counted_or_refused() {
 }
 
 #[test]
+fn what_people_are_shown_has_nothing_that_a_terminal_obeys() {
+    let long = "1".repeat(10_000);
+    let database = of_texts(&[&format!(
+        r#"{{"id": "A-1", "modified": "2024-01-01T00:00:00Z", "summary": "red \u001b[31m\nalarm",
+            "affected": [{{"package": {{"ecosystem": "npm", "name": "a"}}, "ranges": [
+                {{"type": "SEMVER", "events": [
+                    {{"introduced": "0"}}, {{"fixed": "1.0.0\u001b[31m\u0007"}}, {{"fixed": "{long}"}}
+                ]}}
+            ]}}]}}"#
+    )])
+    .unwrap();
+    let hits = database
+        .find(&dependency(Ecosystem::Npm, "a", "1.0.0"))
+        .unwrap();
+    let [hit] = hits.as_slice() else {
+        panic!("{hits:?}");
+    };
+    assert!(!hit.certain, "such versions can't be compared");
+    let words = hit.words();
+    assert!(!words.contains(char::is_control), "{words:?}");
+    assert!(words.contains("mended in 1.0.0 [31m"), "{words:?}");
+    assert!(words.len() < 500, "{words:?}");
+}
+
+#[test]
 fn a_damaged_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = AdvisoryStore::new(dir.path().to_owned());
