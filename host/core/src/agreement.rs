@@ -213,13 +213,15 @@ impl Agreement {
     /// Whether a tool is as it was agreed to. One that nobody has seen before is agreed to with
     /// its plugin.
     pub(crate) fn covers_tool(&self, alias: &str, tool: &Tool) -> bool {
-        let of = |known: &Alias| known.as_str() == alias;
-        let arrived = self.arrived.iter().find(|(known, _)| of(known));
-        if arrived.is_some_and(|(_, arrival)| arrival.agreed) {
+        if self
+            .arrived
+            .get(alias)
+            .is_some_and(|arrival| arrival.agreed)
+        {
             return true;
         }
-        let locked = self.lock.plugins.iter().find(|(known, _)| of(known));
-        let pinned = locked.and_then(|(_, locked)| locked.tools.get(&tool.name));
+        let locked = self.lock.plugins.get(alias);
+        let pinned = locked.and_then(|locked| locked.tools.get(&tool.name));
         pinned.is_none_or(|pinned| *pinned == tool_digest(tool))
     }
 }

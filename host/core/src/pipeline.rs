@@ -121,10 +121,7 @@ impl Host {
             Vec::new(),
         ));
         let resident = vessel.is_resident();
-        let uses_sockets = match resident {
-            true => facts.may_use_sockets(),
-            false => !scope.granted().effective.sockets.is_empty(),
-        };
+        let uses_sockets = vessel.may_use_sockets(facts, scope);
         let context = self.context(facts, scope, request, uses_sockets).await?;
         // Boxed once rather than moved from hand to hand: it is large.
         let work = Box::pin(run(tool.clone(), vessel, arguments, context, permit));

@@ -334,6 +334,15 @@ impl Vessel {
         matches!(self, Vessel::Resident(_))
     }
 
+    /// Whether what runs in it may use sockets: an instance that stays, by whatever may be granted
+    /// while it lives; one of its own, by what is granted now.
+    pub(crate) fn may_use_sockets(&self, facts: &Facts, scope: &CallScope) -> bool {
+        match self {
+            Vessel::Fresh(_) => !scope.granted().effective.sockets.is_empty(),
+            Vessel::Resident(_) => facts.may_use_sockets(),
+        }
+    }
+
     pub(crate) async fn call(
         self,
         target: Target<'_>,

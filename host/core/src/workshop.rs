@@ -27,11 +27,8 @@ impl Workshop {
         pace: &Pace,
         uses_sockets: bool,
     ) -> Finished<T> {
-        if !uses_sockets
-            && pace.is_quick()
-            && let Some(begun) = pace.turn(|| self.guests.begin(&mut work))
-        {
-            return begun.unwrap_or_else(|_| panicked());
+        if let Some(over) = self.first_turn(&mut work, pace, uses_sockets) {
+            return over;
         }
         self.run(work, uses_sockets).await
     }
@@ -43,16 +40,27 @@ impl Workshop {
         pace: &Pace,
         uses_sockets: bool,
     ) -> Finished<T> {
-        if !uses_sockets
-            && pace.is_quick()
-            && let Some(begun) = pace.turn(|| self.guests.begin(&mut work))
-        {
-            return begun.unwrap_or_else(|_| panicked());
+        if let Some(over) = self.first_turn(&mut work, pace, uses_sockets) {
+            return over;
         }
         match self.guests.spawn(work, uses_sockets) {
             Ok(work) => ended(work.detach().await),
             Err(error) => no_threads(error),
         }
+    }
+
+    /// The first turn of some work, on this thread; what came of it where it is over then.
+    fn first_turn<T>(
+        &self,
+        work: &mut (impl Future<Output = Finished<T>> + Unpin),
+        pace: &Pace,
+        uses_sockets: bool,
+    ) -> Option<Finished<T>> {
+        if uses_sockets || !pace.is_quick() {
+            return None;
+        }
+        let begun = pace.turn(|| self.guests.begin(work))?;
+        Some(begun.unwrap_or_else(|_| panicked()))
     }
 
     /// Runs a guest's work on the guests' threads, which are others for one that may use
