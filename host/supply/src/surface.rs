@@ -17,6 +17,10 @@ pub struct Surface {
     pub provides_tools: bool,
     /// Whether it exports `portreeve:lifecycle/lifecycle@0.1.x`.
     pub lifecycle: bool,
+    /// Whether it exports `portreeve:messages/handler@0.1.x`.
+    pub handles_messages: bool,
+    /// Whether it exports `portreeve:messages/responder@0.1.x`.
+    pub answers_requests: bool,
     /// Whether it exports `portreeve:content/resources@0.1.x`.
     pub resources: bool,
     /// Whether it exports `portreeve:content/prompts@0.1.x`.
@@ -55,6 +59,16 @@ const KNOWN: &[Known] = &[
         interface: "portreeve:lifecycle/lifecycle",
         served: "portreeve:lifecycle/lifecycle@0.1.x",
         field: |surface| &mut surface.lifecycle,
+    },
+    Known {
+        interface: "portreeve:messages/handler",
+        served: "portreeve:messages/handler@0.1.x",
+        field: |surface| &mut surface.handles_messages,
+    },
+    Known {
+        interface: "portreeve:messages/responder",
+        served: "portreeve:messages/responder@0.1.x",
+        field: |surface| &mut surface.answers_requests,
     },
     Known {
         interface: "portreeve:content/resources",

@@ -154,6 +154,8 @@ pub(crate) fn describe(file: &Path, package: &Package) -> Value {
         "imports": surface.imports,
         "exports": surface.exports,
         "lifecycle": surface.lifecycle,
+        "handles-messages": surface.handles_messages,
+        "answers-requests": surface.answers_requests,
         "asynchronous": surface.asynchronous,
         "skipped": skipped,
         "licence-texts": licences,

@@ -362,6 +362,12 @@ fn interfaces_of_ours() {
         (false, true)
     );
     assert_eq!(package.tools, Tools::None);
+    let package = read(&provider("portreeve:messages/handler@0.1.0")).unwrap();
+    assert!(package.surface.handles_messages && !package.surface.answers_requests);
+    assert_eq!(package.surface.skipped, []);
+    let package = read(&provider("portreeve:messages/responder@0.1.0")).unwrap();
+    assert!(package.surface.answers_requests && !package.surface.handles_messages);
+    assert_eq!(package.surface.skipped, []);
     let package = read(&provider("portreeve:other/thing@3.0.0")).unwrap();
     expect![[r#"[("portreeve:other/thing@3.0.0", "an interface that this version of Portreeve doesn't use")]"#]].assert_eq(&format!("{:?}", package.surface.skipped));
     check(
@@ -401,6 +407,8 @@ fn names_of_imports_and_exports() {
             ],
             provides_tools: false,
             lifecycle: false,
+            handles_messages: false,
+            answers_requests: false,
             resources: false,
             prompts: false,
             completion: false,
