@@ -295,7 +295,18 @@ fn main() {
         return;
     }
     let bench = Bench::new();
-    calls(&bench);
-    lists(&bench);
-    sessions(&bench);
+    let named: Vec<String> = std::env::args().skip(1).collect();
+    let parts = [
+        ("calls", calls as fn(&Bench)),
+        ("lists", lists),
+        ("sessions", sessions),
+    ];
+    for (name, part) in parts {
+        if named
+            .iter()
+            .all(|named| named.starts_with('-') || named == name)
+        {
+            part(&bench);
+        }
+    }
 }

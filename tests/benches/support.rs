@@ -16,12 +16,17 @@ mod figures;
 #[allow(unused_imports, reason = "each bench uses a part of it")]
 pub(crate) use figures::{median, report};
 
-/// CPU time of this process, all of its threads that live.
+/// CPU time of this process, all of its threads that are or were: to the moment, so that what is
+/// measured may be short.
 pub(crate) fn cpu() -> Duration {
-    cpu_of(std::process::id())
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        now.tv_sec.try_into().expect("some seconds"),
+        now.tv_nsec.try_into().expect("some nanoseconds"),
+    )
 }
 
-/// CPU time of a process, all of its threads that live.
+/// CPU time of a process, all of its threads that live; exact to some milliseconds.
 pub(crate) fn cpu_of(pid: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the process runs");
     let nanoseconds = tasks

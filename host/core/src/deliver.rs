@@ -237,14 +237,20 @@ async fn deliver(host: Weak<Host>, plugin: Arc<Plugin>, subscription: Subscripti
                 let Some(delivery) = deliveries.into_iter().next() else {
                     continue;
                 };
-                let (host, plugin, subscription) =
+                let (host, one, subscription) =
                     (host.clone(), plugin.clone(), subscription.clone());
-                running.spawn(async move {
+                let work = async move {
                     let _place = place;
                     if let Some(host) = host.upgrade() {
-                        host.deliver_one(&plugin, &subscription, &delivery).await;
+                        host.deliver_one(&one, &subscription, &delivery).await;
                     }
-                });
+                };
+                match at_once(&plugin) {
+                    1 => work.await,
+                    _ => {
+                        running.spawn(work);
+                    }
+                }
             }
             Err(BrokerError::NotFound(_) | BrokerError::Closed) => return,
             Err(error) => {
@@ -267,13 +273,13 @@ async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPatter
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
-        let (host, plugin) = (host.clone(), plugin.clone());
-        running.spawn(async move {
+        let (host, one) = (host.clone(), plugin.clone());
+        let work = async move {
             let _place = place;
             let Some(host) = host.upgrade() else {
                 return;
             };
-            let answer = host.answer_one(&plugin, &request).await;
+            let answer = host.answer_one(&one, &request).await;
             // Whoever asked may have left.
             let _ = reply.send(match answer {
                 Ok(answer) => Ok(Answer {
@@ -283,7 +289,13 @@ async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPatter
                 }),
                 Err(error) => Err(refusal(error.failure)),
             });
-        });
+        };
+        match at_once(&plugin) {
+            1 => work.await,
+            _ => {
+                running.spawn(work);
+            }
+        }
     }
 }
 
@@ -470,10 +482,7 @@ impl Host {
         };
         let vessel = self.vessel(plugin, facts, &template).await?;
         let resident = vessel.is_resident();
-        let sockets = match resident {
-            true => facts.may_use_sockets(),
-            false => !scope.granted().effective.sockets.is_empty(),
-        };
+        let sockets = vessel.may_use_sockets(facts, scope);
         let context = self.context(facts, scope, &request, sockets).await?;
         let (limits, given) = (facts.limits.clone(), given(message));
         let running = Box::pin(async move {

@@ -46,6 +46,15 @@ tools! {
         }))
     }
 
+    /// Reads a file so many times as Rust's own library does; how many bytes there were.
+    fn read_files(path: String, times: u64) -> Answer {
+        let mut bytes = 0;
+        for _ in 0..times {
+            bytes += std::fs::read(&path).map_or(0, |read| read.len());
+        }
+        Ok(structured(json!({"bytes": bytes})))
+    }
+
     /// Makes a file as Rust's own library does, and reads it again.
     fn keep(path: String, text: String) -> Answer {
         let kept = std::fs::write(&path, &text).and_then(|()| std::fs::read_to_string(&path));

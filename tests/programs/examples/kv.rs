@@ -52,6 +52,15 @@ tools! {
         Ok(structured(json!({"found": found})))
     }
 
+    /// Gets a key so many times; how often it was there.
+    fn gets(key: String, times: u64) -> Answer {
+        let mut found = 0;
+        for _ in 0..times {
+            found += u64::from(kv::get(&key)?.is_some());
+        }
+        Ok(structured(json!({"found": found})))
+    }
+
     /// What is known of it.
     fn stat(key: String) -> Answer {
         Ok(structured(json!({"found": kv::stat(&key)?.as_ref().map(info)})))

@@ -75,7 +75,8 @@ fn act_on(what: String) -> Result<String, Error> {
 /// `trap`, `spin`, `fill` (memory), `sleep MS`, `until-cancelled`, `fail REASON`,
 /// `publish TOPIC TIMES TEXT`, `ask TOPIC TEXT`, `asks TOPIC TIMES`,
 /// `ask-within MS TOPIC TEXT`,
-/// `ring TOPIC TOPIC` (without end), `note KEY`, or nothing.
+/// `ring TOPIC TOPIC` (without end), `note KEY`, or nothing. A message that says `quiet` is not
+/// even counted.
 fn act(what: &str) -> Result<String, Error> {
     let (act, rest) = what.split_once(' ').unwrap_or((what, ""));
     match act {
@@ -149,6 +150,9 @@ fn number(text: &str) -> Result<u64, Error> {
 
 fn on_message(message: Message) -> Result<Handled, Error> {
     TURNS.fetch_add(1, Ordering::Relaxed);
+    if message.text()? == "quiet" {
+        return Ok(Handled::Ack);
+    }
     let _ = kv::increment("handled", 1);
     act(message.text()?)?;
     Ok(Handled::Ack)

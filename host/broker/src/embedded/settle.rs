@@ -6,6 +6,7 @@ use std::sync::Weak;
 use portreeve_state::{BusDead, BusEnd, BusSettle};
 use tokio::sync::{mpsc, oneshot};
 
+use super::state::Core;
 use super::window::{Change, Verdict};
 use super::{BATCH_MAX, Inner};
 use crate::broker::{Delivery, Outcome, Retry, Subscription};
@@ -16,6 +17,9 @@ const DETAIL_BYTES_MAX: usize = 500;
 
 /// After which what could not be written down is tried again.
 const AGAIN_MS: i64 = 1_000;
+
+/// Settled messages of a topic whose removal is worth a write of its own.
+const TRIMMED_AT: u64 = 256;
 
 /// What is to be written of one message.
 pub(super) struct Act {
@@ -70,7 +74,10 @@ impl Inner {
             dead,
             count,
         };
-        self.act(subscription, vec![act]).await?;
+        match self.settle_in_memory(subscription, &act, now) {
+            Some(settled) => settled?,
+            None => self.act(subscription, vec![act]).await?,
+        }
         let mut core = self.core();
         if let Some(state) = core.subscriptions.get_mut(subscription) {
             state.acked = state.acked.saturating_add(u64::from(acked));
@@ -78,6 +85,34 @@ impl Inner {
             state.retried = state.retried.saturating_add(u64::from(again));
         }
         Ok(())
+    }
+
+    /// Settles at once what is in memory alone, where nothing of it is to be written.
+    fn settle_in_memory(
+        &self,
+        subscription: &Subscription,
+        act: &Act,
+        now: i64,
+    ) -> Option<Result<(), BrokerError>> {
+        let mut core = self.core();
+        let memory = core.topics.get(&act.topic)?.memory.is_some();
+        if !memory || act.dead.is_some() {
+            return None;
+        }
+        let state = core.subscriptions.get(subscription);
+        let window = state.and_then(|state| state.windows.get(&act.topic));
+        let held = window.filter(|window| window.holds(act.position, act.attempt));
+        let Some(window) = held else {
+            return Some(Err(BrokerError::Stale));
+        };
+        let mut settled = Settled {
+            verdicts: BTreeMap::from([(act.position, act.verdict)]),
+            memory,
+            ..Settled::default()
+        };
+        settled.change = window.change(&settled.verdicts, now);
+        core.settled(subscription, &act.topic, &settled, None);
+        Some(Ok(()))
     }
 
     /// Has this written, and waits until it is.
@@ -257,39 +292,54 @@ impl Inner {
         written: bool,
     ) {
         let again_ms = self.now().saturating_add(AGAIN_MS);
+        let again_ms = (!written).then_some(again_ms);
         let mut core = self.core();
-        let core = &mut *core;
-        let Some(state) = core.subscriptions.get_mut(subscription) else {
-            return;
-        };
         let mut trim = false;
         for (topic, settled) in topics {
-            state.change(topic, |window| match written {
-                true => window.written(&settled.change, &settled.verdicts),
-                false => window.not_written(&settled.verdicts, again_ms),
-            });
-            let Some(of) = core.topics.get(topic) else {
-                continue;
-            };
-            let Some(window) = state.windows.get(topic) else {
-                continue;
-            };
-            if window.len() == 0 && window.read() == of.head {
-                let cursor = window.cursor();
-                state.windows.remove(topic);
-                state.cursors.insert(topic.clone(), cursor);
-            } else {
-                // What a settled message held back may be given now.
-                state.wake(topic);
-            }
-            // So many that removing them is worth a write.
-            trim |= of.messages >= 256 || of.memory.is_some();
-            core.to_trim.insert(topic.clone());
+            trim |= core.settled(subscription, topic, settled, again_ms);
         }
-        state.notify.notify_one();
         if trim {
             self.upkeep.notify_one();
         }
+    }
+}
+
+impl Core {
+    /// What was settled of a topic holds, or is tried again at a time where it could not be
+    /// written. Whether there is so much to remove that it is worth a write.
+    fn settled(
+        &mut self,
+        subscription: &Subscription,
+        topic: &str,
+        settled: &Settled,
+        again_ms: Option<i64>,
+    ) -> bool {
+        let Some(state) = self.subscriptions.get_mut(subscription) else {
+            return false;
+        };
+        state.change(topic, |window| match again_ms {
+            None => window.written(&settled.change, &settled.verdicts),
+            Some(again_ms) => window.not_written(&settled.verdicts, again_ms),
+        });
+        state.notify.notify_one();
+        let (Some(of), Some(window)) = (self.topics.get(topic), state.windows.get(topic)) else {
+            return false;
+        };
+        if window.len() == 0 && window.read() == of.head {
+            let cursor = window.cursor();
+            state.windows.remove(topic);
+            state.cursors.insert(topic.to_owned(), cursor);
+        } else {
+            // What a settled message held back may be given now.
+            state.wake(topic);
+        }
+        if settled.memory {
+            self.trim_memory(topic);
+            return false;
+        }
+        let many = of.messages >= TRIMMED_AT;
+        self.to_trim.insert(topic.to_owned());
+        many
     }
 }
 

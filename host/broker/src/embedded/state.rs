@@ -251,6 +251,43 @@ impl Core {
         Ok(core)
     }
 
+    /// Up to where all subscriptions of a topic have settled what is in it; none where nobody
+    /// subscribes.
+    pub(super) fn settled_by_all(&self, topic: &str, state: &TopicState) -> Option<i64> {
+        let cursors = state.subscribed.iter().filter_map(|subscription| {
+            let subscribed = self.subscriptions.get(subscription)?;
+            Some(match state.memory {
+                // What is in memory has no exceptions but those of the window.
+                Some(_) => subscribed.settled(topic),
+                None => subscribed.cursor(topic),
+            })
+        });
+        cursors.min()
+    }
+
+    /// Removes what every subscription of an ephemeral topic has settled; whether it is one.
+    pub(super) fn trim_memory(&mut self, topic: &str) -> bool {
+        let Some(state) = self.topics.get(topic) else {
+            return false;
+        };
+        let up_to = self.settled_by_all(topic, state);
+        let Some(state) = self.topics.get_mut(topic) else {
+            return false;
+        };
+        let Some(memory) = &mut state.memory else {
+            return false;
+        };
+        let up_to = up_to.unwrap_or(state.head);
+        while let Some(oldest) = memory.log.front()
+            && oldest.position <= up_to
+        {
+            state.messages = state.messages.saturating_sub(1);
+            state.bytes = state.bytes.saturating_sub(oldest.payload.len() as u64);
+            memory.log.pop_front();
+        }
+        true
+    }
+
     /// A topic, which is made where it isn't there.
     pub(super) fn topic(&mut self, topic: &Topic, limits: &Limits, now_ms: i64) -> &mut TopicState {
         let subscriptions = &self.subscriptions;

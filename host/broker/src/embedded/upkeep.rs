@@ -96,30 +96,13 @@ impl Inner {
         let now = self.now();
         let trim = {
             let mut core = self.core();
-            let core = &mut *core;
-            let Some(state) = core.topics.get_mut(topic) else {
-                return Ok(());
-            };
-            let cursors = state.subscribed.iter().filter_map(|subscription| {
-                let subscribed = core.subscriptions.get(subscription)?;
-                Some(match state.memory {
-                    // What is in memory has no exceptions but those of the window.
-                    Some(_) => subscribed.settled(topic),
-                    None => subscribed.cursor(topic),
-                })
-            });
-            let up_to = cursors.min();
-            if let Some(memory) = &mut state.memory {
-                let up_to = up_to.unwrap_or(state.head);
-                while let Some(oldest) = memory.log.front()
-                    && oldest.position <= up_to
-                {
-                    state.messages = state.messages.saturating_sub(1);
-                    state.bytes = state.bytes.saturating_sub(oldest.payload.len() as u64);
-                    memory.log.pop_front();
-                }
+            if core.trim_memory(topic) {
                 return Ok(());
             }
+            let Some(state) = core.topics.get(topic) else {
+                return Ok(());
+            };
+            let up_to = core.settled_by_all(topic, state);
             if state.messages == 0 {
                 return Ok(());
             }

@@ -341,7 +341,8 @@ impl Window {
 
     /// The change is written down: the verdicts hold.
     pub(super) fn written(&mut self, change: &Change, verdicts: &BTreeMap<i64, Verdict>) {
-        self.cursor = change.cursor;
+        // What was settled meanwhile may have moved it further.
+        self.cursor = self.cursor.max(change.cursor);
         for exception in &change.put {
             if let Some(entry) = self.entries.get_mut(&exception.position) {
                 entry.excepted = true;
