@@ -88,6 +88,9 @@ fn required(programs: &Path, revision: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// So that the suite sees a stream end before its answer, and comes back for that.
+const SERVE: &str = "[serve]\nlimits = { stream-time = '1500ms' }\n";
+
 /// A project whose plugin offers what the suite asks for, under its own names.
 struct Fixture {
     project: Project,
@@ -96,7 +99,7 @@ struct Fixture {
 
 impl Fixture {
     fn new() -> Fixture {
-        let project = Project::with("");
+        let project = Project::with(SERVE);
         let dir = project.path().join("conformance");
         std::fs::create_dir_all(&dir).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -121,7 +124,7 @@ impl Fixture {
     /// Writes the operator's file; each time it has the plugin shown otherwise.
     fn write(&self, times: usize) {
         self.project.write(&format!(
-            "{}prefix = \"\"\n\
+            "{SERVE}{}prefix = \"\"\n\
              grants.ui = {{ progress = true, ask = true }}\n\
              grants.client = {{ sampling = true, roots = true, log = true }}\n\
              limits = {{ questions-a-minute = 1000, samplings-a-minute = 1000, parked-calls = 100 }}\n\

@@ -37,6 +37,10 @@ impl Guest for Program {
             ("test_error_handling", "Answers with an error of its own."),
             ("test_tool_with_logging", "Writes to the log, then answers."),
             ("test_logging_tool", "Writes to the log, then answers."),
+            (
+                "test_reconnection",
+                "Writes to the log, then answers after a while.",
+            ),
             ("test_missing_capability", "Needs a client with a model."),
             ("test_streaming_elicitation", "Asks somebody to confirm."),
             ("test_elicitation_sep1034_defaults", "Asks with defaults."),
@@ -118,6 +122,12 @@ impl Guest for Program {
                     std::thread::sleep(std::time::Duration::from_millis(10));
                 }
                 text("logged")
+            }
+            // Longer than the host holds a stream, as the test has it do.
+            "test_reconnection" => {
+                client_log::write(client_log::Level::Info, &json!("begun").to_string())?;
+                std::thread::sleep(std::time::Duration::from_millis(2_500));
+                text("answered to whoever came back")
             }
             // What a plugin offers is its component's and its operator's; the latter reads this.
             "test_trigger_tool_change" | "test_trigger_prompt_change" => {
