@@ -274,9 +274,8 @@ impl Streams {
     /// that takes the place of the one before. None where nothing is left of it.
     pub(super) fn resume(&self, after: EventId) -> Option<Connected> {
         let mut inner = self.inner();
-        let is_after = |event: &Event| {
-            event.id.stream == after.stream && event.id.index > after.index
-        };
+        let is_after =
+            |event: &Event| event.id.stream == after.stream && event.id.index > after.index;
         let kept: Vec<Event> = inner
             .kept
             .iter()

@@ -236,7 +236,10 @@ async fn a_stream_that_nobody_comes_back_for_ends_and_another_one_begins() {
         // The host looks every five seconds: that it is gone, and that it has stayed away.
         tokio::time::sleep(Duration::from_secs(11)).await;
         let mut back = listening(&served, &session, "last-event-id: u1-0\r\n").await;
-        if !until(&mut back, "\ndata: \n\n").await.contains("id: u1-0\n") {
+        if !until(&mut back, "\ndata: \n\n")
+            .await
+            .contains("id: u1-0\n")
+        {
             break;
         }
         assert!(since.elapsed() < PATIENCE);
