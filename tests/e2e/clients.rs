@@ -31,7 +31,7 @@ pub(crate) fn node(program: &str) -> Option<PathBuf> {
     installed("PORTREEVE_NODE_DIR", "node", &program)
 }
 
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/clients")
         .join(name)

@@ -204,6 +204,80 @@ fn prompts_are_filled_in_and_completed() {
 }
 
 #[test]
+fn who_reads_and_fills_in_hears_how_far_that_is_in_both_eras() {
+    let project = Project::with(&format!(
+        "{}grants.ui = {{ progress = true }}\ngrants.client = {{ log = true }}\n",
+        plugin("a", programs::RESOURCES)
+    ));
+    let mut older = project.serve();
+    let mut newer = project.connect();
+    let mut asked = project.connect();
+    let asked_too = |params: Value| {
+        let mut params = stateless(params);
+        params["_meta"]["io.modelcontextprotocol/logLevel"] = "info".into();
+        // Whoever can be asked is asked between turns.
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({"elicitation": {}});
+        params
+    };
+    for (method, params) in [
+        (
+            "resources/read",
+            json!({"uri": "portreeve://a/shelf://slow"}),
+        ),
+        (
+            "prompts/get",
+            json!({"name": "a__review", "arguments": {"id": "slow"}}),
+        ),
+    ] {
+        for (client, era) in [
+            (&mut older, &(|params| params) as &dyn Fn(Value) -> Value),
+            (&mut newer, &stateless),
+            (&mut asked, &asked_too),
+        ] {
+            let mut sent = era(params.clone());
+            sent["_meta"]["progressToken"] = "t".into();
+            let wants_log = sent["_meta"]["io.modelcontextprotocol/protocolVersion"].is_null()
+                || sent["_meta"]["io.modelcontextprotocol/logLevel"] == "info";
+            let id = client.ask(method, sent);
+            let (mut steps, mut logged) = (Vec::new(), Vec::new());
+            let answer = loop {
+                let message = client.message();
+                let told = &message["params"];
+                match message["method"].as_str() {
+                    Some("notifications/progress") => {
+                        assert_eq!(told["progressToken"], "t");
+                        // The host tells of compiling with 0.
+                        steps.extend(told["progress"].as_f64().filter(|step| *step > 0.0));
+                    }
+                    Some("notifications/message") => logged.push(told["data"].clone()),
+                    Some(_) => {}
+                    None => break message,
+                }
+            };
+            assert_eq!(answer["id"], id);
+            assert!(answer["result"].is_object(), "{answer}");
+            assert_eq!(steps, [1.0, 2.0, 3.0], "{method}");
+            assert_eq!(
+                logged,
+                vec![json!("looking"); usize::from(wants_log)],
+                "{method}"
+            );
+            // Who does not ask for that does not hear it.
+            let quiet = client.ask(method, era(params.clone()));
+            let told = loop {
+                let message = client.message();
+                match message["method"].as_str() {
+                    Some("notifications/progress") => panic!("{message}"),
+                    Some(_) => {}
+                    None => break message,
+                }
+            };
+            assert_eq!(told["id"], quiet);
+        }
+    }
+}
+
+#[test]
 fn those_who_subscribed_hear_of_changes() {
     let project = Project::of(&[("a", programs::RESOURCES)]);
     let mut older = project.serve();

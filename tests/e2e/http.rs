@@ -69,7 +69,7 @@ impl HttpHost {
     }
 
     /// A connection that has sent this.
-    fn send(&self, request: &str) -> TcpStream {
+    pub(crate) fn send(&self, request: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -102,7 +102,7 @@ impl HttpHost {
     }
 
     /// Opens a session.
-    fn greet(&self) -> String {
+    pub(crate) fn greet(&self) -> String {
         self.greet_as(&json!({}))
     }
 
@@ -148,7 +148,7 @@ impl Drop for HttpHost {
     }
 }
 
-fn request(fields: &str, message: &Value) -> String {
+pub(crate) fn request(fields: &str, message: &Value) -> String {
     let body = message.to_string();
     format!(
         "POST /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\

@@ -39,6 +39,7 @@ mod post;
 mod protocol;
 mod reload;
 mod resident;
+mod resume;
 mod scan;
 mod secrets;
 mod sources;

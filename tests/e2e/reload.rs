@@ -1,7 +1,9 @@
 //! A manifest that changes while the host runs.
 
+use std::path::Path;
+
 use portreeve_test_artifacts as programs;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Project, eventually, plugin};
 
@@ -63,6 +65,31 @@ fn a_tool_whose_words_changed_is_withheld_until_that_is_agreed_to() {
     let refused = client.call("one__echo", json!({}));
     let told = refused["content"][0]["text"].as_str().unwrap();
     assert!(told.contains("portreeve grant one --agree"), "{told}");
+    // Its operator sees that, why, and what to do.
+    let shown = |words: &[&str]| String::from_utf8(project.run(words).stdout).unwrap();
+    let read = |words: &[&str]| serde_json::from_str::<Value>(&shown(words)).unwrap();
+    for command in [&["list"], &["status"]] {
+        let shown = shown(command);
+        let line = shown
+            .split("WITHHELD")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{command:?}: {shown}"));
+        for word in [
+            "echo: it has another description",
+            "`portreeve grant one --agree`",
+        ] {
+            assert!(line.contains(word), "{command:?}: {shown}");
+        }
+    }
+    let listed = &read(&["list", "--json"])["plugins"][0]["withheld"];
+    let expected = json!([{
+        "plugin": "one",
+        "name": "one__echo",
+        "reason": "it has another description or other schemas than those that were agreed to",
+        "command": "portreeve grant one --agree",
+    }]);
+    assert_eq!(*listed, expected);
+    assert_eq!(read(&["status", "--json"])["host"]["withheld"], expected);
     // It stays so after a restart.
     assert!(client.close());
     let mut client = project.serve();
@@ -72,12 +99,53 @@ fn a_tool_whose_words_changed_is_withheld_until_that_is_agreed_to() {
     eventually("it is offered", || {
         client.tools().contains(&"one__echo".to_owned())
     });
+    for command in [&["list"], &["status"]] {
+        let shown = shown(command);
+        assert!(!shown.contains("WITHHELD"), "{command:?}: {shown}");
+    }
     // The former one is as much another one now.
     std::fs::copy(programs::ECHO, &next).unwrap();
     std::fs::rename(&next, &component).unwrap();
     eventually("it is withheld again", || {
         client.tools() == ["one__echo_structured"]
     });
+}
+
+#[test]
+fn inspecting_a_plugin_shows_which_of_its_tools_are_withheld() {
+    let project = Project::with("");
+    let dir = project.path().join("one");
+    std::fs::create_dir_all(&dir).unwrap();
+    let manifest =
+        "schema = 1\n[plugin]\nid = \"one\"\nversion = \"0.1.0\"\nlicense = \"Apache-2.0\"\n";
+    std::fs::write(dir.join("plugin.toml"), manifest).unwrap();
+    let licence = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../LICENSE");
+    std::fs::copy(licence, dir.join("LICENSE")).unwrap();
+    let build = |component: &str| {
+        let built = project.run(&["build", dir.to_str().unwrap(), "--component", component]);
+        assert!(built.status.success(), "{built:?}");
+    };
+    let inspect = |more: &[&str]| {
+        let output = project.run(&[&["inspect", "one"], more].concat());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    build(programs::ECHO);
+    project.write(&plugin("one", dir.to_str().unwrap()));
+    assert!(project.serve().close());
+    assert!(!inspect(&[]).contains("WITHHELD"));
+    build(programs::ECHO_OTHER);
+    let shown = inspect(&[]);
+    let line = "\nWITHHELD\n  echo: it has another description or other schemas than those that were agreed to; `portreeve grant one --agree` lets it through\n";
+    assert!(shown.contains(line), "{shown}");
+    let read: Value = serde_json::from_str(&inspect(&["--json"])).unwrap();
+    assert_eq!(read["withheld"][0]["name"], "echo", "{read}");
+    // One that its operator does not show is not missed.
+    let hidden = format!(
+        "{}expose = {{ except = [\"echo\"] }}\n",
+        plugin("one", dir.to_str().unwrap())
+    );
+    project.write(&hidden);
+    assert!(!inspect(&[]).contains("WITHHELD"));
 }
 
 #[test]

@@ -197,12 +197,43 @@ fn tool_digest(tool: &Tool) -> String {
     Digest::of(seen.to_string().as_bytes()).to_string()
 }
 
+/// A tool that is not offered, since it is not what was agreed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WithheldTool {
+    /// The operator's name for its plugin.
+    pub plugin: String,
+    /// The name under which it was offered.
+    pub name: String,
+    /// Why it is withheld.
+    pub reason: String,
+    /// The command that lets it through.
+    pub command: String,
+}
+
+impl WithheldTool {
+    /// The tool of this name, of a plugin that has other words for it than before.
+    pub fn new(alias: &str, name: String) -> WithheldTool {
+        WithheldTool {
+            plugin: alias.to_owned(),
+            name,
+            reason: "it has another description or other schemas than those that were agreed to"
+                .to_owned(),
+            command: format!("portreeve grant {alias} --agree"),
+        }
+    }
+}
+
 /// The tools of a component that have other words than those that were agreed to, by name.
-pub fn changed_tools(lock: &Lockfile, alias: &Alias, tools: &[Tool]) -> Vec<String> {
+pub fn changed_tools<'a>(
+    lock: &Lockfile,
+    alias: &Alias,
+    tools: impl IntoIterator<Item = &'a Tool>,
+) -> Vec<String> {
     let Some(locked) = lock.plugins.get(alias) else {
         return Vec::new();
     };
-    let changed = tools.iter().filter(|tool| {
+    let changed = tools.into_iter().filter(|tool| {
         let pinned = locked.tools.get(&tool.name);
         pinned.is_some_and(|pinned| *pinned != tool_digest(tool))
     });

@@ -16,7 +16,7 @@ use portreeve_runtime::{
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{CallRequest, Caller};
+use crate::call::{CallRequest, Caller, ProgressListener};
 use crate::host::Host;
 use crate::log::CallOutput;
 use crate::panels;
@@ -60,6 +60,8 @@ pub enum ContentChange {
 pub struct Asking {
     /// Who.
     pub caller: Caller,
+    /// Who wants to hear of progress.
+    pub progress: Option<Arc<dyn ProgressListener>>,
     /// The ways to the caller's client.
     pub ui: CallerUi,
     /// Ends it.
@@ -71,6 +73,7 @@ impl Asking {
     pub(crate) fn of(call: CallRequest) -> Asking {
         Asking {
             caller: call.caller,
+            progress: call.progress,
             ui: call.ui,
             cancel: call.cancel,
         }
@@ -82,7 +85,7 @@ impl Asking {
             caller: self.caller.clone(),
             tool: what,
             arguments,
-            progress: None,
+            progress: self.progress.clone(),
             ui: self.ui.clone(),
             cancel: self.cancel.clone(),
         }
@@ -570,7 +573,8 @@ impl Host {
         let facts = facts(plugin)?;
         let alias = &plugin.alias;
         let ready = async {
-            let template = self.template(alias, facts, None).await?.clone();
+            let listener = request.progress.as_deref();
+            let template = self.template(alias, facts, listener).await?.clone();
             let connection = &request.caller.connection;
             let permit = self.admission.admit(connection, alias, &facts.limits);
             let permit = permit.await?;

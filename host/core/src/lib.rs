@@ -63,7 +63,7 @@ mod workshop;
 
 pub use admin::Edited;
 pub use advisories::{AdvisoryAct, AdvisoryAlert, AdvisoryDone};
-pub use agreement::{Arrival, Pin, changed_tools, read_lockfile};
+pub use agreement::{Arrival, Pin, WithheldTool, changed_tools, read_lockfile};
 pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
 pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};

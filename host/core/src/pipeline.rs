@@ -10,6 +10,7 @@ use portreeve_runtime::{
 use serde_json::{Map, Value};
 
 use crate::admission::Permit;
+use crate::agreement::WithheldTool;
 use crate::call::{CallRequest, CallResponse, ProgressListener};
 use crate::call_directories::CallDirectories;
 use crate::call_messages::CallMessages;
@@ -18,7 +19,7 @@ use crate::call_secrets::CallSecrets;
 use crate::call_storage::CallKv;
 use crate::host::Host;
 use crate::log::CallOutput;
-use crate::plugin::{Facts, Plugin};
+use crate::plugin::Facts;
 use crate::project::MANIFEST;
 use crate::prompt::{self, CallPrompt};
 use crate::registry::{Offered, RegisteredTool};
@@ -81,8 +82,8 @@ impl Host {
     ) -> Result<Finished<Outcome>, CallError> {
         self.audit_is_kept()?;
         let registry = self.registry();
-        if let Some(plugin) = registry.withheld(&request.tool) {
-            return Err(withheld(plugin, &request.tool));
+        if let Some(tool) = registry.withheld(&request.tool) {
+            return Err(withheld(&tool));
         }
         let tool = registry.tool(&request.tool).cloned().ok_or_else(|| {
             CallError::host(
@@ -247,14 +248,17 @@ impl Host {
 }
 
 /// The refusal of a tool that changed after it was agreed to.
-fn withheld(plugin: &Plugin, tool: &str) -> CallError {
-    let alias = &plugin.alias;
+fn withheld(tool: &WithheldTool) -> CallError {
+    let WithheldTool {
+        name,
+        reason,
+        command,
+        ..
+    } = tool;
     CallError::host(
         ErrorCode::PermissionDenied,
         "tool-changed",
-        format!(
-            "`{tool}` has another description or other schemas than those that were agreed to, and is withheld; its operator agrees to them with `portreeve grant {alias} --agree`"
-        ),
+        format!("`{name}` is withheld: {reason}; its operator agrees to that with `{command}`"),
     )
 }
 

@@ -10,6 +10,7 @@ use portreeve_manifest::wit_type::BareFunction;
 use portreeve_manifest::{schema, schema_cost};
 use serde_json::{Map, Value};
 
+use crate::agreement::WithheldTool;
 use crate::plugin::Plugin;
 
 /// All plugins and tools of a project at one moment. A change makes a new one.
@@ -17,6 +18,8 @@ use crate::plugin::Plugin;
 pub struct Registry {
     plugins: BTreeMap<String, Arc<Plugin>>,
     tools: BTreeMap<String, Arc<RegisteredTool>>,
+    /// The plugins of tools that are withheld, by the names that clients would see.
+    withheld: BTreeMap<String, Arc<Plugin>>,
 }
 
 /// A tool under the name that callers use.
@@ -199,6 +202,14 @@ impl Registry {
             .into_iter()
             .partition(|(plugin, _)| plugin.prefix.is_none());
         for (plugin, offered) in own.into_iter().chain(changed) {
+            let facts = plugin.facts.as_ref();
+            for own in facts.iter().flat_map(|facts| &facts.withheld) {
+                let name = plugin.tool_name(own);
+                registry
+                    .withheld
+                    .entry(name)
+                    .or_insert_with(|| plugin.clone());
+            }
             for offered in offered {
                 let tool = RegisteredTool::new(plugin.clone(), offered);
                 // Names are made to be distinct but for prefixes; otherwise a clash would need a
@@ -224,15 +235,16 @@ impl Registry {
         self.tools.values()
     }
 
-    /// The plugin of a tool that is withheld, by the name that clients would see.
-    pub fn withheld(&self, name: &str) -> Option<&Arc<Plugin>> {
-        self.plugins.values().find(|plugin| {
-            let facts = plugin.facts.as_ref();
-            facts.is_some_and(|facts| {
-                let mut withheld = facts.withheld.iter();
-                withheld.any(|own| plugin.tool_name(own) == name)
-            })
-        })
+    /// The tools that are withheld, by the names that clients would see.
+    pub fn withheld_tools(&self) -> impl Iterator<Item = WithheldTool> {
+        let withheld = self.withheld.iter();
+        withheld.map(|(name, plugin)| WithheldTool::new(&plugin.alias, name.clone()))
+    }
+
+    /// Why a tool is withheld, if it is: under the name that clients would see.
+    pub fn withheld(&self, name: &str) -> Option<WithheldTool> {
+        let plugin = self.withheld.get(name)?;
+        Some(WithheldTool::new(&plugin.alias, name.to_owned()))
     }
 
     /// One tool by its name.

@@ -7,6 +7,7 @@ use portreeve_state::{StateError, StateStore};
 use serde::{Deserialize, Serialize};
 
 use crate::advisories::AdvisoryAlert;
+use crate::agreement::WithheldTool;
 use crate::host::{Host, HostError};
 use crate::messages::BusStats;
 use crate::network::NetworkUse;
@@ -46,6 +47,8 @@ pub struct HostStatus {
     pub audit_failing: Option<String>,
     /// The alerts that stand.
     pub alerts: Vec<Alert>,
+    /// The tools that are withheld until their operator agrees to them.
+    pub withheld: Vec<WithheldTool>,
     /// The weaknesses that are known of what plugins were made from.
     pub advisories: Vec<AdvisoryAlert>,
     /// What plugins have used of the network today.
@@ -115,6 +118,7 @@ impl Host {
                 waiting,
                 audit_failing: self.audit.healthy().err().map(|error| error.to_string()),
                 alerts: self.usage.standing(),
+                withheld: registry.withheld_tools().collect(),
                 advisories: self.standing_advisories().await?,
                 network: self.network.today(),
                 origins: self.network.origins(),

@@ -7,6 +7,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::agreement::WithheldTool;
 use crate::plugin::{Plugin, PluginStatus};
 use crate::project::Project;
 use crate::registry::Registry;
@@ -46,6 +47,8 @@ pub struct PluginView {
     pub arguments_max: u64,
     /// What it offers.
     pub tools: Vec<ToolView>,
+    /// What it would offer, were that agreed to.
+    pub withheld: Vec<WithheldTool>,
     /// What it asks for, the heaviest first.
     pub requests: Vec<RequestView>,
     /// What is granted to it, as in the operator's file.
@@ -196,6 +199,10 @@ impl PluginView {
             instance: plugin.resident(),
             arguments_max: plugin.limits().map_or(0, |limits| limits.arguments.0),
             tools,
+            withheld: registry
+                .withheld_tools()
+                .filter(|tool| tool.plugin == plugin.alias)
+                .collect(),
             requests,
             grants: in_force.written.clone(),
             changed,

@@ -13,6 +13,7 @@
 mod connection;
 mod content;
 mod convert;
+mod hearing;
 pub mod http;
 mod lines;
 mod message;

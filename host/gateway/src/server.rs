@@ -28,9 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
+use crate::hearing::Hearing;
 use crate::meta;
 use crate::people::{self, Elicitor};
-use crate::progress;
 use crate::tasks;
 use crate::told;
 use crate::tools::{self, ToolLists};
@@ -181,11 +181,39 @@ impl Server {
         }
     }
 
-    fn asking(&self, context: &RequestContext<RoleServer>, ui: CallerUi) -> Asking {
+    /// Who asks without being told anything meanwhile.
+    fn asking(&self, context: &RequestContext<RoleServer>) -> Asking {
         Asking {
             caller: self.caller.clone(),
-            ui,
+            progress: None,
+            ui: CallerUi::default(),
             cancel: context.ct.clone(),
+        }
+    }
+
+    /// Who asks, and what its client hears meanwhile.
+    fn hearing<'a>(
+        &self,
+        context: &'a RequestContext<RoleServer>,
+        client: Client,
+    ) -> (Asking, Hearing<'a>) {
+        let mut ui = client.ui;
+        let least = self.least(context, client.newer);
+        let (progress, hearing) = Hearing::begin(context, least, &mut ui);
+        let asking = Asking {
+            progress,
+            ui,
+            ..self.asking(context)
+        };
+        (asking, hearing)
+    }
+
+    /// How much something must matter for the client to be told of it; none where it wants to
+    /// hear nothing. Those of the newer era say that with each request.
+    fn least(&self, context: &RequestContext<RoleServer>, newer: bool) -> Option<u8> {
+        match newer {
+            true => context.meta.log_level().map(told::weight),
+            false => Some(self.wishes.least.load(Ordering::Relaxed)),
         }
     }
 }
@@ -266,29 +294,12 @@ impl ServerHandler for Server {
             ui: client.ui,
             cancel: context.ct.clone(),
         };
-        // Those of the newer era say with each request whether they want to be told anything.
-        let least = match newer {
-            true => context.meta.log_level().map(told::weight),
-            false => Some(self.wishes.least.load(Ordering::Relaxed)),
-        };
-        let (listener, told) = told::told(least.unwrap_or(u8::MAX));
-        if least.is_some() {
-            call.ui.listener = Some(Arc::new(listener));
-        }
-        let reports = context.meta.get_progress_token().map(|token| {
-            let (reporter, reports) = progress::reports();
-            call.progress = Some(reporter);
-            (token, reports)
-        });
+        let least = self.least(&context, newer);
+        let (progress, hearing) = Hearing::begin(&context, least, &mut call.ui);
+        call.progress = progress;
         // Boxed: what lies within each other has no end otherwise.
         let call: BoxFuture<'_, _> = Box::pin(self.answered(call, newer, turns));
-        let call = told::passed_on(call, told, &context.peer);
-        match reports {
-            None => call.await,
-            Some((token, reports)) => {
-                progress::passed_on(call, reports, &context.peer, token, &context.ct).await
-            }
-        }
+        hearing.during(call).await
     }
 
     async fn set_level(
@@ -308,7 +319,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let from = content::read_cursor(request.as_ref())?;
-        let asking = self.asking(&context, CallerUi::default());
+        let asking = self.asking(&context);
         let (listed, next) = Box::pin(self.host.resources(&asking, from)).await;
         Ok(content::resources(listed, next.as_ref()))
     }
@@ -329,12 +340,16 @@ impl ServerHandler for Server {
         let client = Client::of(&context);
         let returning = returning(request.request_state, request.input_responses);
         let turns = in_turns(&client, &returning);
-        let asking = self.asking(&context, client.ui);
+        let (asking, hearing) = self.hearing(&context, client);
         let (host, uri) = (&self.host, &request.uri);
         let asked = match turns {
-            false => Box::pin(host.read_resource(&asking, uri)).await,
+            false => {
+                let read = Box::pin(host.read_resource(&asking, uri));
+                hearing.during(read).await
+            }
             true => {
-                let turn = Box::pin(host.read_in_turns(asking, uri, returning)).await;
+                let turn = Box::pin(host.read_in_turns(asking, uri, returning));
+                let turn = hearing.during(turn).await;
                 match turn.map_err(refused)? {
                     Turn::Done(asked) => *asked,
                     Turn::Asks(pending) => return questions(pending).map(Into::into),
@@ -379,12 +394,16 @@ impl ServerHandler for Server {
         let returning = returning(request.request_state, request.input_responses);
         let turns = in_turns(&client, &returning);
         let arguments = request.arguments.unwrap_or_default();
-        let asking = self.asking(&context, client.ui);
+        let (asking, hearing) = self.hearing(&context, client);
         let (host, name) = (&self.host, &request.name);
         let asked = match turns {
-            false => Box::pin(host.prompt(&asking, name, arguments)).await,
+            false => {
+                let filled = Box::pin(host.prompt(&asking, name, arguments));
+                hearing.during(filled).await
+            }
             true => {
-                let turn = Box::pin(host.prompt_in_turns(asking, name, arguments, returning)).await;
+                let turn = Box::pin(host.prompt_in_turns(asking, name, arguments, returning));
+                let turn = hearing.during(turn).await;
                 match turn.map_err(refused)? {
                     Turn::Done(asked) => *asked,
                     Turn::Asks(pending) => return questions(pending).map(Into::into),
@@ -401,7 +420,7 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let completing = content::completing(request)?;
-        let asking = self.asking(&context, CallerUi::default());
+        let asking = self.asking(&context);
         content::completed(Box::pin(self.host.complete(&asking, completing)).await)
     }
 

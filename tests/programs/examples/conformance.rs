@@ -37,6 +37,10 @@ impl Guest for Program {
             ("test_error_handling", "Answers with an error of its own."),
             ("test_tool_with_logging", "Writes to the log, then answers."),
             ("test_logging_tool", "Writes to the log, then answers."),
+            (
+                "test_reconnection",
+                "Writes to the log, then answers after a while.",
+            ),
             ("test_missing_capability", "Needs a client with a model."),
             ("test_streaming_elicitation", "Asks somebody to confirm."),
             ("test_elicitation_sep1034_defaults", "Asks with defaults."),
@@ -76,6 +80,7 @@ impl Guest for Program {
         Ok(plain
             .iter()
             .chain(&with_text)
+            .chain(&jobs())
             .chain([&json_schema_2020_12()])
             .map(ToString::to_string)
             .collect())
@@ -118,6 +123,51 @@ impl Guest for Program {
                     std::thread::sleep(std::time::Duration::from_millis(10));
                 }
                 text("logged")
+            }
+            // Longer than the host holds a stream, as the test has it do.
+            "test_reconnection" => {
+                client_log::write(client_log::Level::Info, &json!("begun").to_string())?;
+                std::thread::sleep(std::time::Duration::from_millis(2_500));
+                text("answered to whoever came back")
+            }
+            "greet" => text(format!(
+                "Hello, {}!",
+                argument::<String>(&arguments, "name")?
+            )),
+            "slow_compute" => {
+                let seconds: f64 = argument(&arguments, "seconds")?;
+                std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+                text(format!("computed for {seconds} s"))
+            }
+            "failing_job" => {
+                become_a_task();
+                return Err(failure(ErrorCode::Unavailable, "this job always fails"));
+            }
+            "protocol_error_job" => {
+                become_a_task();
+                // What its caller can't give, and is told in the protocol's own words.
+                gathered(&[("places", Want::Roots)])?;
+                return Err(odd());
+            }
+            "confirm_delete" => {
+                become_a_task();
+                let file: String = argument(&arguments, "filename")?;
+                let confirm = json!({"confirm": {"type": "boolean"}});
+                let message = format!("Delete {file}?");
+                let answer = asked("confirm", &message, &confirm, &["confirm"])?;
+                text(format!("{file}: {answer}"))
+            }
+            "multi_input" => {
+                become_a_task();
+                let fields = json!({"name": {"type": "string"}, "confirm": {"type": "boolean"}});
+                let want = |message| Want::Question(form(message, &fields, &["name"]));
+                let wants = [("first", want("First?")), ("second", want("Second?"))];
+                text(format!("{} were given", gathered(&wants)?.len()))
+            }
+            "test_tool_with_task" => {
+                let answer = asked("user_name", "What is your name?", &name_field(), &["name"])?;
+                become_a_task();
+                text(format!("Hello, {}!", answer["content"]["name"]))
             }
             // What a plugin offers is its component's and its operator's; the latter reads this.
             "test_trigger_tool_change" | "test_trigger_prompt_change" => {
@@ -279,6 +329,38 @@ impl resources::Guest for Program {
         };
         Ok(vec![part(&uri, mime_type, body)])
     }
+}
+
+/// What the suite's scenarios of tasks call.
+fn jobs() -> [Value; 7] {
+    let text = || json!({"type": "string"});
+    let seconds = json!({"type": "number", "minimum": 0, "maximum": 60});
+    [
+        tool_document("greet", "Greets at once.", &[("name", text(), true)]),
+        tool_document(
+            "slow_compute",
+            "Computes for a while.",
+            &[("seconds", seconds, true), ("label", text(), false)],
+        ),
+        tool_document("failing_job", "Fails after a while.", &[]),
+        tool_document("protocol_error_job", "Breaks after a while.", &[]),
+        tool_document(
+            "confirm_delete",
+            "Asks to confirm, after a while.",
+            &[("filename", text(), true)],
+        ),
+        tool_document("multi_input", "Asks two things, after a while.", &[]),
+        tool_document(
+            "test_tool_with_task",
+            "Asks for a name, then works for a while.",
+            &[],
+        ),
+    ]
+}
+
+/// Works for longer than callers wait, as the test has the host be set.
+fn become_a_task() {
+    std::thread::sleep(std::time::Duration::from_millis(800));
 }
 
 fn part(uri: &str, mime_type: &str, body: Body) -> Part {

@@ -1,9 +1,10 @@
 //! Offers resources and prompts through the SDK, and changes them.
 
+use portreeve_sdk::client::{self, Level};
 use portreeve_sdk::content::{
     self, Message, Page, Part, Prompt, Prompts, Resource, Resources, Template,
 };
-use portreeve_sdk::{Content, Error, plugin, tool};
+use portreeve_sdk::{Content, Error, plugin, progress, tool};
 use serde_json::{Map, Value};
 
 struct Shelf;
@@ -35,6 +36,10 @@ impl Resources for Shelf {
     fn read(uri: &str) -> Result<Vec<Part>, Error> {
         match uri {
             "shelf://text" => Ok(vec![Part::text(uri, "on the shelf")]),
+            "shelf://slow" => {
+                tell_steps()?;
+                Ok(vec![Part::text(uri, "found at last")])
+            }
             "shelf://bytes" => Ok(vec![Part::bytes(uri, [1, 2, 3], "image/png")]),
             // It says that it is another plugin's.
             "shelf://posing" => Ok(vec![Part::text("portreeve://other/note://1", "posing")]),
@@ -72,6 +77,9 @@ impl Prompts for Shelf {
 
     fn get(_name: &str, arguments: &Map<String, Value>) -> Result<Vec<Message>, Error> {
         let id = arguments.get("id").and_then(Value::as_str).unwrap_or("?");
+        if id == "slow" {
+            tell_steps()?;
+        }
         Ok(vec![
             Message::User(Content::text(format!("Review book {id}."))),
             Message::Shown(match id {
@@ -85,6 +93,17 @@ impl Prompts for Shelf {
     fn complete(_prompt: &str, _argument: &str, value: &str) -> Vec<String> {
         (0..150).map(|n| format!("{value}{n}")).collect()
     }
+}
+
+/// Tells how far it is, and the client's log that it looks.
+fn tell_steps() -> Result<(), Error> {
+    client::log(Level::Info, &"looking")?;
+    for step in 1..=3 {
+        progress::report(f64::from(step), 3.0, None)?;
+        // The host passes on ten reports a second.
+        std::thread::sleep(std::time::Duration::from_millis(120));
+    }
+    Ok(())
 }
 
 /// Says that a resource has changed; fails afterwards, if told so.

@@ -6,11 +6,11 @@ use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_core::{Arrival, Pin, Project, changed_tools, read_lockfile};
 use portreeve_manifest::edit::Edit;
 use portreeve_manifest::id::Alias;
-use portreeve_supply::{Package, Tools};
+use portreeve_supply::Package;
 use serde_json::{Map, Value, json};
 
 use super::papers::{installed_pin, read_installed};
-use super::secrets;
+use super::{inspect, secrets};
 use crate::context::{Context, manifest_name};
 use crate::review::{self, Choice};
 use crate::{error, output};
@@ -73,10 +73,8 @@ impl Grant {
         };
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
-        let changed = match &package.tools {
-            Tools::Recorded(tools) => changed_tools(&read_lockfile(&project)?, &self.alias, tools),
-            _ => Vec::new(),
-        };
+        let lock = read_lockfile(&project)?;
+        let changed = changed_tools(&lock, &self.alias, inspect::tools(&package));
         if !more.is_empty() {
             output::note(format!(
                 "`{}` asks for more than was agreed to:\n{}",

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use portreeve_core::{WithheldTool, changed_tools, read_lockfile};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::Origin;
 use portreeve_manifest::project::ProjectManifest;
@@ -47,11 +48,31 @@ impl Inspect {
             result.insert("advisories".to_owned(), json!(weaknesses));
             result.insert("scan".to_owned(), json!(looked));
         }
+        let withheld = match (&grants, &manifest) {
+            (Some(_), Some(manifest)) => withheld(context, manifest, &alias, &package)?,
+            _ => Vec::new(),
+        };
         if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
             result.insert("grants".to_owned(), json!(grants));
+            result.insert("withheld".to_owned(), json!(withheld));
         }
         let show = || {
-            let shown = show(&file, &package, grants.as_ref());
+            let mut shown = show(&file, &package, grants.as_ref());
+            if !withheld.is_empty() {
+                let lines: Vec<_> = withheld
+                    .iter()
+                    .map(|tool| {
+                        let WithheldTool {
+                            name,
+                            reason,
+                            command,
+                            ..
+                        } = tool;
+                        format!("{name}: {reason}; `{command}` lets it through")
+                    })
+                    .collect();
+                let _ = write!(shown, "\nWITHHELD\n{}", indented(&lines));
+            }
             format!(
                 "{shown}\n{}\nfound by `portreeve scan`\n{}",
                 advisories::section(&weaknesses),
@@ -80,6 +101,23 @@ impl Inspect {
         };
         Ok((alias, Some(manifest)))
     }
+}
+
+/// The tools of an installed plugin that are not what was agreed to, by the plugin's own names.
+fn withheld(
+    context: &Context,
+    manifest: &ProjectManifest,
+    alias: &Alias,
+    package: &Package,
+) -> anyhow::Result<Vec<WithheldTool>> {
+    let lock = read_lockfile(&context.project()?)?;
+    let expose = manifest.plugins.get(alias).map(|entry| &entry.expose);
+    let mut changed = changed_tools(&lock, alias, tools(package));
+    changed.retain(|own| expose.is_none_or(|expose| expose.offers(own)));
+    let withheld = changed.into_iter();
+    Ok(withheld
+        .map(|own| WithheldTool::new(alias.as_str(), own))
+        .collect())
 }
 
 /// The component at the path itself where there is one, else that of the plugin with this

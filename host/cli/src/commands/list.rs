@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use anyhow::bail;
 use clap::Args;
-use portreeve_core::ProjectView;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
+use portreeve_core::{ProjectView, WithheldTool};
 use portreeve_manifest::grant::Standing;
 
 use crate::context::Context;
@@ -14,7 +14,8 @@ use crate::text;
 /// List the project's plugins and their tools.
 ///
 /// Lists the project's plugins and the tools that each offers, under the names that clients
-/// see. A plugin that can't be used stands there with the reason.
+/// see. A plugin that can't be used stands there with the reason, and so does a tool that is
+/// withheld.
 #[derive(Args)]
 #[command(after_help = "\
 Examples:
@@ -140,6 +141,17 @@ fn show(view: &ProjectView) -> String {
             }
             shown.push('\n');
         }
+        for tool in &plugin.withheld {
+            let _ = writeln!(shown, "  {}", text::line(&withheld(tool)));
+        }
     }
     shown
+}
+
+/// A tool that is withheld, why, and what lets it through.
+pub(crate) fn withheld(tool: &WithheldTool) -> String {
+    format!(
+        "WITHHELD: {}: {}; `{}` lets it through",
+        tool.name, tool.reason, tool.command
+    )
 }

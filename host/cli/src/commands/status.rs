@@ -15,6 +15,7 @@ use portreeve_state::{SqliteStore, StateStore};
 use tokio_util::sync::CancellationToken;
 
 use super::audit::moment;
+use super::list::withheld;
 use super::papers::bytes;
 use crate::context::Context;
 use crate::progress::Progress;
@@ -91,6 +92,9 @@ fn show(status: &ProjectStatus) -> String {
             }
             for alert in &host.alerts {
                 let _ = writeln!(shown, "ALERT: {}", text::line(&alert.message));
+            }
+            for tool in &host.withheld {
+                let _ = writeln!(shown, "{}", text::line(&withheld(tool)));
             }
             for alert in &host.advisories {
                 let _ = writeln!(shown, "ADVISORY: {}", text::line(&alert.message));

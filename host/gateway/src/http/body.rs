@@ -18,7 +18,8 @@ use super::checks::Refused;
 /// Bytes are counted in units of this many.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// The room for the bodies of all requests that are being worked on.
+/// The room for the bodies of all requests that are being worked on, or for something else
+/// that all clients share.
 pub(super) struct Room {
     units: Arc<Semaphore>,
     size: ByteSize,
@@ -80,20 +81,22 @@ impl Room {
         })
     }
 
-    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+    /// Room for so many bytes, if there is that much.
+    pub(super) fn hold(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        self.units
-            .clone()
-            .try_acquire_many_owned(units)
-            .map_err(|_| {
-                Refused::closing(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    format!(
-                        "busy: the messages that are being worked on have {} together, as many as `bodies` under [serve] limits allows; send this again later",
-                        self.size
-                    ),
-                )
-            })
+        self.units.clone().try_acquire_many_owned(units).ok()
+    }
+
+    fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Refused> {
+        self.hold(bytes).ok_or_else(|| {
+            Refused::closing(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "busy: the messages that are being worked on have {} together, as many as `bodies` under [serve] limits allows; send this again later",
+                    self.size
+                ),
+            )
+        })
     }
 }
 

@@ -26,8 +26,11 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id")
 /// The protocol's version that a client speaks.
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// The last event that a client has seen of a stream.
+pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
 /// Fields that two readers could take for two things if there were two of them.
-const SINGLE: [HeaderName; 9] = [
+const SINGLE: [HeaderName; 10] = [
     HOST,
     ORIGIN,
     CONTENT_TYPE,
@@ -35,6 +38,7 @@ const SINGLE: [HeaderName; 9] = [
     TRANSFER_ENCODING,
     SESSION,
     VERSION,
+    LAST_EVENT,
     HeaderName::from_static("mcp-method"),
     HeaderName::from_static("mcp-name"),
 ];

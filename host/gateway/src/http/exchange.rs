@@ -6,14 +6,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt, stream};
+use axum::response::Response;
 use http::StatusCode;
-use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, JsonRpcRequest, RequestId,
-    ServerJsonRpcMessage, ServerNotification, ToolListChangedNotification,
+    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, JsonRpcRequest, ProtocolVersion,
+    RequestId, ServerJsonRpcMessage, ServerNotification, ToolListChangedNotification,
 };
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_directly_with_ct};
 use rmcp::transport::Transport;
@@ -21,11 +18,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::checks;
+use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
-use super::session::{Listening, Role, Session, Working};
+use super::session::{self, Role, Session, Working};
+use super::{checks, events};
 
-/// Messages that wait for a client that reads slowly; then whoever sends them waits.
+/// Messages that wait to be told on a stream; then whoever sends them waits.
 const WAITING_MAX: usize = 16;
 
 /// Answers to requests of the host that may wait to be looked at.
@@ -35,12 +33,9 @@ const ANSWERS_MAX: usize = 16;
 /// alive: what stands between may take a silent connection for a dead one.
 const JSON_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Pause between two signs of life in a stream.
-const ALIVE_PAUSE: Duration = Duration::from_secs(15);
-
 /// Works on one request.
 pub(super) async fn answer(
-    front: &Front,
+    front: &Arc<Front>,
     working: Working,
     request: JsonRpcRequest<ClientRequest>,
     end: CancellationToken,
@@ -75,75 +70,136 @@ pub(super) async fn answer(
         () = end.cancelled() => Ok(None),
         first = timeout(JSON_TIME_MAX, messages.recv()) => first,
     };
-    match first {
+    let first = match first {
         Ok(Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)))) => {
-            checks::json(StatusCode::OK, &message)
+            return checks::json(StatusCode::OK, &message);
         }
-        Ok(None) => events(stream::empty()),
-        Ok(first) => events(stream::iter(first).chain(received(messages, end))),
-        Err(_) => events(received(messages, end)),
+        Ok(None) => return events::empty(),
+        Ok(first) => first,
+        Err(_) => None,
+    };
+    let stream = Stream::open(front, &session, Kind::Answer);
+    let response = stream.response;
+    let telling = stream.telling;
+    tokio::spawn(async move {
+        // Both are cancelled together: what is not told by then is not told any more.
+        let told = async {
+            if let Some(first) = first {
+                telling.tell(first).await;
+            }
+            while let Some(message) = messages.recv().await {
+                telling.tell(message).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = end.cancelled() => {}
+            () = told => {}
+        }
+    });
+    response
+}
+
+/// A stream that begins.
+struct Stream {
+    response: Response,
+    telling: Telling,
+}
+
+/// The way of messages to a stream, which ends with it.
+struct Telling {
+    front: Arc<Front>,
+    session: Arc<Session>,
+    stream: StreamId,
+}
+
+impl Stream {
+    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind) -> Stream {
+        let connected = session.streams.open(kind);
+        let telling = Telling {
+            front: front.clone(),
+            session: session.clone(),
+            stream: connected.after.stream,
+        };
+        let response = told(front, session, connected);
+        Stream { response, telling }
     }
 }
 
-fn received(
-    messages: mpsc::Receiver<ServerJsonRpcMessage>,
-    end: CancellationToken,
-) -> impl Stream<Item = ServerJsonRpcMessage> {
-    stream::unfold((messages, end), |(mut messages, end)| async {
-        let message = tokio::select! {
-            biased;
-            () = end.cancelled() => return None,
-            message = messages.recv() => message?,
+impl Telling {
+    async fn tell(&self, message: ServerJsonRpcMessage) {
+        let text = match serde_json::to_string(&message) {
+            Ok(text) => text.into(),
+            Err(error) => return tracing::error!(%error, "a message can't be written"),
         };
-        Some((message, (messages, end)))
-    })
+        let bounds = Bounds::of(&self.front.settings().limits);
+        let (streams, room) = (&self.session.streams, &self.front.replays);
+        let told = streams.tell(self.stream, text, &bounds, room, session::now_ms());
+        told.await;
+    }
 }
 
-/// Tells a client of changes until it leaves, its session ends, or the host does.
-pub(super) fn listen(front: &Front, listening: Listening) -> Response {
+impl Drop for Telling {
+    fn drop(&mut self) {
+        self.session.streams.end(self.stream);
+    }
+}
+
+/// A stream as its client reads it: since 2025-11-25, clients come back where a connection ends
+/// before its stream does. Those before it would take what begins such a stream for a message.
+fn told(front: &Front, session: &Session, connected: Connected) -> Response {
+    match session.client.protocol_version >= ProtocolVersion::V_2025_11_25 {
+        true => events::resumable(connected, front.settings().limits.stream_time),
+        false => events::plain(connected),
+    }
+}
+
+/// Goes on with a stream, if anything is left of it.
+pub(super) fn resume(front: &Front, session: &Session, after: EventId) -> Option<Response> {
+    let connected = session.streams.resume(after)?;
+    Some(told(front, session, connected))
+}
+
+/// Tells a client of changes until its session ends, or the host does, or it stays away; and
+/// the number of the stream.
+pub(super) fn listen(
+    front: &Arc<Front>,
+    session: &Arc<Session>,
+    end: CancellationToken,
+) -> (StreamId, Response) {
+    let Stream { response, telling } = Stream::open(front, session, Kind::Unasked);
+    let stream = telling.stream;
     let shutdown = front.shutdown().clone();
-    let changes = listening.session.changes.clone();
-    let content = front.host.content_changes();
-    let told = stream::unfold(
-        (listening, changes, content, shutdown),
-        |(listening, mut changes, mut content, shutdown)| async {
-            let heard: Vec<ServerNotification> = tokio::select! {
-                () = listening.end.cancelled() => return None,
-                () = shutdown.cancelled() => return None,
-                changed = changes.changed() => {
-                    changed.ok()?;
-                    vec![ToolListChangedNotification::default().into()]
+    let mut changes = session.changes.clone();
+    let mut content = front.host.content_changes();
+    tokio::spawn(async move {
+        let told = async {
+            loop {
+                let heard: Vec<ServerNotification> = tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => vec![ToolListChangedNotification::default().into()],
+                        Err(_) => return,
+                    },
+                    changed = content.recv() => {
+                        match telling.session.wishes.subscribed.told(changed) {
+                            Some(heard) => heard,
+                            None => return,
+                        }
+                    }
+                };
+                for heard in heard {
+                    telling.tell(JsonRpcMessage::notification(heard)).await;
                 }
-                changed = content.recv() => listening.session.wishes.subscribed.told(changed)?,
-            };
-            let messages = heard.into_iter().map(JsonRpcMessage::notification);
-            let messages = stream::iter(messages.collect::<Vec<_>>());
-            Some((messages, (listening, changes, content, shutdown)))
-        },
-    );
-    events(told.flatten())
-}
-
-/// Messages as a stream of events.
-fn events(messages: impl Stream<Item = ServerJsonRpcMessage> + Send + 'static) -> Response {
-    let events = messages.filter_map(|message| async move {
-        let text = serde_json::to_string(&message)
-            .inspect_err(|error| tracing::error!(%error, "a message can't be written"))
-            .ok()?;
-        Some(Ok::<_, Infallible>(
-            Event::default().event("message").data(text),
-        ))
+            }
+        };
+        tokio::select! {
+            biased;
+            () = end.cancelled() => {}
+            () = shutdown.cancelled() => {}
+            () = told => {}
+        }
     });
-    let alive = KeepAlive::new().interval(ALIVE_PAUSE);
-    let mut response = Sse::new(events).keep_alive(alive).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    // Some proxies would gather events before they pass them on.
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
-    response
+    (stream, response)
 }
 
 /// What the protocol's machinery receives and sends for one request: the request, then the

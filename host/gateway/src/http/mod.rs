@@ -9,6 +9,7 @@
 //!         → people: pages around panels                        (panels)
 //!           newer clients: rmcp's own service, no state
 //!           older clients: a session, and an exchange in it    (session, exchange)
+//!           their streams, and what was told on them           (events, replay)
 //! ```
 //!
 //! Nobody is asked who they are: whoever reaches an address can call every tool. So addresses
@@ -17,10 +18,12 @@
 mod body;
 mod checks;
 mod connection;
+mod events;
 mod exchange;
 mod hooks;
 mod listen;
 mod panels;
+mod replay;
 mod route;
 mod session;
 mod stall;

@@ -181,6 +181,7 @@ fn asking(peer: &Peer, front: &Front) -> (Asking, DropGuard) {
     let caller = peer.caller();
     let asking = Asking {
         caller,
+        progress: None,
         ui: CallerUi::default(),
         cancel,
     };

@@ -46,6 +46,8 @@ pub(super) struct Front {
     pub(super) sessions: Sessions,
     lists: Arc<ToolLists>,
     pub(super) room: Room,
+    /// What is kept of the streams of all sessions.
+    pub(super) replays: Room,
     /// Nobody is let in any more.
     shutdown: CancellationToken,
     /// Nothing is worked on any more.
@@ -60,6 +62,7 @@ impl Front {
             sessions: Sessions::default(),
             lists: Arc::default(),
             room: Room::new(settings.limits.bodies),
+            replays: Room::new(settings.limits.replays),
             shutdown,
             cancel: CancellationToken::new(),
             stateless: Arc::default(),
@@ -92,7 +95,7 @@ impl Front {
     }
 
     pub(super) fn end_idle_sessions(&self) {
-        self.sessions.end_idle(self.settings().limits.session_idle);
+        self.sessions.end_idle(&self.settings().limits);
     }
 
     /// A server for one request, or for what a client listens to until `end`.

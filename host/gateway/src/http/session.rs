@@ -1,12 +1,12 @@
-//! Sessions of clients of the older protocol: what they said when they greeted, and what is
-//! being worked on for them. An idle one is a small record; no task and no channel belongs to
-//! it.
+//! Sessions of clients of the older protocol: what they said when they greeted, what is being
+//! worked on for them, and what they were told. An idle one is a small record; no task and no
+//! channel belongs to it.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -16,6 +16,7 @@ use http::header::HeaderValue;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use portreeve_core::Caller;
+use portreeve_manifest::settings::ServeLimits;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, InitializeRequestParams,
     JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, ProtocolVersion, RequestId,
@@ -25,9 +26,10 @@ use rmcp::{RoleServer, ServerHandler};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{self, Refused, SESSION, VERSION};
+use super::checks::{self, LAST_EVENT, Refused, SESSION, VERSION};
 use super::connection::Peer;
 use super::exchange;
+use super::replay::{Bounds, EventId, Kind, StreamId, Streams};
 use super::route::{self, Front};
 use crate::message::BUSY;
 use crate::server::Wishes;
@@ -59,6 +61,8 @@ pub(super) struct Session {
     pub(super) end: CancellationToken,
     work: Mutex<Work>,
     next_question: AtomicU32,
+    /// What the client is told on streams.
+    pub(super) streams: Streams,
 }
 
 /// What is being worked on in a session.
@@ -68,8 +72,8 @@ struct Work {
     requests: HashMap<RequestId, CancellationToken>,
     /// Where the answers to the host's own requests go.
     questions: HashMap<RequestId, Question>,
-    /// What ends the stream of what the client is told unasked.
-    stream: Option<CancellationToken>,
+    /// The stream of what the client is told unasked, and what ends it.
+    listening: Option<(StreamId, CancellationToken)>,
 }
 
 /// A request of the host to the client.
@@ -88,11 +92,33 @@ impl Session {
         self.used_ms.store(now_ms(), Ordering::Relaxed);
     }
 
+    /// Whether its client has a connection for what it is told unasked.
+    fn is_listened_to(&self, work: &Work) -> bool {
+        let listening = work.listening.as_ref();
+        listening.is_some_and(|(stream, _)| self.streams.is_heard(*stream))
+    }
+
     /// How long nothing has been asked in it; none while something is worked on or listened to.
     fn idle_ms(&self, now_ms: u64) -> Option<u64> {
         let work = self.work();
-        let idle = work.requests.is_empty() && work.stream.is_none();
+        let idle = work.requests.is_empty() && !self.is_listened_to(&work);
         idle.then(|| now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Forgets what is too old of its streams, and ends the one of what it is told unasked where
+    /// its client has stayed away for that long.
+    fn sweep(&self, bounds: &Bounds, now_ms: u64) {
+        let mut work = self.work();
+        if self.is_listened_to(&work) {
+            // It counts as used until the client leaves.
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        let stream = work.listening.as_ref().map(|(stream, _)| *stream);
+        if self.streams.sweep(stream, bounds, now_ms)
+            && let Some((_, end)) = work.listening.take()
+        {
+            end.cancel();
+        }
     }
 
     /// Notes that a request is being worked on, until the result is dropped.
@@ -181,23 +207,8 @@ impl Drop for Working {
     }
 }
 
-/// That a client listens.
-pub(super) struct Listening {
-    pub(super) session: Arc<Session>,
-    pub(super) end: CancellationToken,
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        // One that was replaced is cancelled, and the other one's token stays.
-        if !self.end.is_cancelled() {
-            self.session.work().stream = None;
-        }
-        self.session.touch();
-    }
-}
-
-fn now_ms() -> u64 {
+/// Now, in milliseconds after the process's first session.
+pub(super) fn now_ms() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     let start = *START.get_or_init(Instant::now);
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -319,6 +330,7 @@ impl Sessions {
             end: front.cancelled().child_token(),
             work: Mutex::default(),
             next_question: AtomicU32::new(0),
+            streams: Streams::default(),
         });
         let name = HeaderValue::from_str(&session.id).map_err(|_| {
             let error = ErrorData::internal_error("no session can be opened", None);
@@ -356,8 +368,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Opens the stream of what a client is told unasked. A session has one: a second takes
-    /// the first one's place.
+    /// Opens the stream of what a client is told unasked, or goes on with one that the client
+    /// has lost. A session has one of the former: a second takes the first one's place.
     pub(super) fn listen(&self, front: &Arc<Front>, parts: &Parts) -> Result<Response, Refused> {
         if route::says_newer(&parts.headers) {
             // They ask by `subscriptions/listen`.
@@ -368,11 +380,26 @@ impl Sessions {
             return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, why));
         }
         let session = self.of(&parts.headers)?;
+        if let Some(last) = parts.headers.get(LAST_EVENT) {
+            let after = last.to_str().ok().and_then(|last| last.parse().ok());
+            let resumed = after.and_then(|after| exchange::resume(front, &session, after));
+            if let Some(resumed) = resumed {
+                return Ok(resumed);
+            }
+            // One who was away for too long is told again of all that has changed, unless
+            // another connection has taken the place.
+            let unasked = after.is_some_and(|after: EventId| after.stream.kind == Kind::Unasked);
+            if !unasked || session.is_listened_to(&session.work()) {
+                let why = "nothing is left after this event (`last-event-id`): this session never had it, all that came after it was told, or that is not kept any more; `replay`, `replays`, `replay-events` and `replay-age` under [serve] limits say how much is kept, and for how long";
+                return Err(Refused::new(StatusCode::BAD_REQUEST, why));
+            }
+        }
         let end = session.end.child_token();
-        if let Some(before) = session.work().stream.replace(end.clone()) {
+        let (stream, response) = exchange::listen(front, &session, end.clone());
+        if let Some((_, before)) = session.work().listening.replace((stream, end)) {
             before.cancel();
         }
-        Ok(exchange::listen(front, Listening { session, end }))
+        Ok(response)
     }
 
     /// Ends a session at its client's wish.
@@ -386,11 +413,14 @@ impl Sessions {
         Ok(accepted())
     }
 
-    /// Ends the sessions in which nothing was asked for this long.
-    pub(super) fn end_idle(&self, idle_max: Duration) {
-        let idle_max = u64::try_from(idle_max.as_millis()).unwrap_or(u64::MAX);
+    /// Ends the sessions in which nothing was asked for too long, and forgets what is too old
+    /// of the others.
+    pub(super) fn end_idle(&self, limits: &ServeLimits) {
+        let idle_max = u64::try_from(limits.session_idle.as_millis()).unwrap_or(u64::MAX);
+        let bounds = Bounds::of(limits);
         let now = now_ms();
         self.by_id().retain(|_, session| {
+            session.sweep(&bounds, now);
             let stays = session.idle_ms(now).is_none_or(|idle| idle < idle_max);
             if !stays {
                 session.end.cancel();

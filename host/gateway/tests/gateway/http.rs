@@ -183,6 +183,70 @@ async fn a_session_hears_of_changes() {
     rest(&mut second).await;
 }
 
+/// Listens in a session, after an event if there is one.
+async fn listening(served: &Served, session: &str, after: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let get = format!(
+        "GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\n{after}\r\n"
+    );
+    stream.write_all(get.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn what_a_session_is_told_while_nobody_listens_is_heard_by_who_comes_back() {
+    let served = Served::with("").await;
+    let session = greet(served.address).await;
+    let mut stream = listening(&served, &session, "").await;
+    until(&mut stream, "id: u1-0\nretry: 1000\ndata: \n\n").await;
+    drop(stream);
+    served.project.change(&["calc", "more"]).await;
+    let mut back = listening(&served, &session, "last-event-id: u1-0\r\n").await;
+    let told = until(&mut back, "notifications/tools/list_changed").await;
+    assert!(told.contains("id: u1-1\n"), "{told}");
+    // What it has seen it is not told again.
+    let mut again = listening(&served, &session, "last-event-id: u1-1\r\n").await;
+    until(&mut again, "id: u1-1\nretry: 1000\ndata: \n\n").await;
+    until(&mut back, "0\r\n\r\n").await;
+    served.project.change(&["calc"]).await;
+    let told = until(&mut again, "notifications/tools/list_changed").await;
+    assert!(told.contains("id: u1-2\n"), "{told}");
+    // One event is named, and one that there was.
+    let twice = "last-event-id: u1-1\r\nlast-event-id: u1-2\r\n";
+    let mut refused = listening(&served, &session, twice).await;
+    until(&mut refused, "400 Bad Request").await;
+    for wrong in ["u1-3", "a1-0", "\"", "u99999999999999999999-1"] {
+        let after = format!("last-event-id: {wrong}\r\n");
+        let mut refused = listening(&served, &session, &after).await;
+        let said = until(&mut refused, "replay-age").await;
+        assert!(said.contains("400 Bad Request"), "{wrong}: {said}");
+    }
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_comes_back_for_ends_and_another_one_begins() {
+    let served = Served::with("replay-age = '1s'").await;
+    let session = greet(served.address).await;
+    let mut stream = listening(&served, &session, "").await;
+    until(&mut stream, "id: u1-0\n").await;
+    drop(stream);
+    let since = tokio::time::Instant::now();
+    loop {
+        // The host looks every five seconds: that it is gone, and that it has stayed away.
+        tokio::time::sleep(Duration::from_secs(11)).await;
+        let mut back = listening(&served, &session, "last-event-id: u1-0\r\n").await;
+        if !until(&mut back, "\ndata: \n\n")
+            .await
+            .contains("id: u1-0\n")
+        {
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE);
+    }
+    served.end().await;
+}
+
 #[tokio::test]
 async fn newer_clients_listen_by_request() {
     let served = Served::with("").await;

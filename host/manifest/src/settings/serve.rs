@@ -77,6 +77,17 @@ limits! {
     session_idle, "session-idle": Duration as HumanDuration = HumanDuration(Duration::from_secs(1_800)), 1_000..=30 * DAY_MS;
     /// Requests of one session that are worked on at a time.
     session_requests, "session-requests": u32 as u32 = 64, 1..=10_000;
+    /// Events that are kept of one session, for a client that lost its connection and comes back.
+    replay_events, "replay-events": u32 as u32 = 256, 16..=10_000;
+    /// Bytes of those; more than the largest answer, which is one event.
+    replay, "replay": ByteSize as ByteSize = ByteSize::mib(8), 64 * KIB..=256 * MIB;
+    /// Bytes of those of all sessions together.
+    replays, "replays": ByteSize as ByteSize = ByteSize::mib(256), MIB..=(16 << 30);
+    /// How long they are kept; a session's own stream that nobody comes back for ends then.
+    replay_age, "replay-age": Duration as HumanDuration = HumanDuration(Duration::from_secs(300)), 1_000..=DAY_MS;
+    /// How long a stream of events is held before its client shall come back for the rest; only
+    /// for clients that do, those of 2025-11-25.
+    stream_time, "stream-time": Duration as HumanDuration = HumanDuration(Duration::from_secs(600)), 100..=DAY_MS;
     /// How long calls may take to end once the host shall end.
     drain, "drain": Duration as HumanDuration = HumanDuration(Duration::from_secs(5)), 0..=3_600_000;
 }
@@ -84,12 +95,17 @@ limits! {
 impl ServeLimits {
     /// What a range alone cannot say.
     fn check(&self, errors: &mut Vec<LimitError>) {
-        if self.body > self.bodies && !errors.iter().any(|e| e.setting == "bodies") {
-            errors.push(LimitError {
-                setting: "bodies",
-                value: self.bodies.to_string(),
-                allowed: format!("at least one `body` ({})", self.body),
-            });
+        for (one, of_one, all, of_all) in [
+            ("body", self.body, "bodies", self.bodies),
+            ("replay", self.replay, "replays", self.replays),
+        ] {
+            if of_one > of_all && !errors.iter().any(|error| error.setting == all) {
+                errors.push(LimitError {
+                    setting: all,
+                    value: of_all.to_string(),
+                    allowed: format!("at least one `{one}` ({of_one})"),
+                });
+            }
         }
     }
 }
@@ -238,6 +254,11 @@ mod tests {
             sessions (count): 10,000 [1, 1,000,000]
             session-idle (duration): 30m [1s, 30d]
             session-requests (count): 64 [1, 10,000]
+            replay-events (count): 256 [16, 10,000]
+            replay (size): 8 MiB [64 KiB, 256 MiB]
+            replays (size): 256 MiB [1 MiB, 16 GiB]
+            replay-age (duration): 5m [1s, 1d]
+            stream-time (duration): 10m [100ms, 1d]
             drain (duration): 5s [0s, 1h]
         "#]]
         .assert_eq(&table);
