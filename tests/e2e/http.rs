@@ -216,6 +216,65 @@ fn calls_in_both_eras() {
     );
 }
 
+/// All pages of a list, as whoever asks gets them.
+fn pages(mut page: impl FnMut(Value) -> Value) -> Vec<Value> {
+    let mut pages = Vec::new();
+    let mut params = json!({});
+    loop {
+        let mut result = page(params.clone());
+        let tools = result["tools"].take();
+        let (cursor, count) = (result["nextCursor"].clone(), pages.len());
+        pages.push(tools);
+        if cursor.is_null() {
+            return pages;
+        }
+        assert!(count < 10, "it has no end: {cursor}");
+        params["cursor"] = cursor;
+    }
+}
+
+#[test]
+fn lists_are_the_same_over_http_and_pipes() {
+    let aliases: Vec<String> = (0..600).map(|number| format!("p{number}")).collect();
+    let plugins: Vec<_> = aliases
+        .iter()
+        .map(|alias| (alias.as_str(), programs::ECHO))
+        .collect();
+    let project = Project::of(&plugins);
+    let mut pipe = project.serve();
+    let expected = pages(|params| pipe.request("tools/list", params)["result"].clone());
+    assert_eq!(expected.len(), 2);
+    assert_eq!(expected[0].as_array().unwrap().len(), 1_000);
+    assert!(pipe.close());
+
+    let host = HttpHost::start(&project);
+    // An id that looks like what the list is put in place of.
+    let list = |params: &Value| {
+        let id = "\"tools\":[]";
+        json!({"jsonrpc": "2.0", "id": id, "method": "tools/list", "params": params})
+    };
+    let session = host.greet();
+    let older = pages(|params| {
+        let (_, mut answers) = host.post(&older(&session), &list(&params));
+        assert_eq!(answers[0]["id"], "\"tools\":[]");
+        answers[0]["result"].take()
+    });
+    assert!(older == expected);
+    let newer = pages(|mut params| {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let fields = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/list\r\n";
+        let (head, mut answers) = host.post(fields, &list(&params));
+        assert!(head.contains("content-length: "), "{head}");
+        assert_eq!(answers[0]["id"], "\"tools\":[]");
+        assert_eq!(answers[0]["result"]["resultType"], "complete");
+        answers[0]["result"].take()
+    });
+    assert!(newer == expected);
+}
+
 #[test]
 fn a_session_can_cancel_a_call() {
     let project = Project::of(&[("sleep", programs::SLEEP)]);

@@ -29,6 +29,7 @@ mod tasks;
 mod told;
 mod tools;
 mod transport;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -34,6 +34,7 @@ use crate::people::{self, Elicitor};
 use crate::tasks;
 use crate::told;
 use crate::tools::{self, ToolLists};
+use crate::written::Written;
 
 /// What every client is told. It is the same for all of them and names no plugin: what is
 /// installed is in the list of tools.
@@ -58,6 +59,8 @@ pub(crate) struct Server {
     /// Whether a client of the older era hears of changes already.
     telling: AtomicBool,
     wishes: Arc<Wishes>,
+    /// Where the list of tools is left, by one that answers one request.
+    written: Option<Written>,
     connection: CancellationToken,
 }
 
@@ -72,6 +75,7 @@ impl Server {
             lists: Arc::default(),
             telling: AtomicBool::new(false),
             wishes: Arc::default(),
+            written: None,
             connection,
         }
     }
@@ -79,6 +83,14 @@ impl Server {
     /// The same, with lists that other servers of the same host use as well.
     pub(crate) fn sharing(self, lists: Arc<ToolLists>) -> Server {
         Server { lists, ..self }
+    }
+
+    /// The same, for one request, whose answer takes up a list of tools that is written already.
+    pub(crate) fn writing(self, written: Written) -> Server {
+        Server {
+            written: Some(written),
+            ..self
+        }
     }
 
     /// The same, for a client that has said before what it wants.
@@ -250,7 +262,11 @@ impl ServerHandler for Server {
         if self.host.serve_settings().meta_tools {
             return Ok(ListToolsResult::with_all_items(meta::tools()));
         }
-        self.lists.of(&self.host.registry()).page(request.as_ref())
+        let list = self.lists.of(&self.host.registry());
+        match &self.written {
+            Some(written) => list.page_in(request.as_ref(), written),
+            None => list.page(request.as_ref()),
+        }
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {

@@ -1,6 +1,6 @@
 //! The list of tools, as the protocol wants it, and the look-up of names.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -9,6 +9,7 @@ use portreeve_manifest::tool::NAME_BYTES_MAX;
 use rmcp::model::{ErrorData, ListToolsResult, PaginatedRequestParams, Tool};
 
 use crate::convert;
+use crate::written::Written;
 
 /// Tools on one page. Few clients ask for a second one, so that it shall be rare.
 const PAGE_TOOLS: usize = 1_000;
@@ -26,6 +27,8 @@ pub(crate) struct ToolList {
     panels: Vec<String>,
     /// By name.
     tools: Vec<Tool>,
+    /// The tools of the first page as JSON, for those who write them once.
+    first: OnceLock<Option<Arc<str>>>,
 }
 
 impl ToolList {
@@ -36,6 +39,7 @@ impl ToolList {
             registry,
             panels,
             tools,
+            first: OnceLock::new(),
         }
     }
 
@@ -51,6 +55,29 @@ impl ToolList {
         let mut result = ListToolsResult::with_all_items(shown);
         result.next_cursor = next;
         Ok(result)
+    }
+
+    /// The same, with the tools of the first page left in `written`.
+    ///
+    /// # Errors
+    /// As for [`page`](ToolList::page).
+    pub(crate) fn page_in(
+        &self,
+        request: Option<&PaginatedRequestParams>,
+        written: &Written,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let shown = self.tools.get(..PAGE_TOOLS).unwrap_or(&self.tools);
+        let text = || serde_json::to_string(shown).ok().map(Arc::from);
+        let first = request.is_none_or(|request| request.cursor.is_none());
+        let tools = first.then(|| self.first.get_or_init(text).clone());
+        let Some(tools) = tools.flatten() else {
+            return self.page(request);
+        };
+        written.leave(tools);
+        Ok(ListToolsResult {
+            next_cursor: next(shown, &self.tools, |tool| &tool.name),
+            ..ListToolsResult::default()
+        })
     }
 }
 
@@ -108,10 +135,14 @@ pub(crate) fn page<T: Clone>(
         }
     };
     let shown = rest.get(..size).unwrap_or(rest);
+    Ok((shown.to_vec(), next(shown, rest, name)))
+}
+
+/// The cursor after what is shown of `rest`.
+fn next<T>(shown: &[T], rest: &[T], name: impl Fn(&T) -> &str) -> Option<String> {
     let more = shown.len() < rest.len();
-    let next = shown.last().filter(|_| more);
-    let next = next.map(|item| write_cursor(name(item)));
-    Ok((shown.to_vec(), next))
+    let last = shown.last().filter(|_| more);
+    last.map(|item| write_cursor(name(item)))
 }
 
 pub(crate) fn foreign_cursor() -> ErrorData {

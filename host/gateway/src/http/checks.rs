@@ -91,7 +91,12 @@ impl Refused {
 
 /// A message as an answer.
 pub(super) fn json(status: StatusCode, message: &TxJsonRpcMessage<RoleServer>) -> Response {
-    let (status, body) = match serde_json::to_vec(message) {
+    json_text(status, serde_json::to_vec(message))
+}
+
+/// One that was written, if it could be, as an answer.
+pub(super) fn json_text(status: StatusCode, text: serde_json::Result<Vec<u8>>) -> Response {
+    let (status, body) = match text {
         Ok(body) => (status, body),
         Err(error) => {
             tracing::error!(%error, "an answer can't be written");

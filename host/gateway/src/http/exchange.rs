@@ -22,6 +22,7 @@ use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
+use crate::written::Written;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
 const WAITING_MAX: usize = 16;
@@ -41,6 +42,7 @@ pub(super) async fn answer(
     end: CancellationToken,
 ) -> Response {
     let session = working.session.clone();
+    let written = Written::default();
     let (sender, mut messages) = mpsc::channel(WAITING_MAX);
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let transport = Exchange {
@@ -54,7 +56,8 @@ pub(super) async fn answer(
     };
     let server = front
         .server(session.caller.clone(), front.shutdown().clone())
-        .wished(session.wishes.clone());
+        .wished(session.wishes.clone())
+        .writing(written.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
     // It goes on when the client's connection ends: that is no wish to cancel it.
@@ -72,13 +75,14 @@ pub(super) async fn answer(
     };
     let first = match first {
         Ok(Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)))) => {
-            return checks::json(StatusCode::OK, &message);
+            let text = serde_json::to_vec(&message).map(|text| written.put_into(text));
+            return checks::json_text(StatusCode::OK, text);
         }
         Ok(None) => return events::empty(),
         Ok(first) => first,
         Err(_) => None,
     };
-    let stream = Stream::open(front, &session, Kind::Answer);
+    let stream = Stream::open(front, &session, Kind::Answer, written);
     let response = stream.response;
     let telling = stream.telling;
     tokio::spawn(async move {
@@ -111,15 +115,17 @@ struct Telling {
     front: Arc<Front>,
     session: Arc<Session>,
     stream: StreamId,
+    written: Written,
 }
 
 impl Stream {
-    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind) -> Stream {
+    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind, written: Written) -> Stream {
         let connected = session.streams.open(kind);
         let telling = Telling {
             front: front.clone(),
             session: session.clone(),
             stream: connected.after.stream,
+            written,
         };
         let response = told(front, session, connected);
         Stream { response, telling }
@@ -128,8 +134,8 @@ impl Stream {
 
 impl Telling {
     async fn tell(&self, message: ServerJsonRpcMessage) {
-        let text = match serde_json::to_string(&message) {
-            Ok(text) => text.into(),
+        let text = match serde_json::to_vec(&message) {
+            Ok(text) => String::from_utf8_lossy(&self.written.put_into(text)).into(),
             Err(error) => return tracing::error!(%error, "a message can't be written"),
         };
         let bounds = Bounds::of(&self.front.settings().limits);
@@ -167,7 +173,8 @@ pub(super) fn listen(
     session: &Arc<Session>,
     end: CancellationToken,
 ) -> (StreamId, Response) {
-    let Stream { response, telling } = Stream::open(front, session, Kind::Unasked);
+    let Stream { response, telling } =
+        Stream::open(front, session, Kind::Unasked, Written::default());
     let stream = telling.stream;
     let shutdown = front.shutdown().clone();
     let mut changes = session.changes.clone();

@@ -7,10 +7,10 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post as post_at};
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Collected, Full};
 use portreeve_core::{Caller, Host};
 use portreeve_manifest::settings::{ServeLimits, ServeSettings};
 use rmcp::model::{
@@ -30,6 +30,7 @@ use super::session::Sessions;
 use crate::message::{self, Refusal};
 use crate::server::Server;
 use crate::tools::ToolLists;
+use crate::written::Written;
 
 /// Methods that the newer protocol has no more.
 const OLDER_METHODS: [&str; 5] = [
@@ -222,15 +223,28 @@ async fn post(
         drop(room);
         return answered;
     }
+    let written = Written::default();
     let request = http::Request::from_parts(parts, Full::new(held.bytes));
-    let response = stateless(front, peer).handle(request).await;
-    Ok(response.map(Body::new))
+    let response = stateless(front, peer, &written).handle(request).await;
+    if !written.is_there() {
+        return Ok(response.map(Body::new));
+    }
+    // It is short: the tools are yet to come.
+    let (mut parts, body) = response.into_parts();
+    let body = body
+        .collect()
+        .await
+        .map_or_else(|never| match never {}, Collected::to_bytes);
+    parts.headers.remove(CONTENT_LENGTH);
+    let body = written.put_into(body.into());
+    Ok(Response::from_parts(parts, Body::from(body)))
 }
 
 /// The protocol's own service for clients that send everything with each request.
 fn stateless(
     front: &Arc<Front>,
     peer: &Peer,
+    written: &Written,
 ) -> StreamableHttpService<Server, NeverSessionManager> {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -242,9 +256,12 @@ fn stateless(
         .with_max_request_body_bytes(usize::MAX)
         .with_cancellation_token(front.cancel.clone());
     let caller = peer.caller();
-    let server = front.clone();
+    let (server, written) = (front.clone(), written.clone());
     StreamableHttpService::new(
-        move || Ok(server.server(caller.clone(), server.shutdown.clone())),
+        move || {
+            let server = server.server(caller.clone(), server.shutdown.clone());
+            Ok(server.writing(written.clone()))
+        },
         front.stateless.clone(),
         config,
     )
