@@ -329,3 +329,241 @@ fn what_is_no_scope_is_refused_with_those_there_are() {
         assert!(told.contains(part), "{part}: {told}");
     }
 }
+
+const FAILED: &str = "portreeve://topics/builds.failed";
+
+/// Messages are kept, since nobody handles them.
+fn with_topics(scopes: &str) -> String {
+    format!(
+        "[serve]\nscopes = {{ {scopes} }}\n[messages.topics.'builds.>']\nkeep = '1d'\n[messages.topics.'feeds.>']\nkeep = '1d'\n"
+    )
+}
+
+fn publish(project: &Project, topic: &str, text: &str) {
+    done(&project.run(&["bus", "publish", topic, text]));
+}
+
+#[test]
+fn messages_are_read_in_the_topics_of_the_scope() {
+    let some = "'topics:read:builds.>'";
+    let text = with_topics(&format!("stdio = [{some}], http = [{some}]"));
+    let project = Project::with(&text);
+    let host = HttpHost::start(&project);
+    publish(&project, "builds.failed", "{\"number\": 1}");
+    publish(&project, "builds.failed", "two");
+    publish(&project, "feeds.item", "secret");
+    let mut readers = readers(&project, &host);
+    for reader in &mut readers {
+        let (uris, templates) = reader.listed();
+        assert_eq!(uris, [FAILED]);
+        assert_eq!(templates, ["portreeve://topics/{topic}"]);
+        // Reading takes nothing away.
+        for _ in 0..2 {
+            let answer = reader.read(FAILED);
+            let part = &answer["result"]["contents"][0];
+            assert_eq!(part["mimeType"], "application/cloudevents-batch+json");
+            let events = reader.document(FAILED);
+            let events = events.as_array().unwrap();
+            assert_eq!(events.len(), 2, "{events:?}");
+            assert_eq!(events[0]["data"], json!({"number": 1}));
+            assert_eq!(events[0]["specversion"], "1.0");
+            assert_eq!(events[0]["sequence"], "1");
+            assert_eq!(events[1]["data"], "two");
+        }
+        for uri in [
+            "portreeve://topics/feeds.item",
+            "portreeve://topics/feeds.none",
+        ] {
+            let scope = format!("topics:read:{}", &uri[19..]);
+            check_refused(&reader.read(uri), &[&scope]);
+        }
+        let none = reader.read("portreeve://topics/builds.none");
+        assert_eq!(
+            none["error"]["data"]["reason"], "no-such-resource",
+            "{none}"
+        );
+    }
+    // What is taken away ends at once, on each way by itself.
+    project.write(&with_topics(&format!("stdio = [{some}]")));
+    for reader in &mut readers {
+        let stays = matches!(reader.way, Way::Stdio(_));
+        eventually("the scope is gone", || {
+            stays != reader.read(FAILED)["error"].is_object()
+        });
+        assert_eq!(reader.listed().0.is_empty(), !stays);
+    }
+    eventually("refusals and readings are on record", || {
+        let refusals = done(&project.run(&["audit", "export", "--kind", "refusal"]));
+        let reads = done(&project.run(&["audit", "export", "--kind", "call"]));
+        refusals.contains("topics:read:feeds.item") && reads.contains(FAILED)
+    });
+}
+
+#[test]
+fn what_is_no_text_comes_in_base64_and_only_the_newest_come() {
+    let project = Project::with(&with_topics("stdio = ['topics:read']"));
+    let mut reader = Reader {
+        way: Way::Stdio(Box::new(project.serve())),
+        newer: false,
+    };
+    let mut bytes = project.portreeve(&[
+        "bus",
+        "publish",
+        "builds.bytes",
+        "-",
+        "--content-type",
+        "image/png",
+    ]);
+    let bytes = bytes
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn();
+    let mut bytes = bytes.unwrap();
+    std::io::Write::write_all(&mut bytes.stdin.take().unwrap(), b"\xff\x00").unwrap();
+    assert!(bytes.wait().unwrap().success());
+    let events = reader.document("portreeve://topics/builds.bytes");
+    assert_eq!(events[0]["data_base64"], "/wA=");
+    // Six messages of a fifth of a mebibyte are more than a client is given.
+    let large = "x".repeat(200 << 10);
+    for _ in 0..6 {
+        let mut publish = project.portreeve(&["bus", "publish", "builds.large", "-"]);
+        let publish = publish
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn();
+        let mut publish = publish.unwrap();
+        std::io::Write::write_all(&mut publish.stdin.take().unwrap(), large.as_bytes()).unwrap();
+        assert!(publish.wait().unwrap().success());
+    }
+    let answer = reader.read("portreeve://topics/builds.large");
+    assert!(answer.to_string().len() < (1 << 20) + 4_096);
+    let events = reader.document("portreeve://topics/builds.large");
+    assert_eq!(events.as_array().unwrap().last().unwrap()["sequence"], "6");
+}
+
+#[test]
+fn who_subscribed_to_a_topic_hears_of_messages_until_the_scope_is_gone() {
+    let text = with_topics("stdio = ['topics:read:builds.>']");
+    let project = Project::with(&text);
+    // The topic is still to come.
+    let mut readers = listeners(&project, FAILED);
+    for refused in ["portreeve://topics/feeds.item", "portreeve://topics/builds"] {
+        let answer = readers[0].request("resources/subscribe", json!({"uri": refused}));
+        check_refused(&answer, &["topics:read:"]);
+    }
+    publish(&project, "feeds.item", "1");
+    publish(&project, "builds.failed", "1");
+    for reader in &mut readers {
+        reader
+            .client()
+            .notification("notifications/resources/list_changed");
+        let told = reader
+            .client()
+            .notification("notifications/resources/updated");
+        assert_eq!(told["params"]["uri"], FAILED);
+    }
+    // A storm is told of in a few words.
+    for number in 0..40 {
+        publish(&project, "builds.failed", &number.to_string());
+    }
+    for reader in &mut readers {
+        let last = reader.document(FAILED);
+        assert_eq!(last[40]["data"], 39);
+        reader
+            .client()
+            .notification("notifications/resources/updated");
+        let told = reader.updated();
+        assert!(
+            told.len() < 40 && told.iter().all(|uri| uri == FAILED),
+            "{told:?}"
+        );
+    }
+    project.write(&with_topics("stdio = []"));
+    for reader in &mut readers {
+        eventually("the scope is gone", || {
+            reader.read(FAILED)["error"].is_object()
+        });
+        reader.updated();
+    }
+    publish(&project, "builds.failed", "unheard");
+    project.write(&text);
+    for reader in &mut readers {
+        eventually("it is there again", || {
+            reader.read(FAILED)["result"].is_object()
+        });
+    }
+    publish(&project, "builds.new", "1");
+    for reader in &mut readers {
+        eventually("of new topics it hears", || {
+            reader
+                .listed()
+                .0
+                .contains(&"portreeve://topics/builds.new".to_owned())
+        });
+        assert_eq!(reader.updated(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_tail_begins_where_it_is_told_to() {
+    let project = Project::with(&with_topics("stdio = []"));
+    for number in 1..=40 {
+        publish(&project, "builds.failed", &number.to_string());
+    }
+    publish(&project, "builds.mended", "1");
+    publish(&project, "feeds.item", "1");
+    let tail = |arguments: &[&str]| -> Vec<Value> {
+        let shown = done(&project.run(&[&["bus", "tail"], arguments].concat()));
+        let lines = shown.lines().filter(|line| line.starts_with('{'));
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let check = || {
+        let all = tail(&["builds.>", "--from", "1h", "--count", "41"]);
+        let data: Vec<_> = all
+            .iter()
+            .map(|event| event["data"].as_i64().unwrap())
+            .collect();
+        assert_eq!(data, (1..=40).chain([1]).collect::<Vec<_>>());
+        assert_eq!(all[40]["type"], "builds.mended");
+        let some = tail(&["builds.failed", "--from", "38", "--count", "3"]);
+        assert_eq!(some[0]["sequence"], "38");
+        assert_eq!(some[2]["data"], 40);
+    };
+    // By a command that owns the project for a moment, and by asking its owner.
+    check();
+    let serving = project.serve();
+    check();
+    let mut looking = project.portreeve(&[
+        "bus",
+        "tail",
+        "builds.failed",
+        "--from",
+        "40",
+        "--count",
+        "2",
+    ]);
+    let looking = looking
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    publish(&project, "builds.mended", "2");
+    publish(&project, "builds.failed", "41");
+    let shown = looking.wait_with_output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let data: Vec<Value> = shown
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        (data[0]["data"].clone(), data[1]["data"].clone()),
+        (json!(40), json!(41)),
+        "{shown}"
+    );
+    for wrong in ["0", "soon"] {
+        let refused = project.run(&["bus", "tail", "--from", wrong]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+    }
+    assert!(serving.close());
+}

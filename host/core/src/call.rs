@@ -48,6 +48,11 @@ impl Caller {
 pub trait ProgressListener: Send + Sync {
     /// One report, from the plugin or, while it is made ready, from the host.
     fn progress(&self, report: ProgressReport);
+
+    /// Whether it can take one more now. What comes all the same may be dropped.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// A call to a tool.

@@ -23,7 +23,7 @@ use crate::panels;
 use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
 use crate::prompt::CallerUi;
-use crate::readers::Own;
+use crate::readers::{Own, TopicsChanged};
 use crate::record::Ended;
 use crate::registry::Registry;
 use crate::scope::CallScope;
@@ -56,6 +56,8 @@ pub enum ContentChange {
     Updated(Arc<str>),
     /// There are papers of other plugins, for callers who may read those.
     Papers,
+    /// Something entered topics, for callers who may read those.
+    Topics(Arc<TopicsChanged>),
     /// Callers may read more of the host's own, or less.
     Scopes,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portreeve_broker::{Embedded, system_clock};
+use portreeve_broker::{Broker as _, Embedded, system_clock};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
@@ -45,7 +45,7 @@ use crate::pipeline::CallIds;
 use crate::prepare::{Next, Reading};
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
-use crate::readers::READING_MAX;
+use crate::readers::{READING_MAX, TopicWatch};
 use crate::registry::Registry;
 use crate::resident::Residents;
 use crate::tasks::Tasks;
@@ -148,6 +148,8 @@ pub struct Host {
     pub(crate) admission: Arc<Admission>,
     /// Those who read papers.
     pub(crate) reading: Arc<Semaphore>,
+    /// For those who read messages.
+    topic_watch: TopicWatch,
     pub(crate) residents: Residents,
     pub(crate) hooks: ArcSwap<Hooks>,
     /// Calls at a time that there are instances for.
@@ -244,6 +246,7 @@ impl Host {
             content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
             admission: Admission::new(&manifest.host),
             reading: Arc::new(Semaphore::new(READING_MAX)),
+            topic_watch: TopicWatch::default(),
             residents: Residents::new(manifest.host.residents),
             hooks: ArcSwap::default(),
             instances: manifest.host.concurrent_calls,
@@ -343,6 +346,10 @@ impl Host {
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
         let serve = Arc::new(manifest.settings.serve.clone());
+        let scopes = &serve.scopes;
+        let wanted = scopes.stdio.topics() || scopes.http.topics();
+        let tail = || self.post.broker.tail();
+        self.topic_watch.set(wanted, tail, &self.content_changes);
         if self.serve.swap(serve.clone()).scopes != serve.scopes {
             // Nobody who listens is no error.
             let _ = self.content_changes.send(ContentChange::Scopes);

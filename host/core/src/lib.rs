@@ -57,6 +57,7 @@ pub mod socket;
 mod sources;
 mod status;
 mod switch;
+mod tail;
 mod tasks;
 mod view;
 mod watch;
@@ -89,11 +90,13 @@ pub use prompt::{
     Answer, Answers, Asker, CLIENT_CAPABILITY, CallerUi, ClientCan, ClientListener, InboxAct,
     InboxDone, InboxItem, InboxWhat, NoAnswer, Pending, Question, Returning, Turn,
 };
+pub use readers::TopicsChanged;
 pub use registry::{RegisteredTool, Registry};
 pub use resident::{ResidentState, ResidentStatus};
 pub use secrets::{SecretAct, SecretDone, SecretText};
 pub use sources::{Brought, SourceError, Sources, newest, other_version};
 pub use status::{ResidentView, Status};
+pub use tail::BusTail;
 pub use tasks::{Task, TaskProgress};
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

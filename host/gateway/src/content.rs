@@ -99,6 +99,15 @@ impl Subscribed {
             Ok(ContentChange::Prompts) => vec![Heard::Prompts],
             Ok(ContentChange::Papers) if host.may_read_papers(caller) => vec![Heard::Resources],
             Ok(ContentChange::Papers) => Vec::new(),
+            Ok(ContentChange::Topics(changed)) => {
+                let new = host.may_hear_of_new(caller, &changed);
+                let concerned = uris.iter().filter(|uri| changed.concerns(uri) && may(uri));
+                let updated = concerned.cloned().map(Heard::Updated);
+                new.then_some(Heard::Resources)
+                    .into_iter()
+                    .chain(updated)
+                    .collect()
+            }
             Ok(ContentChange::Scopes) => {
                 uris.retain(may);
                 vec![Heard::Resources]

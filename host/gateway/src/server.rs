@@ -331,7 +331,8 @@ impl ServerHandler for Server {
         let (own, next) = match after {
             Err(next) => (Vec::new(), Some(Cursor::Plugins(next))),
             Ok(after) => {
-                let (own, next) = self.host.own_resources(&self.caller, &after);
+                let own = self.host.own_resources(&self.caller, &after).await;
+                let (own, next) = own.map_err(refused)?;
                 (own, next.map(Cursor::Own))
             }
         };
