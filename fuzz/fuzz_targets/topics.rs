@@ -1,9 +1,10 @@
 //! Patterns of topics: what is shown reads back, a pattern covers itself, and one that covers
-//! another matches whatever the other does. One line for each.
+//! another matches whatever the other does. Scopes read back, too. One line for each.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use portreeve_manifest::grant::{Topic, TopicPattern};
+use portreeve_manifest::scope::Scope;
 
 /// Lines that are looked at: they are held against each other.
 const LINES_MAX: usize = 8;
@@ -20,6 +21,9 @@ fuzz_target!(|text: &str| {
         if let Ok(topic) = line.parse::<Topic>() {
             assert!(TopicPattern::from(&topic).matches(&topic));
             topics.push(topic);
+        }
+        if let Ok(scope) = line.parse::<Scope>() {
+            assert_eq!(scope.to_string().parse(), Ok(scope));
         }
     }
     for a in &patterns {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::{Value, json};
+
 use crate::support::{Client, Project, eventually};
 
 /// Genuine records of OSV and RustSec, and some of them that say nothing of the plugin here.
@@ -49,6 +51,8 @@ impl Harbour {
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.project.portreeve(arguments);
         command.env("PORTREEVE_STATE_DIR", self.state());
+        // What is compiled is bound to the key in there.
+        command.env("PORTREEVE_CACHE_DIR", self.state.path().join("cache"));
         command
     }
 
@@ -98,5 +102,34 @@ fn a_database_that_comes_while_a_host_runs_is_told_of() {
         !harbour.done(&["status"]).contains("ADVISORY")
     });
     eventually("that is on record", || harbour.alerts() == 2);
+    assert!(client.close());
+}
+
+#[test]
+fn readers_of_papers_hear_of_what_comes_to_be_known() {
+    let harbour = Harbour::open();
+    let manifest = harbour.project.manifest();
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let scoped = format!("{text}\n[serve]\nscopes = {{ stdio = ['papers:read'] }}\n");
+    std::fs::write(&manifest, scoped).unwrap();
+    let mut client = Client::start(harbour.command(&["serve"]));
+    client.initialize();
+    let papers = json!({"uri": "portreeve://plugins/parser/papers"});
+    let found = |client: &mut Client| {
+        let read = client.request("resources/read", papers.clone());
+        let text = read["result"]["contents"][0]["text"].as_str().unwrap();
+        let read: Value = serde_json::from_str(text).unwrap();
+        let found = read["advisories"]["found"].as_array().unwrap();
+        let database = &read["advisories"]["database"];
+        // Where it was made from is a path of this machine.
+        assert!(database.is_null() || database["sources"] == json!([]));
+        found.len()
+    };
+    client.request("resources/subscribe", papers.clone());
+    assert_eq!(found(&mut client), 0);
+    harbour.done(&["advisories", "update", GENUINE]);
+    let told = client.notification("notifications/resources/updated");
+    assert_eq!(told["params"], papers);
+    assert_ne!(found(&mut client), 0);
     assert!(client.close());
 }

@@ -37,6 +37,7 @@ mod peers;
 mod people;
 mod post;
 mod protocol;
+mod readers;
 mod reload;
 mod resident;
 mod resume;

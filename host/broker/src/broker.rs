@@ -38,6 +38,15 @@ pub enum From {
     Time(i64),
 }
 
+/// What of a topic is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The newest messages.
+    Latest,
+    /// The first ones from there on.
+    From(From),
+}
+
 /// What became of a message that was published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
@@ -241,6 +250,21 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
 
     /// Messages as they enter topics.
     fn tail(&self) -> Tail;
+
+    /// Topics, by name.
+    async fn topics(&self) -> Result<Vec<TopicStats>, BrokerError>;
+
+    /// Messages that lie in a topic, by position: at most so many, with little more than so many
+    /// bytes, and one at least where there is one. Nothing changes by it: a message is with its
+    /// consumers or waits for them as before, and goes when they have handled it. What has ended
+    /// is left out.
+    async fn look(
+        &self,
+        topic: &Topic,
+        at: Look,
+        max: u32,
+        bytes_max: u64,
+    ) -> Result<Vec<Arc<Message>>, BrokerError>;
 
     /// Dead letters by id, the oldest first, at most so many.
     async fn dead_letters(

@@ -17,6 +17,20 @@ pub struct Caller {
     /// What turns are taken by: one connection, so that several clients of one person get
     /// their share each.
     pub connection: Arc<str>,
+    /// The way on which they came.
+    pub door: Door,
+}
+
+/// The way on which a caller came. It says which scopes they have: see
+/// [`ServeScopes`](portreeve_manifest::settings::ServeScopes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Standard input and output, or a socket of the project: the operator's own user.
+    Stdio,
+    /// A listener: whoever can connect.
+    Http,
+    /// None: the host's own doing, or a plugin's. It has no scope.
+    Inside,
 }
 
 impl Caller {
@@ -25,6 +39,7 @@ impl Caller {
         Caller {
             name: "local".into(),
             connection: connection.into(),
+            door: Door::Stdio,
         }
     }
 }
@@ -33,6 +48,11 @@ impl Caller {
 pub trait ProgressListener: Send + Sync {
     /// One report, from the plugin or, while it is made ready, from the host.
     fn progress(&self, report: ProgressReport);
+
+    /// Whether it can take one more now. What comes all the same may be dropped.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
 
 /// A call to a tool.

@@ -23,6 +23,7 @@ use crate::panels;
 use crate::plugin::{Facts, Plugin};
 use crate::project::MANIFEST;
 use crate::prompt::CallerUi;
+use crate::readers::{Own, TopicsChanged};
 use crate::record::Ended;
 use crate::registry::Registry;
 use crate::scope::CallScope;
@@ -53,6 +54,12 @@ pub enum ContentChange {
     Prompts,
     /// The resource that clients see at this address has another content.
     Updated(Arc<str>),
+    /// There are papers of other plugins, for callers who may read those.
+    Papers,
+    /// Something entered topics, for callers who may read those.
+    Topics(Arc<TopicsChanged>),
+    /// Callers may read more of the host's own, or less.
+    Scopes,
 }
 
 /// Who asks.
@@ -168,6 +175,7 @@ impl Registry {
                 };
                 (self.plugins().find(has)?, uri.to_owned())
             }
+            Named::Papers(_) | Named::Topic(_) => return None,
         };
         // One thing has one address.
         let same = plugin.offers().resources && plugin.exposed_uri(&own) == uri;
@@ -382,6 +390,9 @@ impl Host {
 
     /// Reads the resource that clients see at `uri`.
     pub async fn read_resource(self: &Arc<Self>, asking: &Asking, uri: &str) -> Asked<Vec<Part>> {
+        if let Some(own) = Own::named(uri) {
+            return self.read_own(asking, own).await;
+        }
         let Some((plugin, own)) = self.registry().resource(uri) else {
             return self.nobody(no_resource());
         };
@@ -658,10 +669,10 @@ fn for_listing(limits: &Limits) -> Limits {
     }
 }
 
-fn no_resource() -> CallError {
+pub(crate) fn no_resource() -> CallError {
     CallError::host(
         ErrorCode::NotFound,
         "no-such-resource",
-        "no plugin has a resource at this address; `resources/list` names those there are",
+        "there is no resource at this address; `resources/list` names those there are",
     )
 }

@@ -115,6 +115,10 @@ async fn converse(host: Arc<Host>, caller: Caller, stream: UnixStream) -> std::i
                 _ = lines.next() => return Ok(()),
             }
         };
+        // What was reported before it.
+        while let Ok(report) = reports.try_recv() {
+            write(&mut to, &Line::Progress(report)).await?;
+        }
         write(&mut to, &Line::Answer(answer)).await?;
     }
     Ok(())
@@ -127,6 +131,10 @@ impl ProgressListener for Reporter {
     fn progress(&self, report: ProgressReport) {
         // One that is too fast for its reader is not needed.
         let _ = self.0.try_send(report);
+    }
+
+    fn has_room(&self) -> bool {
+        self.0.capacity() > 0
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::call::{CallRequest, Caller};
+use crate::call::{CallRequest, Caller, Door};
 use crate::hooks_out::{self, Sending};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
@@ -473,6 +473,7 @@ impl Host {
             caller: Caller {
                 name: scope.caller.clone(),
                 connection: connection.as_str().into(),
+                door: Door::Inside,
             },
             tool: String::new(),
             arguments: Map::new(),

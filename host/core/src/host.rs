@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use portreeve_broker::{Embedded, system_clock};
+use portreeve_broker::{Broker as _, Embedded, system_clock};
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::edit::EditError;
 use portreeve_manifest::id::Alias;
@@ -24,7 +24,7 @@ use portreeve_state::{
 use portreeve_supply::advisory::{AdvisoryError, AdvisoryStore};
 use portreeve_supply::{ArtifactStore, Digest};
 use serde_json::Map;
-use tokio::sync::{Mutex, Notify, broadcast, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, broadcast, watch};
 
 use crate::admin::BY_FILE;
 use crate::admission::Admission;
@@ -45,6 +45,7 @@ use crate::pipeline::CallIds;
 use crate::prepare::{Next, Reading};
 use crate::project::{OwnerLock, Project, ProjectError, Sockets};
 use crate::prompt::{Prompts, Turns};
+use crate::readers::{READING_MAX, TopicWatch};
 use crate::registry::Registry;
 use crate::resident::Residents;
 use crate::tasks::Tasks;
@@ -145,6 +146,10 @@ pub struct Host {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) content_changes: broadcast::Sender<ContentChange>,
     pub(crate) admission: Arc<Admission>,
+    /// Those who read papers.
+    pub(crate) reading: Arc<Semaphore>,
+    /// For those who read messages.
+    topic_watch: TopicWatch,
     pub(crate) residents: Residents,
     pub(crate) hooks: ArcSwap<Hooks>,
     /// Calls at a time that there are instances for.
@@ -240,6 +245,8 @@ impl Host {
             changes: watch::Sender::new(0),
             content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
             admission: Admission::new(&manifest.host),
+            reading: Arc::new(Semaphore::new(READING_MAX)),
+            topic_watch: TopicWatch::default(),
             residents: Residents::new(manifest.host.residents),
             hooks: ArcSwap::default(),
             instances: manifest.host.concurrent_calls,
@@ -338,7 +345,15 @@ impl Host {
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
-        self.serve.store(Arc::new(manifest.settings.serve.clone()));
+        let serve = Arc::new(manifest.settings.serve.clone());
+        let scopes = &serve.scopes;
+        let wanted = scopes.stdio.topics() || scopes.http.topics();
+        let tail = || self.post.broker.tail();
+        self.topic_watch.set(wanted, tail, &self.content_changes);
+        if self.serve.swap(serve.clone()).scopes != serve.scopes {
+            // Nobody who listens is no error.
+            let _ = self.content_changes.send(ContentChange::Scopes);
+        }
         if self.hooks.load().settings != manifest.settings.webhooks {
             let hooks = Hooks::new(&manifest.settings.webhooks);
             self.hooks.store(Arc::new(hooks));
@@ -363,7 +378,14 @@ impl Host {
             .await;
         let key = next.manifest.settings.vault_key.clone();
         self.vault.key_is_at(key);
+        let before = self.registry();
         self.take_up(next.registry);
+        let adopted = self.adopted.lock().await;
+        let judged_anew = adopted
+            .as_ref()
+            .is_some_and(|adopted| adopted.policy != next.manifest.policy);
+        drop(adopted);
+        self.tell_papers(&before, &self.registry(), judged_anew);
         self.tell_advisories(&self.registry()).await?;
         *self.adopted.lock().await = Some(next.manifest);
         Ok(())

@@ -47,6 +47,7 @@ mod plugin;
 mod prepare;
 mod project;
 mod prompt;
+mod readers;
 mod record;
 mod registry;
 mod resident;
@@ -56,6 +57,7 @@ pub mod socket;
 mod sources;
 mod status;
 mod switch;
+mod tail;
 mod tasks;
 mod view;
 mod watch;
@@ -64,7 +66,7 @@ mod workshop;
 pub use admin::Edited;
 pub use advisories::{AdvisoryAct, AdvisoryAlert, AdvisoryDone};
 pub use agreement::{Arrival, Pin, WithheldTool, changed_tools, read_lockfile};
-pub use call::{CallRequest, CallResponse, Caller, ProgressListener};
+pub use call::{CallRequest, CallResponse, Caller, Door, ProgressListener};
 pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
 pub use generations::{GenerationView, RollBack};
@@ -88,11 +90,13 @@ pub use prompt::{
     Answer, Answers, Asker, CLIENT_CAPABILITY, CallerUi, ClientCan, ClientListener, InboxAct,
     InboxDone, InboxItem, InboxWhat, NoAnswer, Pending, Question, Returning, Turn,
 };
+pub use readers::TopicsChanged;
 pub use registry::{RegisteredTool, Registry};
 pub use resident::{ResidentState, ResidentStatus};
 pub use secrets::{SecretAct, SecretDone, SecretText};
 pub use sources::{Brought, SourceError, Sources, newest, other_version};
 pub use status::{ResidentView, Status};
+pub use tail::BusTail;
 pub use tasks::{Task, TaskProgress};
 pub use view::{ChangeView, PluginView, ProjectView, RequestView, ToolView};
 pub use watch::Watch;

@@ -6,8 +6,7 @@ use portreeve_broker::{
     Broker, BrokerError, DeadFilter, DeadLetter, From, Holder, Publish, Sender, Stats,
     Subscription, from_event, to_event,
 };
-use portreeve_manifest::grant::{Topic, TopicPattern};
-use portreeve_runtime::ProgressReport;
+use portreeve_manifest::grant::Topic;
 use portreeve_state::audit::{AuditEvent, AuditKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::call::{Caller, ProgressListener};
 use crate::host::{Host, HostError};
+use crate::tail::BusTail;
 
 /// Dead letters of one page.
 const PAGE: u32 = 200;
@@ -34,12 +34,7 @@ pub enum BusAct {
     },
     /// Tells of messages as they enter topics, each as a report whose text is an event, until it
     /// is given up.
-    Tail {
-        /// Those of these topics.
-        pattern: TopicPattern,
-        /// Ends after so many.
-        count: Option<u64>,
-    },
+    Tail(BusTail),
     /// How it stands.
     Stats,
     /// Has a subscriber's messages of a topic delivered again from there on, or skips those
@@ -177,7 +172,7 @@ fn dead(letter: &DeadLetter, whole: bool) -> Value {
     })
 }
 
-fn asked(error: BrokerError) -> HostError {
+pub(crate) fn asked(error: BrokerError) -> HostError {
     match error {
         BrokerError::State(error) => HostError::State(error),
         other => HostError::Asked(other.to_string()),
@@ -232,7 +227,7 @@ impl Host {
                     duplicate: published.duplicate,
                 })
             }
-            BusAct::Tail { pattern, count } => self.tail(&pattern, count, progress, cancel).await,
+            BusAct::Tail(tail) => self.tail(tail, progress, cancel).await,
             BusAct::Replay {
                 subscriber: named,
                 topic,
@@ -293,40 +288,6 @@ impl Host {
                 Ok(BusDone::Done)
             }
         }
-    }
-
-    async fn tail(
-        &self,
-        pattern: &TopicPattern,
-        count: Option<u64>,
-        progress: Option<Arc<dyn ProgressListener>>,
-        cancel: CancellationToken,
-    ) -> Result<BusDone, HostError> {
-        use tokio::sync::broadcast::error::RecvError;
-        let mut tail = self.post.broker.tail();
-        let (mut missed, mut told) = (0_u64, 0_u64);
-        while count.is_none_or(|count| told < count) {
-            let message = tokio::select! {
-                () = cancel.cancelled() => break,
-                message = tail.recv() => message,
-            };
-            match message {
-                Ok(message) if pattern.matches(&message.topic) => {
-                    told = told.saturating_add(1);
-                    if let Some(progress) = &progress {
-                        progress.progress(ProgressReport {
-                            done: 0.0,
-                            total: None,
-                            message: Some(to_event(&message).to_string()),
-                        });
-                    }
-                }
-                Ok(_) => {}
-                Err(RecvError::Lagged(some)) => missed = missed.saturating_add(some),
-                Err(RecvError::Closed) => break,
-            }
-        }
-        Ok(BusDone::Tailed { missed })
     }
 }
 

@@ -10,7 +10,7 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::{Tool, ToolPrefix, exposed_name};
 use portreeve_runtime::{CallError, Config, Error, ErrorCode, Step, Template};
-use portreeve_supply::{Digest, IntakeLimits, advisory, scan, source};
+use portreeve_supply::{Digest, IntakeLimits, Package, advisory, scan, source};
 use semver::Version;
 use tokio::sync::OnceCell;
 
@@ -227,6 +227,20 @@ impl Component {
 }
 
 impl Component {
+    /// Reads its package once more. `name` is what it is called that doesn't say so itself.
+    ///
+    /// # Errors
+    /// When its file can't be read, or is another one by now.
+    pub(crate) fn package(&self, name: &str) -> Result<Package, String> {
+        let limits = IntakeLimits {
+            // It was compiled, or will be before it runs.
+            check_code: false,
+            ..IntakeLimits::default()
+        };
+        let bytes = read_checked(&self.path, self.digest)?;
+        Package::read(&bytes, name, &limits).map_err(|error| error.to_string())
+    }
+
     /// What callers are told. Paths and settings of this machine stay in its log.
     fn not_ready(&self, error: Error) -> CallError {
         let told = |told: String| CallError::host(ErrorCode::Unavailable, "not-ready", told);

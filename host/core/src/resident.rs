@@ -23,7 +23,7 @@ use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::call::{CallRequest, Caller};
+use crate::call::{CallRequest, Caller, Door};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin};
 use crate::prompt::CallerUi;
@@ -610,6 +610,7 @@ impl Host {
             caller: Caller {
                 name: HOST.into(),
                 connection: HOST.into(),
+                door: Door::Inside,
             },
             tool: String::new(),
             arguments: Map::new(),

@@ -1,13 +1,13 @@
 //! Resources, prompts and completions, as the protocol wants them.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use portreeve_core::{
-    Asked, Body, CallError, Completing, Completions, ContentChange, Filled, Host, Listed, Part,
-    Plugin, Registry, ResourceCursor, Said, Subject,
+    Asked, Body, CallError, Caller, Completing, Completions, ContentChange, Filled, Host, Listed,
+    Part, Plugin, Registry, ResourceCursor, Said, Subject,
 };
 use portreeve_manifest::content as document;
 use rmcp::model::{
@@ -36,23 +36,37 @@ const COMPLETED_BYTES_MAX: usize = 4_096;
 /// The key of `_meta` that names the plugins which are missing in a list.
 const META_UNAVAILABLE: &str = "portreeve/unavailable";
 
-/// The resources that a client of the older era has subscribed to.
+/// The resources that a client has subscribed to.
 #[derive(Default)]
 pub(crate) struct Subscribed(Mutex<BTreeSet<String>>);
 
+/// What a client is told of.
+pub(crate) enum Heard {
+    Resources,
+    Prompts,
+    Updated(String),
+}
+
 impl Subscribed {
+    /// Those of a client of the newer era, which were accepted.
+    pub(crate) fn to(uris: impl IntoIterator<Item = String>) -> Subscribed {
+        Subscribed(Mutex::new(uris.into_iter().collect()))
+    }
+
+    fn uris(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds one.
     ///
     /// # Errors
-    /// When there is no such resource, or there are too many.
-    pub(crate) fn add(&self, host: &Host, uri: String) -> Result<(), ErrorData> {
-        if host.registry().resource(&uri).is_none() {
-            return Err(ErrorData::resource_not_found(
-                "no plugin has a resource at this address",
-                None,
-            ));
-        }
-        let mut uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// When there is no such resource, its scope is not given, or there are too many.
+    pub(crate) fn add(&self, host: &Host, caller: &Caller, uri: String) -> Result<(), ErrorData> {
+        let may = host.subscribe_resource(caller, &uri);
+        may.map_err(|(call_id, error)| {
+            convert::refusal(error, &call_id, ErrorCode::RESOURCE_NOT_FOUND)
+        })?;
+        let mut uris = self.uris();
         if uris.len() >= SUBSCRIPTIONS_MAX && !uris.contains(&uri) {
             return Err(ErrorData::invalid_params(
                 format!(
@@ -67,88 +81,99 @@ impl Subscribed {
 
     /// Removes one.
     pub(crate) fn remove(&self, uri: &str) {
-        let mut uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        uris.remove(uri);
+        self.uris().remove(uri);
     }
 
-    fn has(&self, uri: &str) -> bool {
-        let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        uris.contains(uri)
-    }
-
-    fn all(&self) -> Vec<String> {
-        let uris = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        uris.iter().cloned().collect()
-    }
-
-    /// What the client is told of a change; none where the host is gone.
+    /// What the client is told of a change: nothing of resources that it has not subscribed to,
+    /// or may no longer read; everything, where it was too slow; none where the host is gone.
     pub(crate) fn told(
         &self,
         changed: Result<ContentChange, RecvError>,
-    ) -> Option<Vec<ServerNotification>> {
-        let changed = told(changed, || self.all())?.into_iter();
-        Some(
-            changed
-                .filter_map(|change| self.notification(&change))
-                .collect(),
-        )
+        host: &Host,
+        caller: &Caller,
+    ) -> Option<Vec<Heard>> {
+        let mut uris = self.uris();
+        let may = |uri: &String| host.may_hear(caller, uri);
+        Some(match changed {
+            Ok(ContentChange::Resources) => vec![Heard::Resources],
+            Ok(ContentChange::Prompts) => vec![Heard::Prompts],
+            Ok(ContentChange::Papers) if host.may_read_papers(caller) => vec![Heard::Resources],
+            Ok(ContentChange::Papers) => Vec::new(),
+            Ok(ContentChange::Topics(changed)) => {
+                let new = host.may_hear_of_new(caller, &changed);
+                let concerned = uris.iter().filter(|uri| changed.concerns(uri) && may(uri));
+                let updated = concerned.cloned().map(Heard::Updated);
+                new.then_some(Heard::Resources)
+                    .into_iter()
+                    .chain(updated)
+                    .collect()
+            }
+            Ok(ContentChange::Scopes) => {
+                uris.retain(may);
+                vec![Heard::Resources]
+            }
+            Ok(ContentChange::Updated(uri)) => {
+                let uri = uris.get(&*uri).filter(|uri| may(uri));
+                uri.cloned().map(Heard::Updated).into_iter().collect()
+            }
+            Err(RecvError::Lagged(_)) => {
+                uris.retain(may);
+                let updated = uris.iter().cloned().map(Heard::Updated);
+                [Heard::Resources, Heard::Prompts]
+                    .into_iter()
+                    .chain(updated)
+                    .collect()
+            }
+            Err(RecvError::Closed) => return None,
+        })
     }
+}
 
-    /// Nothing of resources that it has not subscribed to.
-    fn notification(&self, change: &ContentChange) -> Option<ServerNotification> {
-        match change {
-            ContentChange::Resources => Some(ResourceListChangedNotification::default().into()),
-            ContentChange::Prompts => Some(PromptListChangedNotification::default().into()),
-            ContentChange::Updated(uri) => self.has(uri).then(|| {
-                let about = ResourceUpdatedNotificationParam::new(&**uri);
+impl From<Heard> for ServerNotification {
+    fn from(heard: Heard) -> ServerNotification {
+        match heard {
+            Heard::Resources => ResourceListChangedNotification::default().into(),
+            Heard::Prompts => PromptListChangedNotification::default().into(),
+            Heard::Updated(uri) => {
+                let about = ResourceUpdatedNotificationParam::new(uri);
                 ResourceUpdatedNotification::new(about).into()
-            }),
+            }
         }
     }
 }
 
-/// What a listener is told of; everything, where it was too slow; none where the host is gone.
-pub(crate) fn told(
-    changed: Result<ContentChange, RecvError>,
-    subscribed: impl FnOnce() -> Vec<String>,
-) -> Option<Vec<ContentChange>> {
-    match changed {
-        Ok(changed) => Some(vec![changed]),
-        Err(RecvError::Lagged(_)) => Some(everything(subscribed())),
-        Err(RecvError::Closed) => None,
-    }
-}
-
-fn everything(uris: Vec<String>) -> Vec<ContentChange> {
-    let updated = uris
-        .into_iter()
-        .map(|uri| ContentChange::Updated(uri.into()));
-    [ContentChange::Resources, ContentChange::Prompts]
-        .into_iter()
-        .chain(updated)
-        .collect()
+/// Where a list of resources goes on: in the plugins', which come first, or in the host's own,
+/// after this address.
+pub(crate) enum Cursor {
+    Plugins(ResourceCursor),
+    Own(String),
 }
 
 /// Reads a client's cursor of resources.
-pub(crate) fn read_cursor(
-    request: Option<&PaginatedRequestParams>,
-) -> Result<ResourceCursor, ErrorData> {
+pub(crate) fn read_cursor(request: Option<&PaginatedRequestParams>) -> Result<Cursor, ErrorData> {
     let Some(cursor) = request.and_then(|request| request.cursor.as_deref()) else {
-        return Ok(ResourceCursor::default());
+        return Ok(Cursor::Plugins(ResourceCursor::default()));
     };
     let text = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
-    let read = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let text = text.ok_or_else(tools::foreign_cursor)?;
+    if let Ok(after) = serde_json::from_slice(&text) {
+        return Ok(Cursor::Own(after));
+    }
+    let read = serde_json::from_slice(&text).ok();
     let (alias, next, before) = read.ok_or_else(tools::foreign_cursor)?;
-    Ok(ResourceCursor {
+    Ok(Cursor::Plugins(ResourceCursor {
         alias,
         next,
         before,
-    })
+    }))
 }
 
-fn write_cursor(cursor: &ResourceCursor) -> String {
-    let text = json!([cursor.alias, cursor.next, cursor.before]).to_string();
-    BASE64_URL_SAFE_NO_PAD.encode(text)
+fn write_cursor(cursor: &Cursor) -> String {
+    let text = match cursor {
+        Cursor::Plugins(at) => json!([at.alias, at.next, at.before]),
+        Cursor::Own(after) => json!(after),
+    };
+    BASE64_URL_SAFE_NO_PAD.encode(text.to_string())
 }
 
 /// Which plugins are missing.
@@ -167,22 +192,23 @@ fn missing(failed: Vec<(String, CallError)>) -> Option<MetaObject> {
     Some(MetaObject(meta))
 }
 
+/// A page of resources: the plugins' and, after them, the host's own.
 pub(crate) fn resources(
     listed: Listed<document::Resource>,
-    next: Option<&ResourceCursor>,
+    own: Vec<document::Resource>,
+    next: Option<&Cursor>,
 ) -> ListResourcesResult {
     let items = listed.items.into_iter();
-    let items = items
-        .map(|(plugin, item)| resource(&plugin, item))
-        .collect();
-    let mut result = ListResourcesResult::with_all_items(items);
+    let items = items.map(|(plugin, item)| resource(plugin.exposed_uri(&item.uri), item));
+    let own = own.into_iter().map(|item| resource(item.uri.clone(), item));
+    let mut result = ListResourcesResult::with_all_items(items.chain(own).collect());
     result.next_cursor = next.map(write_cursor);
     result.meta = missing(listed.failed);
     result
 }
 
-fn resource(plugin: &Plugin, item: document::Resource) -> Resource {
-    let mut shown = Resource::new(plugin.exposed_uri(&item.uri), item.name);
+fn resource(uri: String, item: document::Resource) -> Resource {
+    let mut shown = Resource::new(uri, item.name);
     shown.title = item.title;
     shown.description = item.description;
     shown.mime_type = item.mime_type;
@@ -194,10 +220,15 @@ fn resource(plugin: &Plugin, item: document::Resource) -> Resource {
 
 pub(crate) fn templates(
     listed: Listed<document::ResourceTemplate>,
+    own: Vec<document::ResourceTemplate>,
     request: Option<&PaginatedRequestParams>,
 ) -> Result<ListResourceTemplatesResult, ErrorData> {
-    let items = listed.items.into_iter().map(|(plugin, item)| {
-        let uri = plugin.exposed_uri(&item.uri_template);
+    let items = listed.items.into_iter();
+    let items = items.map(|(plugin, item)| (plugin.exposed_uri(&item.uri_template), item));
+    let own = own
+        .into_iter()
+        .map(|item| (item.uri_template.clone(), item));
+    let items = items.chain(own).map(|(uri, item)| {
         let mut shown = ResourceTemplate::new(uri, item.name);
         shown.title = item.title;
         shown.description = item.description;
@@ -302,7 +333,7 @@ pub(crate) fn read(
 }
 
 fn contents(plugin: Option<&Plugin>, part: Part, registry: &Registry) -> ResourceContents {
-    let uri = plugin.map_or(String::new(), |plugin| plugin.exposed_uri(&part.uri));
+    let uri = plugin.map_or_else(|| part.uri.clone(), |plugin| plugin.exposed_uri(&part.uri));
     let is_panel = document::is_panel(&part.uri, part.mime_type.as_deref());
     let shown = match part.body {
         Body::Text(html) if is_panel && let Some(plugin) = plugin => {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use portreeve_core::{
-    Asking, CallError, CallRequest, Caller, CallerUi, ClientCan, ContentChange, Host, Pending,
-    Returning, Turn,
+    Asking, CallError, CallRequest, Caller, CallerUi, ClientCan, ContentChange, Host, Listed,
+    Pending, Returning, Turn,
 };
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
@@ -26,7 +26,7 @@ use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
+use crate::content::{self, Cursor, Heard, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::hearing::Hearing;
 use crate::meta;
@@ -336,8 +336,23 @@ impl ServerHandler for Server {
     ) -> Result<ListResourcesResult, ErrorData> {
         let from = content::read_cursor(request.as_ref())?;
         let asking = self.asking(&context);
-        let (listed, next) = Box::pin(self.host.resources(&asking, from)).await;
-        Ok(content::resources(listed, next.as_ref()))
+        let (listed, after) = match from {
+            Cursor::Own(after) => (Listed::default(), Ok(after)),
+            Cursor::Plugins(from) => {
+                let (listed, next) = Box::pin(self.host.resources(&asking, from)).await;
+                (listed, next.map_or_else(|| Ok(String::new()), Err))
+            }
+        };
+        // The host's own come after the plugins' last.
+        let (own, next) = match after {
+            Err(next) => (Vec::new(), Some(Cursor::Plugins(next))),
+            Ok(after) => {
+                let own = self.host.own_resources(&self.caller, &after).await;
+                let (own, next) = own.map_err(refused)?;
+                (own, next.map(Cursor::Own))
+            }
+        };
+        Ok(content::resources(listed, own, next.as_ref()))
     }
 
     async fn list_resource_templates(
@@ -345,7 +360,9 @@ impl ServerHandler for Server {
         request: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        content::templates(Box::pin(self.host.templates()).await, request.as_ref())
+        let listed = Box::pin(self.host.templates()).await;
+        let own = self.host.own_templates(&self.caller);
+        content::templates(listed, own, request.as_ref())
     }
 
     async fn read_resource(
@@ -381,7 +398,8 @@ impl ServerHandler for Server {
         request: SubscribeRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        self.wishes.subscribed.add(&self.host, request.uri)
+        let (host, caller) = (&self.host, &self.caller);
+        self.wishes.subscribed.add(host, caller, request.uri)
     }
 
     async fn unsubscribe(
@@ -497,10 +515,13 @@ impl ServerHandler for Server {
                     Ok(()) => vec![ToolListChangedNotification::default().into()],
                     Err(_) => return,
                 },
-                changed = content.recv() => match self.wishes.subscribed.told(changed) {
-                    Some(heard) => heard,
-                    None => return,
-                },
+                changed = content.recv() => {
+                    let subscribed = &self.wishes.subscribed;
+                    match subscribed.told(changed, &self.host, &self.caller) {
+                        Some(heard) => heard.into_iter().map(Into::into).collect(),
+                        None => return,
+                    }
+                }
             };
             for notification in changed {
                 if context.peer.send_notification(notification).await.is_err() {
@@ -514,12 +535,9 @@ impl ServerHandler for Server {
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        let registry = self.host.registry();
         let uris = requested.resource_subscriptions.iter().flatten();
-        let uris = uris
-            .take(SUBSCRIPTIONS_MAX)
-            .filter(|uri| registry.resource(uri).is_some())
-            .cloned();
+        let may = |uri: &&String| self.host.subscribe_resource(&self.caller, uri).is_ok();
+        let uris = uris.take(SUBSCRIPTIONS_MAX).filter(may).cloned();
         let filter = SubscriptionFilter::builder()
             .tools_list_changed()
             .resources_list_changed()
@@ -532,7 +550,7 @@ impl ServerHandler for Server {
         let mut changes = self.changes.clone();
         let mut content = self.content.resubscribe();
         let accepted = subscription.accepted().clone();
-        let uris = accepted.resource_subscriptions.unwrap_or_default();
+        let subscribed = Subscribed::to(accepted.resource_subscriptions.unwrap_or_default());
         let sink = subscription.sink();
         loop {
             let changed = tokio::select! {
@@ -548,23 +566,23 @@ impl ServerHandler for Server {
                     }
                     continue;
                 }
-                changed = content.recv() => match content::told(changed, || uris.clone()) {
-                    Some(changed) => changed,
-                    None => return Ok(()),
-                },
+                changed = content.recv() => {
+                    match subscribed.told(changed, &self.host, &self.caller) {
+                        Some(heard) => heard,
+                        None => return Ok(()),
+                    }
+                }
             };
-            for changed in changed {
-                let sent = match changed {
-                    ContentChange::Resources if accepted.resources_list_changed == Some(true) => {
+            for heard in changed {
+                let sent = match heard {
+                    Heard::Resources if accepted.resources_list_changed == Some(true) => {
                         sink.notify_resource_list_changed().await
                     }
-                    ContentChange::Prompts if accepted.prompts_list_changed == Some(true) => {
+                    Heard::Prompts if accepted.prompts_list_changed == Some(true) => {
                         sink.notify_prompt_list_changed().await
                     }
-                    ContentChange::Updated(uri) if uris.iter().any(|wanted| **wanted == *uri) => {
-                        sink.notify_resource_updated(&*uri).await
-                    }
-                    _ => Ok(()),
+                    Heard::Updated(uri) => sink.notify_resource_updated(&*uri).await,
+                    Heard::Resources | Heard::Prompts => Ok(()),
                 };
                 if sent.is_err() {
                     return Ok(());

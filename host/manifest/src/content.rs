@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::grant::Topic;
+use crate::id::Alias;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::tool::{
     DESCRIPTION_BYTES_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_DEPTH_MAX, NAME_BYTES_MAX, TITLE_BYTES_MAX,
@@ -506,11 +508,47 @@ pub enum Named<'a> {
     Panel(&'a str, &'a str),
     /// One with this scheme, which a plugin may have been given.
     Plain(&'a str),
+    /// The papers of the plugin with this alias: the host's own.
+    Papers(&'a str),
+    /// The messages in this topic: the host's own.
+    Topic(&'a str),
+}
+
+/// What clients fill in to read the papers of a plugin.
+pub const PAPERS_TEMPLATE: &str = "portreeve://plugins/{alias}/papers";
+
+/// What clients fill in to read the messages of a topic.
+pub const TOPIC_TEMPLATE: &str = "portreeve://topics/{topic}";
+
+/// The address of a plugin's papers.
+pub fn papers_uri(alias: &str) -> String {
+    format!("{OURS}plugins/{alias}/papers")
+}
+
+/// The address of the messages in a topic.
+pub fn topic_uri(topic: &Topic) -> String {
+    format!("{OURS}topics/{topic}")
+}
+
+/// What is the host's own. A plugin's own address has a scheme, with a colon, so that none is
+/// like one of these, whatever the plugin's alias.
+fn hosts_own(rest: &str) -> Option<Named<'_>> {
+    let alias = rest
+        .strip_prefix("plugins/")
+        .and_then(|rest| rest.strip_suffix("/papers"))
+        .filter(|alias| Alias::new(*alias).is_ok());
+    let topic = rest
+        .strip_prefix("topics/")
+        .filter(|topic| topic.parse::<Topic>().is_ok());
+    alias.map(Named::Papers).or(topic.map(Named::Topic))
 }
 
 /// Reads an address that a client uses.
 pub fn named(uri: &str) -> Option<Named<'_>> {
     if let Some(rest) = uri.strip_prefix(OURS) {
+        if let Some(own) = hosts_own(rest) {
+            return Some(own);
+        }
         let (alias, own) = rest.split_once('/')?;
         return Some(Named::Own(alias, own));
     }
@@ -682,12 +720,36 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_hosts_own_have_addresses() {
+        assert_eq!(named(&papers_uri("notes")), Some(Named::Papers("notes")));
+        let topic = "builds.failed".parse().unwrap();
+        assert_eq!(
+            named(&topic_uri(&topic)),
+            Some(Named::Topic("builds.failed"))
+        );
+        for other in [
+            "portreeve://plugins/notes/papers/",
+            "portreeve://plugins/a/b/papers",
+            "portreeve://plugins//papers",
+            "portreeve://plugins/note:1",
+            "portreeve://topics/",
+            "portreeve://topics/builds.*",
+            "portreeve://topics/a/b",
+            "portreeve://topics/%61",
+            "portreeve://topics/note:1",
+        ] {
+            assert!(matches!(named(other), Some(Named::Own(..))), "{other}");
+        }
+    }
+
     fn read_back(alias: &str, plain: &[String], own: &str) -> Option<(String, String)> {
         let exposed = exposed_uri(alias, plain, own);
         Some(match named(&exposed)? {
             Named::Own(alias, own) => (alias.to_owned(), own.to_owned()),
             Named::Panel(alias, rest) => (alias.to_owned(), format!("ui://{rest}")),
             Named::Plain(_) => (alias.to_owned(), exposed.clone()),
+            Named::Papers(_) | Named::Topic(_) => return None,
         })
     }
 
@@ -706,6 +768,17 @@ mod tests {
         ) {
             prop_assume!(a != b);
             prop_assert_ne!(exposed_uri(&a, &[], &own_a), exposed_uri(&b, &[], &own_b));
+        }
+
+        #[test]
+        fn no_plugin_has_an_address_of_the_hosts(
+            alias in "(plugins|topics|[a-z]{1,3})", own in "([a-z]{0,3}[:/.]){0,3}(papers)?",
+        ) {
+            prop_assume!(check_uri(&own).is_ok());
+            let exposed = exposed_uri(&alias, &[], &own);
+            let read = named(&exposed);
+            let ours = matches!(read, Some(Named::Papers(_) | Named::Topic(_)));
+            prop_assert!(read.is_some() && !ours);
         }
 
         #[test]

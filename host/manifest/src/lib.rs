@@ -33,6 +33,7 @@ pub mod policy;
 pub mod project;
 pub mod schema;
 pub mod schema_cost;
+pub mod scope;
 pub mod settings;
 pub mod size;
 pub mod source;

@@ -268,10 +268,22 @@ pub trait BusStore: Send + Sync + std::fmt::Debug {
         bytes_max: u64,
     ) -> Result<Vec<BusMessage>, StateError>;
 
+    /// The newest messages of a topic that have not ended, the newest first, at most so many and
+    /// little more than these bytes; one at least, where there is one.
+    async fn bus_latest(
+        &self,
+        topic: &str,
+        now_ms: i64,
+        rows_max: u32,
+        bytes_max: u64,
+    ) -> Result<Vec<BusMessage>, StateError>;
+
     /// Messages of a topic by position; those that are gone are left out.
     async fn bus_at(&self, topic: &str, positions: &[i64]) -> Result<Vec<BusMessage>, StateError>;
 
-    /// The last position before a time; 0 where there is none.
+    /// The last position before the first message that was published at a time or later; the
+    /// last of all where none was, 0 where there is none. One that was delayed lies behind others
+    /// that were published after it.
     async fn bus_before(&self, topic: &str, time_ms: i64) -> Result<i64, StateError>;
 
     /// Makes a subscription, or gives it other patterns; with its cursors, all or none.

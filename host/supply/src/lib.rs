@@ -15,6 +15,7 @@
 //! - [`licence`] holds licences against each other, their texts and the operator's policy;
 //! - [`scan`] looks through its bytes and texts, and makes a score of what was found;
 //! - [`finding`] is what all of them find, in one form, with its published rules;
+//! - [`papers`] puts all of that into one document, for commands and readers alike;
 //! - [`change`] says how it differs from the version before;
 //! - [`pack`] puts a plugin's papers into its component: one file, one digest.
 //!
@@ -43,6 +44,7 @@ mod nesting;
 mod oci;
 mod pack;
 mod package;
+pub mod papers;
 pub mod sbom;
 pub mod scan;
 mod sections;

@@ -7,6 +7,7 @@
 
 mod deliver;
 mod forget;
+mod look;
 mod publish;
 mod rates;
 mod request;
@@ -26,8 +27,8 @@ use portreeve_state::BusStore;
 use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::broker::{
-    Broker, DeadFilter, DeadLetter, Delivery, From, Outcome, Published, Start, Stats, Subscription,
-    Tail,
+    Broker, DeadFilter, DeadLetter, Delivery, From, Look, Outcome, Published, Start, Stats,
+    Subscription, Tail, TopicStats,
 };
 use crate::error::BrokerError;
 use crate::limits::{Clock, Limits};
@@ -234,6 +235,20 @@ impl Broker for Embedded {
 
     fn tail(&self) -> Tail {
         self.inner.tail.subscribe()
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicStats>, BrokerError> {
+        Ok(self.inner.topics())
+    }
+
+    async fn look(
+        &self,
+        topic: &Topic,
+        at: Look,
+        max: u32,
+        bytes_max: u64,
+    ) -> Result<Vec<Arc<Message>>, BrokerError> {
+        self.inner.look(topic, at, max, bytes_max).await
     }
 
     async fn dead_letters(

@@ -237,14 +237,7 @@ impl Inner {
         let core = self.core();
         let mut topics = Vec::with_capacity(core.topics.len());
         for topic in core.topics.values() {
-            topics.push(TopicStats {
-                topic: topic.topic.clone(),
-                ephemeral: topic.memory.is_some(),
-                head: topic.head,
-                messages: topic.messages,
-                bytes: topic.bytes,
-                published: topic.published,
-            });
+            topics.push(TopicStats::of(topic));
             let memory = topic.memory.iter();
             let sums = memory
                 .flat_map(|memory| [("overflow", memory.overflow), ("unheard", memory.unheard)]);

@@ -11,6 +11,7 @@
 
 mod deliver;
 mod durable;
+mod look;
 mod outcomes;
 mod publish;
 mod requests;
@@ -164,6 +165,11 @@ cases! {
         an_ephemeral_topic_forgets_and_counts_what_gives_way,
         a_clock_that_jumps_loses_nothing,
         a_topic_of_every_subscription_can_be_many;
+    look:
+        what_lies_in_a_topic_is_looked_at,
+        looking_takes_nothing,
+        what_is_over_is_not_looked_at,
+        a_delayed_message_hides_none_that_was_published_later;
     requests:
         a_request_is_answered,
         a_request_that_nobody_answers_says_so,

@@ -10,6 +10,7 @@ use portreeve_manifest::limits::Limits;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::tool::Tool;
 use portreeve_runtime::{OutputSink, Runtime, Step, Stream};
+use portreeve_supply::papers::known_tools;
 use portreeve_supply::{Digest, IntakeLimits, PackParts, Package, pack, source};
 use semver::Version;
 use serde_json::json;
@@ -102,10 +103,8 @@ impl Build {
         };
         progress.clear();
         let mut result = inspect::describe(&file, &package);
-        if let Some(result) = result.as_object_mut() {
-            let removed: Vec<_> = removed.iter().map(|path| output::path(path)).collect();
-            result.insert("removed".to_owned(), json!(removed));
-        }
+        let shown: Vec<_> = removed.iter().map(|path| output::path(path)).collect();
+        result.insert("removed".to_owned(), json!(shown));
         context
             .output
             .result(&result, || show(&file, &package, &removed))
@@ -239,7 +238,7 @@ fn is_package(name: &str, id: &str) -> bool {
 
 fn show(file: &Path, package: &Package, removed: &[PathBuf]) -> String {
     let manifest = &package.manifest;
-    let names: Vec<_> = inspect::tools(package)
+    let names: Vec<_> = known_tools(package)
         .iter()
         .map(|tool| tool.name.as_str())
         .collect();

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use clap::{Args, Subcommand};
 use portreeve_core::control::{ControlAnswer, ControlRequest};
-use portreeve_core::{BusAct, BusDone, BusStats, ProgressListener, ProgressReport, ReplayFrom};
+use portreeve_core::{
+    BusAct, BusDone, BusStats, BusTail, ProgressListener, ProgressReport, ReplayFrom,
+};
 use portreeve_manifest::duration::HumanDuration;
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use serde_json::{Value, json};
@@ -32,6 +34,7 @@ const MESSAGE_BYTES_MAX: u64 = 16 << 20;
 Examples:
   portreeve bus publish builds.failed '{\"number\": 7}'
   portreeve bus tail 'builds.>'
+  portreeve bus tail builds.failed --from 1h   and what lies there since then
   portreeve bus stats
   portreeve bus dead list
   portreeve bus dead retry ID")]
@@ -72,6 +75,10 @@ enum What {
         /// End after so many.
         #[arg(long, value_name = "N")]
         count: Option<u64>,
+        /// Show first what lies there from then on, topic by topic: what is not handled yet, and
+        /// what `keep` keeps. A position (1, 2, 3 ...), a moment, or how long ago.
+        #[arg(long, value_name = "N|WHEN", value_parser = replay_from)]
+        from: Option<ReplayFrom>,
     },
     /// Show topics, who subscribes, and what ended without being handled.
     Stats,
@@ -134,7 +141,7 @@ impl Bus {
         context.log()?;
         let project = context.project()?;
         let act = self.act()?;
-        let looks_on = matches!(act, BusAct::Tail { .. });
+        let looks_on = matches!(act, BusAct::Tail(_));
         let done = context.block_on(async {
             let mut session = Session::open(project).await?;
             let cancel = CancellationToken::new();
@@ -209,10 +216,15 @@ impl Bus {
                     ttl_ms: ttl.as_ref().map(ms),
                 }
             }
-            What::Tail { pattern, count } => BusAct::Tail {
+            What::Tail {
+                pattern,
+                count,
+                from,
+            } => BusAct::Tail(BusTail {
                 pattern: pattern.clone(),
                 count: *count,
-            },
+                from: *from,
+            }),
             What::Stats => BusAct::Stats,
             What::Replay {
                 subscriber,
@@ -242,6 +254,15 @@ impl Bus {
                 Dead::Drop { id } => BusAct::DeadDrop { id: id.clone() },
             },
         })
+    }
+}
+
+/// A position in a topic, or a time.
+fn replay_from(text: &str) -> Result<ReplayFrom, String> {
+    match text.parse::<i64>() {
+        Ok(position) if position > 0 => Ok(ReplayFrom::Position(position)),
+        Ok(_) => Err("positions are 1, 2, 3 ...".to_owned()),
+        Err(_) => moment(text).map(ReplayFrom::Time),
     }
 }
 

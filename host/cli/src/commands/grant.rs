@@ -7,10 +7,11 @@ use portreeve_core::{Arrival, Pin, Project, changed_tools, read_lockfile};
 use portreeve_manifest::edit::Edit;
 use portreeve_manifest::id::Alias;
 use portreeve_supply::Package;
+use portreeve_supply::papers::known_tools;
 use serde_json::{Map, Value, json};
 
 use super::papers::{installed_pin, read_installed};
-use super::{inspect, secrets};
+use super::secrets;
 use crate::context::{Context, manifest_name};
 use crate::review::{self, Choice};
 use crate::{error, output};
@@ -74,7 +75,7 @@ impl Grant {
         let before = entry.grants.to_json();
         let more = asks_more(&project, &self.alias, &package)?;
         let lock = read_lockfile(&project)?;
-        let changed = changed_tools(&lock, &self.alias, inspect::tools(&package));
+        let changed = changed_tools(&lock, &self.alias, known_tools(&package));
         if !more.is_empty() {
             output::note(format!(
                 "`{}` asks for more than was agreed to:\n{}",

@@ -8,11 +8,12 @@ use portreeve_core::{WithheldTool, changed_tools, read_lockfile};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::Origin;
 use portreeve_manifest::project::ProjectManifest;
-use portreeve_manifest::tool::Tool;
+use portreeve_supply::papers::{self, Papers, known_tools};
 use portreeve_supply::{Package, Tools};
 use serde_json::{Map, Value, json};
 
 use super::advisories::{self, Known};
+use super::licences;
 use super::papers::{bytes, count, read_installed, read_package};
 use super::scan::{self, Judge};
 use crate::context::Context;
@@ -42,17 +43,21 @@ impl Inspect {
         let (file, package, grants) = find(&self.what, context)?;
         let (alias, manifest) = self.context_of(context, &package)?;
         let weaknesses = Known::open(manifest.as_ref())?.examine(&package, &alias);
-        let mut result = describe(&file, &package);
         let looked = Judge::open(context)?.report(&file, &package, &alias)?;
-        if let Some(result) = result.as_object_mut() {
-            result.insert("advisories".to_owned(), json!(weaknesses));
-            result.insert("scan".to_owned(), json!(looked));
-        }
+        let licences = licences::judge(context, manifest.as_ref(), &package, &alias);
+        let papers = Papers {
+            alias: &alias,
+            package: &package,
+            advisories: &weaknesses,
+            scan: &looked,
+            licences: licences.as_ref().map_err(String::as_str),
+        };
         let withheld = match (&grants, &manifest) {
             (Some(_), Some(manifest)) => withheld(context, manifest, &alias, &package)?,
             _ => Vec::new(),
         };
-        if let (Some(result), Some(grants)) = (result.as_object_mut(), &grants) {
+        let mut result = in_file(&file, papers.to_object());
+        if let Some(grants) = &grants {
             result.insert("grants".to_owned(), json!(grants));
             result.insert("withheld".to_owned(), json!(withheld));
         }
@@ -112,7 +117,7 @@ fn withheld(
 ) -> anyhow::Result<Vec<WithheldTool>> {
     let lock = read_lockfile(&context.project()?)?;
     let expose = manifest.plugins.get(alias).map(|entry| &entry.expose);
-    let mut changed = changed_tools(&lock, alias, tools(package));
+    let mut changed = changed_tools(&lock, alias, known_tools(package));
     changed.retain(|own| expose.is_none_or(|expose| expose.offers(own)));
     let withheld = changed.into_iter();
     Ok(withheld
@@ -141,64 +146,14 @@ pub(crate) fn find(what: &Path, context: &Context) -> anyhow::Result<Inspected> 
     }
 }
 
-/// The tools that are known without running anything.
-pub(crate) fn tools(package: &Package) -> Vec<&Tool> {
-    match &package.tools {
-        Tools::Recorded(tools) => tools.iter().collect(),
-        Tools::Bare(functions) => functions.iter().map(|function| &function.tool).collect(),
-        Tools::Unrecorded | Tools::None => Vec::new(),
-    }
+/// What a component in a file says of itself, for a program.
+pub(crate) fn describe(file: &Path, package: &Package) -> Map<String, Value> {
+    in_file(file, papers::describe(package))
 }
 
-/// Where the list of tools comes from.
-fn tools_from(package: &Package) -> &'static str {
-    match package.tools {
-        Tools::Recorded(_) => "recorded",
-        Tools::Unrecorded => "unrecorded",
-        Tools::Bare(_) => "functions",
-        Tools::None => "none",
-    }
-}
-
-/// Everything, for a program.
-pub(crate) fn describe(file: &Path, package: &Package) -> Value {
-    let manifest = &package.manifest;
-    let surface = &package.surface;
-    let skipped: Vec<_> = surface
-        .skipped
-        .iter()
-        .map(|(name, why)| json!({ "name": name, "reason": why }))
-        .collect();
-    let dependencies = json!({
-        "list": package.dependencies.list,
-        "recorded-by": package.dependencies.sources,
-        "problems": package.dependencies.problems,
-    });
-    let licences: Vec<_> = package.licence_texts.iter().map(|(name, _)| name).collect();
-    json!({
-        "file": output::path(file),
-        "id": manifest.id,
-        "version": manifest.version,
-        "license": manifest.license,
-        "description": manifest.description,
-        "manifest": manifest.origin,
-        "instances": manifest.instances,
-        "digest": package.digest,
-        "size": package.size,
-        "tools": tools(package),
-        "tools-from": tools_from(package),
-        "requests": manifest.requests.items(),
-        "config": manifest.config,
-        "imports": surface.imports,
-        "exports": surface.exports,
-        "lifecycle": surface.lifecycle,
-        "handles-messages": surface.handles_messages,
-        "answers-requests": surface.answers_requests,
-        "asynchronous": surface.asynchronous,
-        "skipped": skipped,
-        "licence-texts": licences,
-        "dependencies": dependencies,
-    })
+fn in_file(file: &Path, mut members: Map<String, Value>) -> Map<String, Value> {
+    members.insert("file".to_owned(), json!(output::path(file)));
+    members
 }
 
 /// The same for people; with `granted`, also what is granted of what it asks for.
@@ -260,7 +215,7 @@ pub(crate) fn show(file: &Path, package: &Package, granted: Option<&Map<String, 
 fn show_tools(shown: &mut String, package: &Package) {
     /// Longest description in the overview, in characters; `--json` has all of it.
     const DESCRIPTION_CHARS_MAX: usize = 100;
-    let tools: Vec<_> = tools(package)
+    let tools: Vec<_> = known_tools(package)
         .into_iter()
         .map(|tool| {
             let about = tool.description.as_deref().unwrap_or_default();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Error;
 use clap::Args;
 use portreeve_manifest::id::Alias;
+use portreeve_manifest::project::ProjectManifest;
 use portreeve_supply::Package;
 use portreeve_supply::licence::{self, Answer, Report, Rules, Verdict};
 use serde_json::{Value, json};
@@ -104,6 +105,25 @@ impl Licences {
         });
         Ok(plugins.collect())
     }
+}
+
+/// Holds a component's licences against the policy of the project, where there is one.
+///
+/// # Errors
+/// Why that can't be read.
+pub(crate) fn judge(
+    context: &Context,
+    manifest: Option<&ProjectManifest>,
+    package: &Package,
+    alias: &Alias,
+) -> Result<Report, String> {
+    let rules = match (context.project(), manifest) {
+        (Ok(project), Some(manifest)) => {
+            Rules::load(manifest.policy.licenses.as_ref(), project.dir())?
+        }
+        _ => Rules::default(),
+    };
+    Ok(licence::examine(package, alias, &rules))
 }
 
 fn describe(plugin: &Examined) -> Value {

@@ -686,7 +686,7 @@ impl Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::Caller;
+    use crate::call::{Caller, Door};
     use serde_json::{Map, Value, json};
 
     fn request(caller: &str, tool: &str, arguments: Value) -> CallRequest {
@@ -694,6 +694,7 @@ mod tests {
             caller: Caller {
                 name: caller.into(),
                 connection: "c".into(),
+                door: Door::Stdio,
             },
             tool: tool.to_owned(),
             arguments: arguments.as_object().cloned().unwrap_or_else(Map::new),

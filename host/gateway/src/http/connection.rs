@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use portreeve_core::Caller;
+use portreeve_core::{Caller, Door};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -48,12 +48,14 @@ impl Peer {
 
     /// Who calls in what has this name.
     pub(super) fn caller_in(&self, connection: &str) -> Caller {
-        if self.ends.within_machine() {
-            return Caller::local(connection);
-        }
+        let name = match self.ends.within_machine() {
+            true => Caller::local(connection).name,
+            false => "remote".into(),
+        };
         Caller {
-            name: "remote".into(),
+            name,
             connection: connection.into(),
+            door: Door::Http,
         }
     }
 }

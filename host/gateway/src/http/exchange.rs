@@ -188,8 +188,9 @@ pub(super) fn listen(
                         Err(_) => return,
                     },
                     changed = content.recv() => {
-                        match telling.session.wishes.subscribed.told(changed) {
-                            Some(heard) => heard,
+                        let (host, session) = (&telling.front.host, &telling.session);
+                        match session.wishes.subscribed.told(changed, host, &session.caller) {
+                            Some(heard) => heard.into_iter().map(Into::into).collect(),
                             None => return,
                         }
                     }

@@ -9,10 +9,11 @@ use url::{Host, Url};
 use crate::duration::HumanDuration;
 use crate::grant::HostPath;
 use crate::limits::{LimitError, LimitField, Quantity, in_range, limits};
+use crate::scope::{Scope, Scopes};
 use crate::size::ByteSize;
 use crate::text::quoted;
 
-/// Most names and origins that may be listed: each request is held against all of them.
+/// Most names, origins and scopes that may be listed: each request is held against all of them.
 const LISTED_MAX: usize = 64;
 
 const KIB: u64 = 1 << 10;
@@ -32,8 +33,22 @@ pub struct ServeSettings {
     /// Whether clients are shown three tools that search, describe and call the others, in
     /// place of a list of all.
     pub meta_tools: bool,
+    /// What clients may read of the host itself.
+    pub scopes: ServeScopes,
     /// How much clients may use.
     pub limits: ServeLimits,
+}
+
+/// What clients may read of the host itself, by the way on which they come: nothing that isn't
+/// written. A client is a program with a model, not its user: what it reads are words of plugins'
+/// authors and of whoever they talk to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServeScopes {
+    /// Clients of the operator's own user: over standard input and output, which is the project's
+    /// socket where another process has the project already.
+    pub stdio: Scopes,
+    /// Clients over HTTP, from this machine or another.
+    pub http: Scopes,
 }
 
 /// What the host shows to clients that connect by TLS. Files are PEM, relative to the
@@ -117,6 +132,7 @@ impl ServeLimits {
 /// hosts = ["mcp.example.com"]
 /// origins = ["https://app.example.com"]
 /// tls = { certificate = "tls/chain.pem", key = "tls/key.pem" }
+/// scopes = { stdio = ["papers:read"], http = ["topics:read:builds.>"] }
 /// limits = { connections = 1000, body = "1 MiB" }
 /// ```
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -132,8 +148,23 @@ pub(crate) struct RawServe {
     /// Whether clients are shown three tools that search, describe and call the others, in
     /// place of a list of all; also over standard input and output. False by default.
     meta_tools: bool,
+    /// What clients may read of the host itself: papers of plugins, and messages in topics.
+    /// Nothing by default.
+    scopes: RawScopes,
     /// How much clients may use.
     limits: ServeLimitOverrides,
+}
+
+/// `[serve] scopes`: what clients may read of the host itself.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawScopes {
+    /// Clients over standard input and output.
+    #[schemars(with = "Vec<Scope>")]
+    stdio: Vec<String>,
+    /// Clients over HTTP.
+    #[schemars(with = "Vec<Scope>")]
+    http: Vec<String>,
 }
 
 /// What is wrong, and in which table below `[serve]`.
@@ -146,6 +177,18 @@ impl ServeSettings {
         let hosts = list("hosts", &raw.hosts, host_name, HOSTS, &mut wrong);
         let origins = list("origins", &raw.origins, origin, ORIGINS, &mut wrong);
         errors.extend(wrong.into_iter().map(|error| (Vec::new(), error)));
+        let mut wrong = Vec::new();
+        let mut scopes = |setting, written: &[String]| {
+            let read = |text: &str| text.parse::<Scope>().ok();
+            let scopes = list(setting, written, read, SCOPES, &mut wrong);
+            scopes.into_iter().collect()
+        };
+        let scopes = ServeScopes {
+            stdio: scopes("stdio", &raw.scopes.stdio),
+            http: scopes("http", &raw.scopes.http),
+        };
+        let table = || vec!["scopes".to_owned()];
+        errors.extend(wrong.into_iter().map(|error| (table(), error)));
         let limits = ServeLimits::default()
             .with(&raw.limits)
             .unwrap_or_else(|wrong| {
@@ -158,6 +201,7 @@ impl ServeSettings {
             origins,
             tls: raw.tls.clone(),
             meta_tools: raw.meta_tools,
+            scopes,
             limits,
         }
     }
@@ -166,15 +210,16 @@ impl ServeSettings {
 const HOSTS: &str = "a list of at most 64 names such as \"mcp.example.com\", without a port";
 const ORIGINS: &str =
     "a list of at most 64 origins such as \"https://app.example.com\" or \"http://localhost:6274\"";
+const SCOPES: &str = "a list of at most 64 scopes: \"papers:read\", \"topics:read\", or such as \"topics:read:builds.>\"";
 
 /// Reads a list whose entries have one form each.
-fn list(
+fn list<T>(
     setting: &'static str,
     written: &[String],
-    read: fn(&str) -> Option<String>,
+    read: impl Fn(&str) -> Option<T>,
     allowed: &'static str,
     wrong: &mut Vec<LimitError>,
-) -> Vec<String> {
+) -> Vec<T> {
     let mut refuse = |value: String| {
         wrong.push(LimitError {
             setting,
@@ -276,6 +321,27 @@ mod tests {
             settings.origins,
             ["https://app.example.com", "http://localhost:6274"]
         );
+    }
+
+    #[test]
+    fn scopes_are_given_by_the_way_on_which_clients_come() {
+        assert_eq!(read("").0.scopes, ServeScopes::default());
+        let (settings, errors) = read(
+            "scopes = { stdio = ['papers:read'], http = ['topics:read:a.*', 'papers:read', 'topics:read:a.*'] }",
+        );
+        assert_eq!(errors, [""; 0]);
+        let scopes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(settings.scopes.stdio, scopes(&["papers:read"]));
+        assert_eq!(
+            settings.scopes.http,
+            scopes(&["papers:read", "topics:read:a.*"])
+        );
+        let (settings, errors) = read("scopes = { http = ['papers', 'topics:read:A'] }");
+        expect![[r#"
+            scopes: `http` is `papers`, but must be a list of at most 64 scopes: "papers:read", "topics:read", or such as "topics:read:builds.>"
+            scopes: `http` is `topics:read:A`, but must be a list of at most 64 scopes: "papers:read", "topics:read", or such as "topics:read:builds.>""#]]
+        .assert_eq(&errors.join("\n"));
+        assert_eq!(settings.scopes, ServeScopes::default());
     }
 
     #[test]

@@ -250,6 +250,19 @@ impl BusStore for SqliteStore {
             .map_err(self.failed())
     }
 
+    async fn bus_latest(
+        &self,
+        topic: &str,
+        now_ms: i64,
+        rows_max: u32,
+        bytes_max: u64,
+    ) -> Result<Vec<BusMessage>, StateError> {
+        let bounds = (rows_max.min(ROWS_MAX), bytes_max);
+        reads::latest(&self.readers, &self.project, topic, now_ms, bounds)
+            .await
+            .map_err(self.failed())
+    }
+
     async fn bus_at(&self, topic: &str, positions: &[i64]) -> Result<Vec<BusMessage>, StateError> {
         reads::at(&self.readers, &self.project, topic, positions)
             .await

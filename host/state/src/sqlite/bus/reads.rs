@@ -1,6 +1,6 @@
 //! What is read of messages and subscriptions, beside the writer.
 
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _};
 use sqlx::sqlite::{SqlitePool, SqliteRow};
 use sqlx::{Error, QueryBuilder, Row, Sqlite};
 
@@ -168,6 +168,36 @@ pub(super) async fn after(
     .bind(after)
     .bind(i64::from(rows_max))
     .fetch(on);
+    within(&mut rows, bytes_max).await
+}
+
+/// The newest first, without those that have ended.
+pub(super) async fn latest(
+    on: &SqlitePool,
+    project: &str,
+    topic: &str,
+    now_ms: i64,
+    (rows_max, bytes_max): (u32, u64),
+) -> Result<Vec<BusMessage>, Error> {
+    let mut rows = sqlx::query(
+        "SELECT topic, position, id, time_ms, expires_ms, key, envelope, payload FROM bus_log
+         WHERE project = $1 AND alias = '' AND tenant = '' AND topic = $2
+             AND (expires_ms IS NULL OR expires_ms > $3)
+         ORDER BY position DESC LIMIT $4",
+    )
+    .bind(project)
+    .bind(topic)
+    .bind(now_ms)
+    .bind(i64::from(rows_max))
+    .fetch(on);
+    within(&mut rows, bytes_max).await
+}
+
+/// Messages up to the one with which they have so many bytes.
+async fn within(
+    rows: &mut (impl Stream<Item = Result<SqliteRow, Error>> + Unpin),
+    bytes_max: u64,
+) -> Result<Vec<BusMessage>, Error> {
     let mut messages = Vec::new();
     let mut bytes = 0_u64;
     while let Some(row) = rows.try_next().await? {
@@ -212,8 +242,11 @@ pub(super) async fn before(
     time_ms: i64,
 ) -> Result<i64, Error> {
     let position: Option<i64> = sqlx::query_scalar(
-        "SELECT max(position) FROM bus_log WHERE project = $1 AND alias = '' AND tenant = ''
-             AND topic = $2 AND time_ms < $3",
+        "SELECT coalesce(
+             (SELECT min(position) - 1 FROM bus_log WHERE project = $1 AND alias = ''
+                 AND tenant = '' AND topic = $2 AND time_ms >= $3),
+             (SELECT max(position) FROM bus_log WHERE project = $1 AND alias = ''
+                 AND tenant = '' AND topic = $2))",
     )
     .bind(project)
     .bind(topic)
