@@ -18,6 +18,7 @@ pub mod http;
 mod lines;
 mod message;
 mod meta;
+mod older_tasks;
 mod output;
 pub mod owner;
 mod panels;
@@ -29,6 +30,7 @@ mod tasks;
 mod told;
 mod tools;
 mod transport;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -10,18 +10,18 @@ use portreeve_core::{
     Returning, Turn,
 };
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
-    CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestParams,
-    GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, InputRequiredResult,
-    InputResponses, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-    ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, ServerNotification, SetLevelRequestParams,
-    SubscribeRequestParams, SubscriptionFilter, Tool, ToolListChangedNotification,
-    UnsubscribeRequestParams, UpdateTaskParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
+    InputRequiredResult, InputResponses, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, ServerNotification, ServerResult,
+    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolListChangedNotification, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +29,9 @@ use tokio_util::sync::CancellationToken;
 use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::hearing::Hearing;
+use crate::message;
 use crate::meta;
+use crate::older_tasks::{self, Statuses};
 use crate::people::{self, Elicitor};
 use crate::tasks;
 use crate::told;
@@ -94,6 +96,8 @@ pub(crate) struct Wishes {
     least: AtomicU8,
     /// The resources that it wants to hear of.
     pub(crate) subscribed: Subscribed,
+    /// What it is told of its tasks.
+    pub(crate) statuses: Statuses,
 }
 
 /// The client of a request.
@@ -121,7 +125,7 @@ impl Client {
             ..CallerUi::default()
         };
         if !newer {
-            ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
+            ui.asker = Some(Arc::new(Elicitor::new(context.peer.clone())));
         }
         let tasks = newer && capabilities.is_some_and(|has| has.supports_tasks());
         Client { newer, tasks, ui }
@@ -179,6 +183,76 @@ impl Server {
             Turn::Asks(pending) => questions(pending).map(Into::into),
             Turn::Task(task) => Ok(CallToolResponse::Task(tasks::created(&task))),
         }
+    }
+
+    /// Puts the tool that is meant in place of one that stands for all. What comes of it is the
+    /// answer of those that need no call.
+    fn meant(
+        &self,
+        request: &mut CallToolRequestParams,
+    ) -> Result<Option<CallToolResult>, ErrorData> {
+        let registry = self.host.registry();
+        if self.host.serve_settings().meta_tools {
+            let none = Map::new();
+            let arguments = request.arguments.as_ref().unwrap_or(&none);
+            match meta::asked(&registry, &request.name, arguments).transpose()? {
+                Some(meta::Asked::Answered(result)) => return Ok(Some(result)),
+                Some(meta::Asked::Call(name, arguments)) => {
+                    request.name = name.into();
+                    request.arguments = Some(arguments);
+                }
+                None => {}
+            }
+        }
+        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
+            return Err(tools::unknown(&registry, &request.name));
+        }
+        Ok(None)
+    }
+
+    /// Calls a tool as a task, as clients of 2025-11-25 ask for it.
+    async fn begin_task(
+        &self,
+        mut params: Map<String, Value>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<Value, ErrorData> {
+        let task = params.remove("task");
+        let invalid = |why: String| ErrorData::invalid_params(format!("tools/call: {why}"), None);
+        let mut request = message::call_params(params).map_err(invalid)?;
+        if !older_tasks::speaks(&context) {
+            // Before that there were no tasks, and nobody could mean one.
+            let response = Box::pin(self.call_tool(request, context)).await?;
+            let mut result = ServerResult::from(response);
+            result.strip_result_type_for_legacy_peer();
+            return older_tasks::json(&result);
+        }
+        if !matches!(task, Some(Value::Object(_))) {
+            return Err(invalid("`task` must be an object".to_owned()));
+        }
+        if self.meant(&mut request)?.is_some() {
+            let why = "this tool answers at once, and can't be called as a task";
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+        }
+        let call = CallRequest {
+            caller: self.caller.clone(),
+            tool: request.name.into_owned(),
+            arguments: request.arguments.unwrap_or_default(),
+            progress: None,
+            ui: Client::of(&context).ui,
+            // It goes on after this request, until somebody cancels the task.
+            cancel: CancellationToken::new(),
+        };
+        let task = Box::pin(self.host.call_as_task(call)).await;
+        let task = task.map_err(|error| match error.failure.code {
+            portreeve_core::ErrorCode::QuotaExceeded => {
+                ErrorData::new(message::BUSY, error.failure.message, None)
+            }
+            _ => refused(error),
+        })?;
+        let (host, wishes) = (self.host.clone(), self.wishes.clone());
+        let (id, owner) = (task.id.clone(), self.caller.name.clone());
+        tokio::spawn(async move { wishes.statuses.follow(&host, &id, &owner).await });
+        Ok(older_tasks::created(&task))
     }
 
     /// Who asks without being told anything meanwhile.
@@ -262,23 +336,9 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let registry = self.host.registry();
-        if self.host.serve_settings().meta_tools {
-            let none = Map::new();
-            let arguments = request.arguments.as_ref().unwrap_or(&none);
-            match meta::asked(&registry, &request.name, arguments).transpose()? {
-                Some(meta::Asked::Answered(result)) => return Ok(result.into()),
-                Some(meta::Asked::Call(name, arguments)) => {
-                    request.name = name.into();
-                    request.arguments = Some(arguments);
-                }
-                None => {}
-            }
+        if let Some(answered) = self.meant(&mut request)? {
+            return Ok(answered.into());
         }
-        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
-            return Err(tools::unknown(&registry, &request.name));
-        }
-        drop(registry);
         let client = Client::of(&context);
         let newer = client.newer;
         let returning = Returning {
@@ -456,13 +516,27 @@ impl ServerHandler for Server {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        Err(ErrorData::new(
-            ErrorCode::METHOD_NOT_FOUND,
-            format!("this server has no method {:?}", request.method),
-            None,
-        ))
+        let params = match request.params {
+            Some(Value::Object(params)) => params,
+            _ => Map::new(),
+        };
+        let (host, owner) = (&self.host, &*self.caller.name);
+        let older = older_tasks::speaks(&context);
+        let result = match request.method.as_str() {
+            "tools/call" => self.begin_task(params, context).await,
+            "tasks/get" if older => older_tasks::get(host, owner, &params).await,
+            "tasks/list" if older => older_tasks::list(host, owner, &params).await,
+            "tasks/cancel" if older => older_tasks::cancel(host, owner, &params).await,
+            "tasks/result" if older => older_tasks::result(host, owner, &params, &context).await,
+            method => Err(ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("this server has no method {method:?}"),
+                None,
+            )),
+        };
+        result.map(CustomResult)
     }
 
     /// Tells a client of the older era, which greeted, of changes; those of the newer one
@@ -485,6 +559,7 @@ impl ServerHandler for Server {
                     Some(heard) => heard,
                     None => return,
                 },
+                told = self.wishes.statuses.next() => vec![told],
             };
             for notification in changed {
                 if context.peer.send_notification(notification).await.is_err() {

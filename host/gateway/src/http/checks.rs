@@ -19,6 +19,7 @@ use rmcp::model::{ErrorData, RequestId};
 use rmcp::service::TxJsonRpcMessage;
 
 use super::listen::Ends;
+use crate::written::written;
 
 /// The session of a client of the older protocol.
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -91,7 +92,7 @@ impl Refused {
 
 /// A message as an answer.
 pub(super) fn json(status: StatusCode, message: &TxJsonRpcMessage<RoleServer>) -> Response {
-    let (status, body) = match serde_json::to_vec(message) {
+    let (status, body) = match written(message) {
         Ok(body) => (status, body),
         Err(error) => {
             tracing::error!(%error, "an answer can't be written");

@@ -22,6 +22,7 @@ use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
+use crate::written::written;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
 const WAITING_MAX: usize = 16;
@@ -128,8 +129,10 @@ impl Stream {
 
 impl Telling {
     async fn tell(&self, message: ServerJsonRpcMessage) {
-        let text = match serde_json::to_string(&message) {
-            Ok(text) => text.into(),
+        let written = written(&message).map(String::from_utf8);
+        let text = match written {
+            Ok(Ok(text)) => text.into(),
+            Ok(Err(error)) => return tracing::error!(%error, "a message can't be written"),
             Err(error) => return tracing::error!(%error, "a message can't be written"),
         };
         let bounds = Bounds::of(&self.front.settings().limits);
@@ -186,6 +189,7 @@ pub(super) fn listen(
                             None => return,
                         }
                     }
+                    told = telling.session.wishes.statuses.next() => vec![told],
                 };
                 for heard in heard {
                     telling.tell(JsonRpcMessage::notification(heard)).await;

@@ -1,0 +1,127 @@
+//! Messages as they are written: what the protocol had in 2025-11-25, and the library has no
+//! place for, is added here.
+
+use rmcp::RoleServer;
+use rmcp::model::{
+    JsonRpcMessage, ListToolsResult, MetaObject, ProtocolVersion, RequestId, ServerResult, Tool,
+};
+use rmcp::service::TxJsonRpcMessage;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{meta, older_tasks};
+
+/// A list of tools that can be called as tasks.
+#[derive(Serialize)]
+struct OlderList<'a> {
+    jsonrpc: &'static str,
+    id: &'a RequestId,
+    result: OlderTools<'a>,
+}
+
+#[derive(Serialize)]
+struct OlderTools<'a> {
+    tools: Vec<OlderTool<'a>>,
+    #[serde(rename = "nextCursor", skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<&'a str>,
+    #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
+    meta: Option<&'a MetaObject>,
+}
+
+#[derive(Serialize)]
+struct OlderTool<'a> {
+    #[serde(flatten)]
+    tool: &'a Tool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: &'static str,
+}
+
+impl<'a> OlderList<'a> {
+    fn new(id: &'a RequestId, list: &'a ListToolsResult) -> OlderList<'a> {
+        let tools = list.tools.iter().map(|tool| OlderTool {
+            tool,
+            execution: (!meta::answers_at_once(&tool.name)).then_some(Execution {
+                task_support: "optional",
+            }),
+        });
+        let result = OlderTools {
+            tools: tools.collect(),
+            next_cursor: list.next_cursor.as_deref(),
+            meta: list.meta.as_ref(),
+        };
+        OlderList {
+            jsonrpc: "2.0",
+            id,
+            result,
+        }
+    }
+}
+
+/// A message as its client reads it.
+///
+/// # Errors
+/// When it can't be written.
+pub(crate) fn written(message: &TxJsonRpcMessage<RoleServer>) -> serde_json::Result<Vec<u8>> {
+    let JsonRpcMessage::Response(response) = message else {
+        return serde_json::to_vec(message);
+    };
+    match &response.result {
+        ServerResult::InitializeResult(result)
+            if result.protocol_version == ProtocolVersion::V_2025_11_25 =>
+        {
+            let mut message = serde_json::to_value(message)?;
+            if let Some(Value::Object(capabilities)) = message.pointer_mut("/result/capabilities") {
+                capabilities.insert("tasks".to_owned(), older_tasks::capability());
+            }
+            serde_json::to_vec(&message)
+        }
+        // Only the newer version's say how long they may be kept.
+        ServerResult::ListToolsResult(list) if list.ttl_ms.is_none() => {
+            serde_json::to_vec(&OlderList::new(&response.id, list))
+        }
+        _ => serde_json::to_vec(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use rmcp::model::{Implementation, InitializeResult, ServerCapabilities, ServerJsonRpcMessage};
+
+    fn check(result: ServerResult, expected: Expect) {
+        let message = ServerJsonRpcMessage::response(result, RequestId::Number(1));
+        let text = String::from_utf8(written(&message).unwrap()).unwrap();
+        expected.assert_eq(&text);
+    }
+
+    fn greeted(version: ProtocolVersion) -> ServerResult {
+        let mut result = InitializeResult::new(ServerCapabilities::default());
+        result.protocol_version = version;
+        result.server_info = Implementation::new("p", "1");
+        ServerResult::InitializeResult(result)
+    }
+
+    fn listed(ttl_ms: Option<u64>) -> ServerResult {
+        let tools = ["a", "search_tools"].map(|name| Tool::new(name, "d", serde_json::Map::new()));
+        let mut list = ListToolsResult::with_all_items(tools.to_vec());
+        list.next_cursor = Some("c".to_owned());
+        list.ttl_ms = ttl_ms;
+        list.result_type = None;
+        ServerResult::ListToolsResult(list)
+    }
+
+    #[test]
+    fn those_of_2025_11_25_are_told_of_their_tasks() {
+        check(greeted(ProtocolVersion::V_2025_11_25), expect![[r#"x"#]]);
+        check(greeted(ProtocolVersion::V_2025_06_18), expect![[r#"x"#]]);
+        check(listed(None), expect![[r#"x"#]]);
+        check(listed(Some(5)), expect![[r#"x"#]]);
+    }
+}
