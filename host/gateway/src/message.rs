@@ -332,6 +332,26 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#,
             expect![[r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#]],
         );
+        // As 2025-11-25 has tasks, which the library does not know.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{"ttl":1},"_meta":{"progressToken":"t"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"},"name":"n","task":{"ttl":1}}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"t"}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"t"}}"#
+            ]],
+        );
+        // A newer client means nothing by that.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"name":"n"}}"#
+            ]],
+        );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
             expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#]],

@@ -309,3 +309,82 @@ impl Statuses {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::{Expect, expect};
+    use portreeve_core::{CallError, CallResponse, Outcome, Usage};
+
+    fn ended(result: Result<Outcome, CallError>) -> TaskProgress {
+        TaskProgress::Ended(Box::new(CallResponse {
+            call_id: "c-1".to_owned(),
+            result,
+            usage: Usage::default(),
+        }))
+    }
+
+    fn task(progress: TaskProgress) -> Task {
+        Task {
+            id: "t".to_owned(),
+            progress,
+            message: Some("1 of 2".to_owned()),
+            created_ms: 0,
+            updated_ms: 1_500,
+            expires_ms: 60_000,
+        }
+    }
+
+    fn check(progress: TaskProgress, expected: Expect) {
+        expected.assert_eq(&Value::from(shown(&task(progress))).to_string());
+    }
+
+    #[test]
+    fn tasks_have_the_form_of_their_version() {
+        check(
+            TaskProgress::Working,
+            expect![[
+                r#"{"createdAt":"1970-01-01T00:00:00Z","lastUpdatedAt":"1970-01-01T00:00:01.5Z","pollInterval":1000,"status":"working","statusMessage":"1 of 2","taskId":"t","ttl":60000}"#
+            ]],
+        );
+        check(
+            TaskProgress::Interrupted,
+            expect![[
+                r#"{"createdAt":"1970-01-01T00:00:00Z","lastUpdatedAt":"1970-01-01T00:00:01.5Z","pollInterval":1000,"status":"failed","statusMessage":"host restarted: it ended before the call did, which may have done some of its work; call the tool again if that does no harm","taskId":"t","ttl":60000}"#
+            ]],
+        );
+        for (progress, expected) in [
+            (TaskProgress::Asks(Default::default()), "input_required"),
+            (TaskProgress::Cancelled, "cancelled"),
+            (ended(Ok(Outcome::default())), "completed"),
+            (
+                ended(Ok(Outcome {
+                    is_error: true,
+                    ..Outcome::default()
+                })),
+                "failed",
+            ),
+            (ended(Err(CallError::internal("x"))), "failed"),
+        ] {
+            assert_eq!(shown(&task(progress))["status"], expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn statuses_wait_for_who_listens_and_the_oldest_go() {
+        let statuses = Statuses::default();
+        for number in 0..=WAITING_MAX {
+            statuses.tell(&Task {
+                id: number.to_string(),
+                ..task(TaskProgress::Cancelled)
+            });
+        }
+        for number in 1..=WAITING_MAX {
+            let told = serde_json::to_value(statuses.next().await).unwrap();
+            assert_eq!(told["method"], "notifications/tasks/status");
+            assert_eq!(told["params"]["taskId"], number.to_string());
+        }
+        let none = timeout(Duration::from_millis(10), statuses.next()).await;
+        assert!(none.is_err());
+    }
+}

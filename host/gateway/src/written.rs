@@ -119,9 +119,29 @@ mod tests {
 
     #[test]
     fn those_of_2025_11_25_are_told_of_their_tasks() {
-        check(greeted(ProtocolVersion::V_2025_11_25), expect![[r#"x"#]]);
-        check(greeted(ProtocolVersion::V_2025_06_18), expect![[r#"x"#]]);
-        check(listed(None), expect![[r#"x"#]]);
-        check(listed(Some(5)), expect![[r#"x"#]]);
+        check(
+            greeted(ProtocolVersion::V_2025_11_25),
+            expect![[
+                r#"{"id":1,"jsonrpc":"2.0","result":{"capabilities":{"tasks":{"cancel":{},"list":{},"requests":{"tools":{"call":{}}}}},"protocolVersion":"2025-11-25","serverInfo":{"name":"p","version":"1"}}}"#
+            ]],
+        );
+        check(
+            greeted(ProtocolVersion::V_2025_06_18),
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-06-18","capabilities":{},"serverInfo":{"name":"p","version":"1"}}}"#
+            ]],
+        );
+        check(
+            listed(None),
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","description":"d","inputSchema":{},"execution":{"taskSupport":"optional"}},{"name":"search_tools","description":"d","inputSchema":{}}],"nextCursor":"c"}}"#
+            ]],
+        );
+        check(
+            listed(Some(5)),
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"result":{"nextCursor":"c","ttlMs":5,"tools":[{"name":"a","description":"d","inputSchema":{}},{"name":"search_tools","description":"d","inputSchema":{}}]}}"#
+            ]],
+        );
     }
 }
