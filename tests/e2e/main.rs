@@ -31,6 +31,7 @@ mod kept_and_found;
 mod killed;
 mod messages;
 mod network;
+mod older_tasks;
 mod owner;
 mod panels;
 mod peers;

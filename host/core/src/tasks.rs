@@ -16,6 +16,7 @@ use portreeve_runtime::{CallError, ErrorCode, ProgressReport};
 use portreeve_state::audit::wall_clock;
 use portreeve_state::tasks::{TaskRow, TaskState, TaskStore};
 use portreeve_state::{Holder, StateError};
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::call::{CallRequest, CallResponse, ProgressListener};
@@ -89,6 +90,8 @@ struct Open {
     owner: Arc<str>,
     cancel: CancellationToken,
     seen: Mutex<Seen>,
+    /// Marked whenever it begins or ends to ask; gone with it.
+    changes: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -104,9 +107,12 @@ impl Open {
     }
 
     fn ask(&self, questions: Questions) {
-        let mut seen = self.seen();
-        seen.updated_ms = wall_clock();
-        seen.questions = Some(questions);
+        {
+            let mut seen = self.seen();
+            seen.updated_ms = wall_clock();
+            seen.questions = Some(questions);
+        }
+        self.changes.send_replace(());
     }
 }
 
@@ -258,6 +264,7 @@ impl Host {
                 updated_ms: now,
                 ..Seen::default()
             }),
+            changes: watch::Sender::new(()),
         });
         self.tasks.all().insert(id.clone(), open.clone());
         tokio::spawn(self.clone().drive(id.clone(), open, running));
@@ -352,7 +359,56 @@ impl Host {
         let taken = questions.take(&mut answers);
         seen.updated_ms = wall_clock();
         seen.questions = questions.hand_over();
+        drop(seen);
+        open.changes.send_replace(());
         taken
+    }
+
+    /// Calls a tool as a task from its beginning: the task is kept before anything runs.
+    ///
+    /// # Errors
+    /// No further task can be kept.
+    pub async fn call_as_task(self: &Arc<Self>, request: CallRequest) -> Result<Task, CallError> {
+        let host = self.clone();
+        let (begin, begun) = oneshot::channel::<()>();
+        let run = |call| async move {
+            match begun.await {
+                Ok(()) => Ended::Call(host.call(call).await),
+                Err(_) => Ended::Broken("it was not begun".to_owned()),
+            }
+        };
+        let running = Running::begin(&request, Answers::new(), run);
+        match self.become_task(running, &request).await {
+            Ok(task) => {
+                // Who waits for it ends with the task alone.
+                let _ = begin.send(());
+                Ok(task)
+            }
+            Err(_) => Err(CallError::host(
+                ErrorCode::QuotaExceeded,
+                "limit-tasks",
+                format!(
+                    "no further task can be kept: {} may run at a time, as the setting `tasks` under [host] `limits` says, and this host must be able to write its state",
+                    self.tasks.limits().tasks
+                ),
+            )),
+        }
+    }
+
+    /// The ids of this caller's tasks, in their order.
+    ///
+    /// # Errors
+    /// The state can't be read.
+    pub async fn task_ids(&self, owner: &str) -> Result<Vec<String>, CallError> {
+        let ids = self.tasks.store.tasks_of(owner, wall_clock()).await;
+        ids.map_err(|error| state(&error))
+    }
+
+    /// Hears of it whenever a task of this caller begins or ends to ask, and closes when its call
+    /// has ended. None where that does not run.
+    pub fn follow_task(&self, id: &str, owner: &str) -> Option<watch::Receiver<()>> {
+        let open = self.tasks.running(id, owner)?;
+        Some(open.changes.subscribe())
     }
 
     /// Cancels a task; one that has ended stays as it is.

@@ -251,7 +251,7 @@ mod tests {
                 expect![[r#"{"id":1,"jsonrpc":"2.0","result":{}}"#]],
             )
             .await;
-        client.check(INITIALIZE, expect![[r#"{"id":"i","jsonrpc":"2.0","result":{"capabilities":{"tools":{}},"protocolVersion":"2025-11-25","serverInfo":{"name":"parrot","version":"1"}}}"#]]).await;
+        client.check(INITIALIZE, expect![[r#"{"id":"i","jsonrpc":"2.0","result":{"capabilities":{"tasks":{"cancel":{},"list":{},"requests":{"tools":{"call":{}}}},"tools":{}},"protocolVersion":"2025-11-25","serverInfo":{"name":"parrot","version":"1"}}}"#]]).await;
         client.send(INITIALIZED).await;
         client
             .check(

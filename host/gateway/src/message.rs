@@ -17,6 +17,8 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
+use crate::older_tasks;
+
 /// Deepest nesting of a message. Arguments lie two levels within it.
 const DEPTH_MAX: usize = 100;
 
@@ -207,7 +209,13 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
         Some(Value::Object(meta)) => Some(RequestMetaObject::from(meta)),
         Some(_) => return Err("`_meta` must be an object".to_owned()),
     };
+    let newer = meta
+        .as_ref()
+        .is_some_and(|meta| meta.protocol_version().is_some());
     let mut request = match method {
+        method if !newer && older_tasks::is_asked(method, &params) => {
+            CustomRequest::new(method, Some(Value::Object(params))).into()
+        }
         "tools/call" => CallToolRequest::new(call_params(params)?).into(),
         "tools/list" => {
             let params: PaginatedRequestParams = typed(params)?;
@@ -252,7 +260,7 @@ fn typed<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T
 
 /// The parameters of a call. They are by far the most frequent and the largest, and are
 /// taken apart without being copied.
-fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, String> {
+pub(crate) fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, String> {
     let Some(Value::String(name)) = params.remove("name") else {
         return Err("`name` must be there, and a string".to_owned());
     };
@@ -323,6 +331,26 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#,
             expect![[r#"{"jsonrpc":"2.0","id":"a","method":"tools/call","params":{"name":"n"}}"#]],
+        );
+        // As 2025-11-25 has tasks, which the library does not know.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{"ttl":1},"_meta":{"progressToken":"t"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"progressToken":"t"},"name":"n","task":{"ttl":1}}}"#
+            ]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"t"}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tasks/result","params":{"taskId":"t"}}"#
+            ]],
+        );
+        // A newer client means nothing by that.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"n","task":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"name":"n"}}"#
+            ]],
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,

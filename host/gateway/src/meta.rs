@@ -29,6 +29,11 @@ pub(crate) enum Asked {
     Call(String, Map<String, Value>),
 }
 
+/// Whether a tool is one of the two that the list alone answers.
+pub(crate) fn answers_at_once(name: &str) -> bool {
+    matches!(name, SEARCH | DESCRIBE)
+}
+
 /// The three tools.
 pub(crate) fn tools() -> Vec<Tool> {
     let text = |description: &str| json!({"type": "string", "description": description});

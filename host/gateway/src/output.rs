@@ -11,6 +11,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use crate::written::written;
+
 /// Refusals that may wait to be written; then nothing more is read until the client reads.
 const REFUSALS_MAX: u32 = 64;
 
@@ -43,7 +45,7 @@ impl<W: AsyncWrite + Send + Unpin + 'static> Output<W> {
     ///
     /// To be awaited to its end: a line that stops in the middle would spoil the next.
     pub(crate) async fn write(&self, message: &TxJsonRpcMessage<RoleServer>) -> io::Result<()> {
-        let mut line = serde_json::to_vec(message)?;
+        let mut line = written(message)?;
         line.push(b'\n');
         let written = tokio::select! {
             biased;

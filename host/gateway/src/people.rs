@@ -19,14 +19,14 @@ use rmcp::RoleServer;
 use rmcp::model::{
     CancelledNotification, CancelledNotificationParam, ClientCapabilities, ClientResult,
     CreateMessageRequest, CreateMessageResult, ElicitRequest, ElicitRequestParams, ElicitResult,
-    ElicitationAction, ErrorData, InputRequest, InputRequests, InputResponses, ListRootsRequest,
-    ListRootsResult, RequestId, ServerRequest,
+    ElicitationAction, ErrorData, GetMeta, InputRequest, InputRequests, InputResponses,
+    ListRootsRequest, ListRootsResult, RequestId, ServerRequest,
 };
 use rmcp::service::{Peer, PeerRequestOptions};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::sampling;
+use crate::{older_tasks, sampling};
 
 /// What a client says that it can give.
 pub(crate) fn can(capabilities: &ClientCapabilities) -> ClientCan {
@@ -82,7 +82,11 @@ fn roots(result: ListRootsResult) -> InputReply {
 }
 
 /// Asks a client of the older era.
-pub(crate) struct Elicitor(pub(crate) Peer<RoleServer>);
+pub(crate) struct Elicitor {
+    client: Peer<RoleServer>,
+    /// The task whose call asks.
+    task: Option<String>,
+}
 
 /// A question that the client has; dropping it takes it back.
 struct Sent {
@@ -112,20 +116,40 @@ impl Drop for Sent {
 }
 
 impl Elicitor {
-    async fn one(&self, question: &Question, time: Duration) -> Result<InputReply, NoAnswer> {
-        let request = match request(question).map_err(NoAnswer)? {
+    pub(crate) fn new(client: Peer<RoleServer>) -> Elicitor {
+        Elicitor { client, task: None }
+    }
+
+    /// One that asks what a task asks.
+    pub(crate) fn of_task(client: Peer<RoleServer>, id: &str) -> Elicitor {
+        let task = Some(id.to_owned());
+        Elicitor { client, task }
+    }
+
+    pub(crate) async fn one(
+        &self,
+        question: &Question,
+        time: Duration,
+    ) -> Result<InputReply, NoAnswer> {
+        let mut request = match request(question).map_err(NoAnswer)? {
             InputRequest::Elicitation(request) => ServerRequest::from(request),
             InputRequest::CreateMessage(request) => request.into(),
             InputRequest::ListRoots(request) => request.into(),
             _ => return Err(NoAnswer("it can't be asked that".to_owned())),
         };
+        if let Some(id) = &self.task {
+            let related = serde_json::json!({"taskId": id});
+            request
+                .get_meta_mut()
+                .insert(older_tasks::RELATED.to_owned(), related);
+        }
         // Whoever asks counts the time, and gives up sooner.
         let mut options = PeerRequestOptions::no_options();
         options.timeout = Some(time.saturating_add(Duration::from_secs(60)));
-        let sent = self.0.send_request_with_option(request, options);
+        let sent = self.client.send_request_with_option(request, options);
         let sent = sent.await.map_err(|error| NoAnswer(error.to_string()))?;
         let mut open = Sent {
-            client: self.0.clone(),
+            client: self.client.clone(),
             id: Some(sent.id.clone()),
         };
         let answered = sent.await_response().await;

@@ -10,18 +10,18 @@ use portreeve_core::{
     Pending, Returning, Turn,
 };
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CancelTaskParams, CompleteRequestParams,
-    CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestParams,
-    GetPromptResponse, GetTaskParams, GetTaskResult, Implementation, InputRequiredResult,
-    InputResponses, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-    ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
-    ServerCapabilities, ServerConfig, ServerNotification, SetLevelRequestParams,
-    SubscribeRequestParams, SubscriptionFilter, Tool, ToolListChangedNotification,
-    UnsubscribeRequestParams, UpdateTaskParams,
+    CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
+    CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
+    GetPromptRequestParams, GetPromptResponse, GetTaskParams, GetTaskResult, Implementation,
+    InputRequiredResult, InputResponses, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
+    ReadResourceResponse, ServerCapabilities, ServerConfig, ServerNotification, ServerResult,
+    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    ToolListChangedNotification, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::Map;
+use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,12 +29,14 @@ use tokio_util::sync::CancellationToken;
 use crate::content::{self, Cursor, Heard, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::hearing::Hearing;
+use crate::message;
 use crate::meta;
+use crate::older_tasks::{self, Statuses};
 use crate::people::{self, Elicitor};
+use crate::prepared::Prepared;
 use crate::tasks;
 use crate::told;
 use crate::tools::{self, ToolLists};
-use crate::written::Written;
 
 /// What every client is told. It is the same for all of them and names no plugin: what is
 /// installed is in the list of tools.
@@ -60,7 +62,7 @@ pub(crate) struct Server {
     telling: AtomicBool,
     wishes: Arc<Wishes>,
     /// Where the list of tools is left, by one that answers one request.
-    written: Option<Written>,
+    prepared: Option<Prepared>,
     connection: CancellationToken,
 }
 
@@ -75,7 +77,7 @@ impl Server {
             lists: Arc::default(),
             telling: AtomicBool::new(false),
             wishes: Arc::default(),
-            written: None,
+            prepared: None,
             connection,
         }
     }
@@ -86,9 +88,9 @@ impl Server {
     }
 
     /// The same, for one request, whose answer takes up a list of tools that is written already.
-    pub(crate) fn writing(self, written: Written) -> Server {
+    pub(crate) fn answering(self, prepared: Prepared) -> Server {
         Server {
-            written: Some(written),
+            prepared: Some(prepared),
             ..self
         }
     }
@@ -106,6 +108,8 @@ pub(crate) struct Wishes {
     least: AtomicU8,
     /// The resources that it wants to hear of.
     pub(crate) subscribed: Subscribed,
+    /// What it is told of its tasks.
+    pub(crate) statuses: Statuses,
 }
 
 /// The client of a request.
@@ -133,7 +137,7 @@ impl Client {
             ..CallerUi::default()
         };
         if !newer {
-            ui.asker = Some(Arc::new(Elicitor(context.peer.clone())));
+            ui.asker = Some(Arc::new(Elicitor::new(context.peer.clone())));
         }
         let tasks = newer && capabilities.is_some_and(|has| has.supports_tasks());
         Client { newer, tasks, ui }
@@ -191,6 +195,76 @@ impl Server {
             Turn::Asks(pending) => questions(pending).map(Into::into),
             Turn::Task(task) => Ok(CallToolResponse::Task(tasks::created(&task))),
         }
+    }
+
+    /// Puts the tool that is meant in place of one that stands for all. What comes of it is the
+    /// answer of those that need no call.
+    fn meant(
+        &self,
+        request: &mut CallToolRequestParams,
+    ) -> Result<Option<CallToolResult>, ErrorData> {
+        let registry = self.host.registry();
+        if self.host.serve_settings().meta_tools {
+            let none = Map::new();
+            let arguments = request.arguments.as_ref().unwrap_or(&none);
+            match meta::asked(&registry, &request.name, arguments).transpose()? {
+                Some(meta::Asked::Answered(result)) => return Ok(Some(result)),
+                Some(meta::Asked::Call(name, arguments)) => {
+                    request.name = name.into();
+                    request.arguments = Some(arguments);
+                }
+                None => {}
+            }
+        }
+        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
+            return Err(tools::unknown(&registry, &request.name));
+        }
+        Ok(None)
+    }
+
+    /// Calls a tool as a task, as clients of 2025-11-25 ask for it.
+    async fn begin_task(
+        &self,
+        mut params: Map<String, Value>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<Value, ErrorData> {
+        let task = params.remove("task");
+        let invalid = |why: String| ErrorData::invalid_params(format!("tools/call: {why}"), None);
+        let mut request = message::call_params(params).map_err(invalid)?;
+        if !older_tasks::speaks(&context) {
+            // Before that there were no tasks, and nobody could mean one.
+            let response = Box::pin(self.call_tool(request, context)).await?;
+            let mut result = ServerResult::from(response);
+            result.strip_result_type_for_legacy_peer();
+            return older_tasks::json(&result);
+        }
+        if !matches!(task, Some(Value::Object(_))) {
+            return Err(invalid("`task` must be an object".to_owned()));
+        }
+        if self.meant(&mut request)?.is_some() {
+            let why = "this tool answers at once, and can't be called as a task";
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+        }
+        let call = CallRequest {
+            caller: self.caller.clone(),
+            tool: request.name.into_owned(),
+            arguments: request.arguments.unwrap_or_default(),
+            progress: None,
+            ui: Client::of(&context).ui,
+            // It goes on after this request, until somebody cancels the task.
+            cancel: CancellationToken::new(),
+        };
+        let task = Box::pin(self.host.call_as_task(call)).await;
+        let task = task.map_err(|error| match error.failure.code {
+            portreeve_core::ErrorCode::QuotaExceeded => {
+                ErrorData::new(message::BUSY, error.failure.message, None)
+            }
+            _ => refused(error),
+        })?;
+        let (host, wishes) = (self.host.clone(), self.wishes.clone());
+        let (id, owner) = (task.id.clone(), self.caller.name.clone());
+        tokio::spawn(async move { wishes.statuses.follow(&host, &id, &owner).await });
+        Ok(older_tasks::created(&task))
     }
 
     /// Who asks without being told anything meanwhile.
@@ -257,14 +331,17 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         request: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         if self.host.serve_settings().meta_tools {
             return Ok(ListToolsResult::with_all_items(meta::tools()));
         }
         let list = self.lists.of(&self.host.registry());
-        match &self.written {
-            Some(written) => list.page_in(request.as_ref(), written),
+        match &self.prepared {
+            Some(prepared) => {
+                let newer = context.meta.protocol_version().is_some();
+                list.page_in(request.as_ref(), newer, prepared)
+            }
             None => list.page(request.as_ref()),
         }
     }
@@ -278,23 +355,9 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let registry = self.host.registry();
-        if self.host.serve_settings().meta_tools {
-            let none = Map::new();
-            let arguments = request.arguments.as_ref().unwrap_or(&none);
-            match meta::asked(&registry, &request.name, arguments).transpose()? {
-                Some(meta::Asked::Answered(result)) => return Ok(result.into()),
-                Some(meta::Asked::Call(name, arguments)) => {
-                    request.name = name.into();
-                    request.arguments = Some(arguments);
-                }
-                None => {}
-            }
+        if let Some(answered) = self.meant(&mut request)? {
+            return Ok(answered.into());
         }
-        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
-            return Err(tools::unknown(&registry, &request.name));
-        }
-        drop(registry);
         let client = Client::of(&context);
         let newer = client.newer;
         let returning = Returning {
@@ -490,13 +553,27 @@ impl ServerHandler for Server {
     async fn on_custom_request(
         &self,
         request: CustomRequest,
-        _: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
-        Err(ErrorData::new(
-            ErrorCode::METHOD_NOT_FOUND,
-            format!("this server has no method {:?}", request.method),
-            None,
-        ))
+        let params = match request.params {
+            Some(Value::Object(params)) => params,
+            _ => Map::new(),
+        };
+        let (host, owner) = (&self.host, &*self.caller.name);
+        let older = older_tasks::speaks(&context);
+        let result = match request.method.as_str() {
+            "tools/call" => self.begin_task(params, context).await,
+            "tasks/get" if older => older_tasks::get(host, owner, &params).await,
+            "tasks/list" if older => older_tasks::list(host, owner, &params).await,
+            "tasks/cancel" if older => older_tasks::cancel(host, owner, &params).await,
+            "tasks/result" if older => older_tasks::result(host, owner, &params, &context).await,
+            method => Err(ErrorData::new(
+                ErrorCode::METHOD_NOT_FOUND,
+                format!("this server has no method {method:?}"),
+                None,
+            )),
+        };
+        result.map(CustomResult)
     }
 
     /// Tells a client of the older era, which greeted, of changes; those of the newer one
@@ -522,6 +599,7 @@ impl ServerHandler for Server {
                         None => return,
                     }
                 }
+                told = self.wishes.statuses.next() => vec![told],
             };
             for notification in changed {
                 if context.peer.send_notification(notification).await.is_err() {

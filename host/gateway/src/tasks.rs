@@ -11,9 +11,13 @@ use crate::convert;
 use crate::people;
 
 /// How often clients shall ask for a task, in milliseconds.
-const POLL_MS: u64 = 1_000;
+pub(crate) const POLL_MS: u64 = 1_000;
 
-fn time(ms: i64) -> String {
+/// Why a task has failed whose host ended before its call did.
+pub(crate) const INTERRUPTED: &str = "host restarted: it ended before the call did, which may have done some of its work; call the tool again if that does no harm";
+
+/// A moment, as both versions write it.
+pub(crate) fn time(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms)
         .unwrap_or_default()
         .to_string()
@@ -64,10 +68,9 @@ pub(crate) fn got(task: Task) -> Result<GetTaskResult, ErrorData> {
             },
         },
         TaskProgress::Interrupted => {
-            let why = "host restarted: it ended before the call did, which may have done some of its work; call the tool again if that does no harm";
-            shown.status_message = Some(why.to_owned());
+            shown.status_message = Some(INTERRUPTED.to_owned());
             TaskPayload::Failed {
-                error: object(ErrorData::new(ErrorCode::INTERNAL_ERROR, why, None))?,
+                error: object(ErrorData::new(ErrorCode::INTERNAL_ERROR, INTERRUPTED, None))?,
             }
         }
     };

@@ -9,7 +9,8 @@ use portreeve_manifest::tool::NAME_BYTES_MAX;
 use rmcp::model::{ErrorData, ListToolsResult, PaginatedRequestParams, Tool};
 
 use crate::convert;
-use crate::written::Written;
+use crate::prepared::Prepared;
+use crate::written::older_tools;
 
 /// Tools on one page. Few clients ask for a second one, so that it shall be rare.
 const PAGE_TOOLS: usize = 1_000;
@@ -27,8 +28,9 @@ pub(crate) struct ToolList {
     panels: Vec<String>,
     /// By name.
     tools: Vec<Tool>,
-    /// The tools of the first page as JSON, for those who write them once.
-    first: OnceLock<Option<Arc<str>>>,
+    /// The tools of the first page as JSON, as each era has them.
+    newer: OnceLock<Option<Arc<str>>>,
+    older: OnceLock<Option<Arc<str>>>,
 }
 
 impl ToolList {
@@ -39,7 +41,8 @@ impl ToolList {
             registry,
             panels,
             tools,
-            first: OnceLock::new(),
+            newer: OnceLock::new(),
+            older: OnceLock::new(),
         }
     }
 
@@ -57,23 +60,28 @@ impl ToolList {
         Ok(result)
     }
 
-    /// The same, with the tools of the first page left in `written`.
+    /// The same, with the tools of the first page left in `prepared`.
     ///
     /// # Errors
     /// As for [`page`](ToolList::page).
     pub(crate) fn page_in(
         &self,
         request: Option<&PaginatedRequestParams>,
-        written: &Written,
+        newer: bool,
+        prepared: &Prepared,
     ) -> Result<ListToolsResult, ErrorData> {
         let shown = self.tools.get(..PAGE_TOOLS).unwrap_or(&self.tools);
-        let text = || serde_json::to_string(shown).ok().map(Arc::from);
+        let (place, text): (_, fn(&[Tool]) -> _) = match newer {
+            true => (&self.newer, |tools| serde_json::to_string(tools)),
+            false => (&self.older, older_tools),
+        };
+        let text = || text(shown).ok().map(Arc::from);
         let first = request.is_none_or(|request| request.cursor.is_none());
-        let tools = first.then(|| self.first.get_or_init(text).clone());
+        let tools = first.then(|| place.get_or_init(text).clone());
         let Some(tools) = tools.flatten() else {
             return self.page(request);
         };
-        written.leave(tools);
+        prepared.leave(tools);
         Ok(ListToolsResult {
             next_cursor: next(shown, &self.tools, |tool| &tool.name),
             ..ListToolsResult::default()

@@ -69,6 +69,10 @@ pub trait TaskStore: Send + Sync {
     async fn task(&self, id: &str, owner: &str, now_ms: i64)
     -> Result<Option<TaskRow>, StateError>;
 
+    /// The ids of the tasks of `owner` that have not expired at `now_ms`, in their order; as many
+    /// as are kept.
+    async fn tasks_of(&self, owner: &str, now_ms: i64) -> Result<Vec<String>, StateError>;
+
     /// Marks what runs as interrupted: for a process that begins, and runs nothing yet. How much
     /// it was.
     async fn tasks_interrupt(&self, now_ms: i64) -> Result<u64, StateError>;

@@ -149,7 +149,7 @@ pub(crate) struct Running {
 
 impl Running {
     /// Begins a call whose client is asked between turns.
-    fn begin<F>(
+    pub(crate) fn begin<F>(
         request: &CallRequest,
         answers: Answers,
         run: impl FnOnce(CallRequest) -> F,

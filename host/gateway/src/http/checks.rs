@@ -19,6 +19,7 @@ use rmcp::model::{ErrorData, RequestId};
 use rmcp::service::TxJsonRpcMessage;
 
 use super::listen::Ends;
+use crate::written::written;
 
 /// The session of a client of the older protocol.
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -91,7 +92,7 @@ impl Refused {
 
 /// A message as an answer.
 pub(super) fn json(status: StatusCode, message: &TxJsonRpcMessage<RoleServer>) -> Response {
-    json_text(status, serde_json::to_vec(message))
+    json_text(status, written(message))
 }
 
 /// One that was written, if it could be, as an answer.

@@ -22,7 +22,8 @@ use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
-use crate::written::Written;
+use crate::prepared::Prepared;
+use crate::written::written;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
 const WAITING_MAX: usize = 16;
@@ -42,7 +43,7 @@ pub(super) async fn answer(
     end: CancellationToken,
 ) -> Response {
     let session = working.session.clone();
-    let written = Written::default();
+    let prepared = Prepared::default();
     let (sender, mut messages) = mpsc::channel(WAITING_MAX);
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let transport = Exchange {
@@ -57,7 +58,7 @@ pub(super) async fn answer(
     let server = front
         .server(session.caller.clone(), front.shutdown().clone())
         .wished(session.wishes.clone())
-        .writing(written.clone());
+        .answering(prepared.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
     // It goes on when the client's connection ends: that is no wish to cancel it.
@@ -75,14 +76,14 @@ pub(super) async fn answer(
     };
     let first = match first {
         Ok(Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)))) => {
-            let text = serde_json::to_vec(&message).map(|text| written.put_into(text));
+            let text = written(&message).map(|text| prepared.put_into(text));
             return checks::json_text(StatusCode::OK, text);
         }
         Ok(None) => return events::empty(),
         Ok(first) => first,
         Err(_) => None,
     };
-    let stream = Stream::open(front, &session, Kind::Answer, written);
+    let stream = Stream::open(front, &session, Kind::Answer, prepared);
     let response = stream.response;
     let telling = stream.telling;
     tokio::spawn(async move {
@@ -115,17 +116,17 @@ struct Telling {
     front: Arc<Front>,
     session: Arc<Session>,
     stream: StreamId,
-    written: Written,
+    prepared: Prepared,
 }
 
 impl Stream {
-    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind, written: Written) -> Stream {
+    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind, prepared: Prepared) -> Stream {
         let connected = session.streams.open(kind);
         let telling = Telling {
             front: front.clone(),
             session: session.clone(),
             stream: connected.after.stream,
-            written,
+            prepared,
         };
         let response = told(front, session, connected);
         Stream { response, telling }
@@ -134,8 +135,10 @@ impl Stream {
 
 impl Telling {
     async fn tell(&self, message: ServerJsonRpcMessage) {
-        let text = match serde_json::to_vec(&message) {
-            Ok(text) => String::from_utf8_lossy(&self.written.put_into(text)).into(),
+        let text = written(&message).map(|text| self.prepared.put_into(text));
+        let text = match text.map(String::from_utf8) {
+            Ok(Ok(text)) => text.into(),
+            Ok(Err(error)) => return tracing::error!(%error, "a message can't be written"),
             Err(error) => return tracing::error!(%error, "a message can't be written"),
         };
         let bounds = Bounds::of(&self.front.settings().limits);
@@ -174,7 +177,7 @@ pub(super) fn listen(
     end: CancellationToken,
 ) -> (StreamId, Response) {
     let Stream { response, telling } =
-        Stream::open(front, session, Kind::Unasked, Written::default());
+        Stream::open(front, session, Kind::Unasked, Prepared::default());
     let stream = telling.stream;
     let shutdown = front.shutdown().clone();
     let mut changes = session.changes.clone();
@@ -194,6 +197,7 @@ pub(super) fn listen(
                             None => return,
                         }
                     }
+                    told = telling.session.wishes.statuses.next() => vec![told],
                 };
                 for heard in heard {
                     telling.tell(JsonRpcMessage::notification(heard)).await;

@@ -28,9 +28,9 @@ use super::hooks;
 use super::panels;
 use super::session::Sessions;
 use crate::message::{self, Refusal};
+use crate::prepared::Prepared;
 use crate::server::Server;
 use crate::tools::ToolLists;
-use crate::written::Written;
 
 /// Methods that the newer protocol has no more.
 const OLDER_METHODS: [&str; 5] = [
@@ -223,10 +223,10 @@ async fn post(
         drop(room);
         return answered;
     }
-    let written = Written::default();
+    let prepared = Prepared::default();
     let request = http::Request::from_parts(parts, Full::new(held.bytes));
-    let response = stateless(front, peer, &written).handle(request).await;
-    if !written.is_there() {
+    let response = stateless(front, peer, &prepared).handle(request).await;
+    if !prepared.is_there() {
         return Ok(response.map(Body::new));
     }
     // It is short: the tools are yet to come.
@@ -236,7 +236,7 @@ async fn post(
         .await
         .map_or_else(|never| match never {}, Collected::to_bytes);
     parts.headers.remove(CONTENT_LENGTH);
-    let body = written.put_into(body.into());
+    let body = prepared.put_into(body.into());
     Ok(Response::from_parts(parts, Body::from(body)))
 }
 
@@ -244,7 +244,7 @@ async fn post(
 fn stateless(
     front: &Arc<Front>,
     peer: &Peer,
-    written: &Written,
+    prepared: &Prepared,
 ) -> StreamableHttpService<Server, NeverSessionManager> {
     let config = StreamableHttpServerConfig::default()
         .with_legacy_session_mode(false)
@@ -256,11 +256,11 @@ fn stateless(
         .with_max_request_body_bytes(usize::MAX)
         .with_cancellation_token(front.cancel.clone());
     let caller = peer.caller();
-    let (server, written) = (front.clone(), written.clone());
+    let (server, prepared) = (front.clone(), prepared.clone());
     StreamableHttpService::new(
         move || {
             let server = server.server(caller.clone(), server.shutdown.clone());
-            Ok(server.writing(written.clone()))
+            Ok(server.answering(prepared.clone()))
         },
         front.stateless.clone(),
         config,

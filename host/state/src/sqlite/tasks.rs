@@ -193,6 +193,19 @@ impl TaskStore for SqliteStore {
             .map_err(self.failed())
     }
 
+    async fn tasks_of(&self, owner: &str, now_ms: i64) -> Result<Vec<String>, StateError> {
+        sqlx::query_scalar(
+            "SELECT id FROM tasks WHERE project = $1 AND owner = $2 AND expires_ms > $3
+             ORDER BY id",
+        )
+        .bind(&*self.project)
+        .bind(owner)
+        .bind(now_ms)
+        .fetch_all(&self.readers)
+        .await
+        .map_err(self.failed())
+    }
+
     async fn tasks_interrupt(&self, now_ms: i64) -> Result<u64, StateError> {
         let write = Write::Task(Box::new(Change::Interrupt(now_ms)));
         self.write(&Holder::host(), write).await.map(count)

@@ -1,0 +1,304 @@
+//! Tasks as clients of 2025-11-25 have them: they say that a call shall be one.
+
+use std::process::Command;
+
+use portreeve_test_artifacts as programs;
+use serde_json::{Value, json};
+
+use crate::clients;
+use crate::http::HttpHost;
+use crate::support::{Client, Project, eventually, plugin};
+
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+fn project(limits: &str) -> Project {
+    Project::with(&format!(
+        "[host]\nlimits = {{ {limits} }}\n{}{}{}grants.ui = {{ ask = true }}\n",
+        plugin("sleep", programs::SLEEP),
+        plugin("failing", programs::FAILING),
+        plugin("client", programs::CLIENT),
+    ))
+}
+
+/// A client that greets with this version, and how it was answered.
+fn greet(project: &Project, version: &str) -> (Client, Value) {
+    let mut client = project.connect();
+    let greeting = json!({
+        "protocolVersion": version,
+        "capabilities": {"elicitation": {}},
+        "clientInfo": {"name": "e2e", "version": "1"},
+    });
+    let answer = client.request("initialize", greeting);
+    client.notify("notifications/initialized", json!({}));
+    (client, answer["result"].clone())
+}
+
+fn older(project: &Project) -> Client {
+    greet(project, "2025-11-25").0
+}
+
+fn call(tool: &str, arguments: &Value) -> Value {
+    json!({"name": tool, "arguments": arguments, "task": {"ttl": 60_000}})
+}
+
+/// Calls a tool as a task.
+fn begin(client: &mut Client, tool: &str, arguments: &Value) -> String {
+    let answer = client.request("tools/call", call(tool, arguments));
+    let task = &answer["result"]["task"];
+    assert_eq!(task["status"], "working", "{answer}");
+    assert!(task["ttl"].as_u64().unwrap() > 0, "{answer}");
+    task["taskId"].as_str().unwrap().to_owned()
+}
+
+fn of_task(client: &mut Client, method: &str, id: &str) -> Value {
+    client.request(method, json!({"taskId": id}))
+}
+
+/// The task, once it has this status.
+fn once(client: &mut Client, id: &str, status: &str) -> Value {
+    let mut got = Value::Null;
+    eventually(status, || {
+        got = of_task(client, "tasks/get", id)["result"].clone();
+        got["status"] == status
+    });
+    got
+}
+
+#[test]
+fn a_call_is_a_task_where_its_client_says_so() {
+    let project = project("");
+    let (mut client, greeted) = greet(&project, "2025-11-25");
+    let tasks = &greeted["capabilities"]["tasks"];
+    let expected = json!({"list": {}, "cancel": {}, "requests": {"tools": {"call": {}}}});
+    assert_eq!(*tasks, expected);
+    let listed = client.request("tools/list", json!({}));
+    for tool in listed["result"]["tools"].as_array().unwrap() {
+        assert_eq!(tool["execution"]["taskSupport"], "optional", "{tool}");
+        assert!(tool["inputSchema"].is_object(), "{tool}");
+    }
+    // Short or long.
+    let id = begin(&mut client, "sleep__sleep", &json!({"ms": 300}));
+    let told = client.notification("notifications/tasks/status");
+    assert_eq!(told["params"]["taskId"], json!(id), "{told}");
+    assert_eq!(told["params"]["status"], "completed", "{told}");
+    let short = begin(&mut client, "sleep__sleep", &json!({"ms": 0}));
+    // Its result is waited for, and is what the call's would have been.
+    for id in [&id, &short] {
+        let answer = of_task(&mut client, "tasks/result", id);
+        let result = &answer["result"];
+        assert_eq!(result["content"][0]["text"], "slept", "{answer}");
+        assert_eq!(result["_meta"][RELATED]["taskId"], json!(id), "{answer}");
+        assert!(result.get("resultType").is_none(), "{answer}");
+        let got = of_task(&mut client, "tasks/get", id);
+        assert_eq!(got["result"]["status"], "completed", "{got}");
+        assert!(got["result"].get("result").is_none(), "{got}");
+    }
+    // A tool's own error is a failure, and its result says so.
+    let failing = begin(
+        &mut client,
+        "failing__error_outcome",
+        &json!({"message": "no"}),
+    );
+    let result = of_task(&mut client, "tasks/result", &failing);
+    assert_eq!(result["result"]["isError"], true, "{result}");
+    once(&mut client, &failing, "failed");
+    let unknown = of_task(&mut client, "tasks/get", "none");
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+    // All of them are listed, also to another connection of the same person.
+    let mut other = older(&project);
+    let listed = other.request("tasks/list", json!({}))["result"]["tasks"].clone();
+    let mut ids: Vec<_> = listed.as_array().unwrap().iter().collect();
+    ids.sort_by_key(|task| task["createdAt"].as_str().unwrap().to_owned());
+    let ids: Vec<_> = ids.into_iter().map(|task| &task["taskId"]).collect();
+    assert_eq!(json!(ids), json!([id, short, failing]));
+    // Mistakes.
+    for (params, code) in [
+        (json!({"name": "sleep__none", "task": {}}), -32602),
+        (json!({"name": "sleep__sleep", "task": 7}), -32602),
+        (json!({"task": {}}), -32602),
+    ] {
+        let answer = client.request("tools/call", params.clone());
+        assert_eq!(answer["error"]["code"], code, "{params}: {answer}");
+    }
+}
+
+#[test]
+fn many_tasks_are_listed_page_by_page() {
+    let project = project("");
+    let mut client = older(&project);
+    let mut begun: Vec<String> = (0..25)
+        .map(|_| begin(&mut client, "sleep__sleep", &json!({"ms": 0})))
+        .collect();
+    let mut listed = Vec::new();
+    let mut params = json!({});
+    let mut pages = 0;
+    loop {
+        let page = client.request("tasks/list", params)["result"].clone();
+        let tasks = page["tasks"].as_array().unwrap();
+        listed.extend(
+            tasks
+                .iter()
+                .map(|task| task["taskId"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        match page.get("nextCursor") {
+            Some(next) => params = json!({"cursor": next}),
+            None => break,
+        }
+    }
+    assert!(pages > 1);
+    begun.sort();
+    assert_eq!(listed, begun);
+}
+
+#[test]
+fn a_task_asks_whoever_waits_for_its_result() {
+    let project = project("");
+    let mut client = older(&project);
+    let id = begin(&mut client, "client__gather_later", &json!({"ms": 100}));
+    once(&mut client, &id, "input_required");
+    let told = client.notification("notifications/tasks/status");
+    assert_eq!(told["params"]["status"], "input_required", "{told}");
+    let waiting = client.ask("tasks/result", json!({"taskId": id}));
+    let asked = loop {
+        let message = client.message();
+        if message["method"] == "elicitation/create" {
+            break message;
+        }
+    };
+    assert_eq!(
+        asked["params"]["_meta"][RELATED]["taskId"],
+        json!(id),
+        "{asked}"
+    );
+    let reply = json!({"action": "accept", "content": {"value": 7}});
+    client.send_line(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": reply}).to_string());
+    let answer = client.answer(waiting);
+    let given = answer["result"]["structuredContent"]["given"].as_str();
+    assert!(given.unwrap().contains('7'), "{answer}");
+    once(&mut client, &id, "completed");
+}
+
+#[test]
+fn a_task_is_cancelled_once() {
+    let project = project("");
+    let mut client = older(&project);
+    let id = begin(&mut client, "sleep__sleep", &json!({"ms": 25_000}));
+    let waiting = client.ask("tasks/result", json!({"taskId": id}));
+    let cancelling = client.ask("tasks/cancel", json!({"taskId": id}));
+    let mut answers = [client.message(), client.message(), client.message()];
+    answers.sort_by_key(|answer| answer["id"].as_u64().unwrap_or_default());
+    let [told, result, cancelled] = answers;
+    assert_eq!(told["params"]["status"], "cancelled", "{told}");
+    assert_eq!(
+        (&result["id"], &cancelled["id"]),
+        (&json!(waiting), &json!(cancelling))
+    );
+    assert!(
+        result["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("cancelled")
+    );
+    assert_eq!(cancelled["result"]["status"], "cancelled", "{cancelled}");
+    let again = of_task(&mut client, "tasks/cancel", &id);
+    assert_eq!(again["error"]["code"], -32602, "{again}");
+}
+
+#[test]
+fn a_task_of_an_older_client_survives_the_restart_of_its_host_as_failed() {
+    let project = project("");
+    let mut client = older(&project);
+    let id = begin(&mut client, "sleep__sleep", &json!({"ms": 25_000}));
+    client.kill();
+    let mut client = older(&project);
+    let failed = once(&mut client, &id, "failed");
+    let why = failed["statusMessage"].as_str().unwrap();
+    assert!(why.starts_with("host restarted"), "{failed}");
+    let result = of_task(&mut client, "tasks/result", &id);
+    assert!(
+        result["error"]["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("host restarted")
+    );
+}
+
+#[test]
+fn tasks_that_older_clients_begin_are_bounded() {
+    let project = project("tasks = 1");
+    let mut client = older(&project);
+    let id = begin(&mut client, "sleep__sleep", &json!({"ms": 25_000}));
+    let refused = client.request("tools/call", call("sleep__sleep", &json!({"ms": 0})));
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(why.contains("`tasks` under [host]"), "{refused}");
+    of_task(&mut client, "tasks/cancel", &id);
+}
+
+#[test]
+fn clients_of_other_versions_begin_no_task_so() {
+    let project = project("");
+    let (mut client, greeted) = greet(&project, "2025-06-18");
+    assert!(greeted["capabilities"].get("tasks").is_none(), "{greeted}");
+    let answer = client.request("tools/call", call("sleep__sleep", &json!({"ms": 0})));
+    assert_eq!(answer["result"]["content"][0]["text"], "slept", "{answer}");
+    assert!(answer["result"].get("resultType").is_none(), "{answer}");
+    for method in ["tasks/list", "tasks/result", "tasks/get"] {
+        let answer = of_task(&mut client, method, "none");
+        assert_eq!(answer["error"]["code"], -32601, "{method}: {answer}");
+    }
+    let mut newer = project.connect();
+    let mut params = call("sleep__sleep", &json!({"ms": 0}));
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let answer = newer.request("tools/call", params);
+    assert_eq!(answer["result"]["resultType"], "complete", "{answer}");
+    let listed = newer.request(
+        "tools/list",
+        json!({"_meta": {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }}),
+    );
+    assert!(
+        listed["result"]["tools"][0].get("execution").is_none(),
+        "{listed}"
+    );
+}
+
+#[test]
+fn the_typescript_client_calls_tools_as_tasks() {
+    let Some(dir) = clients::node("node") else {
+        return;
+    };
+    let project = project("");
+    let host = HttpHost::start(&project);
+    let output = Command::new(dir.join("node_modules/.bin/node"))
+        .env("PORTREEVE_NODE_DIR", &dir)
+        .arg(clients::script("tasks.mjs"))
+        .arg(format!("http://{}/mcp", host.address))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        told["slept"],
+        json!(["taskCreated", "taskStatus", "result:slept"]),
+        "{told}{said}"
+    );
+    assert_eq!(told["asked"]["questions"], 1, "{told}{said}");
+    assert!(
+        told["asked"]["given"].as_str().unwrap().contains('7'),
+        "{told}"
+    );
+    assert_eq!(told["cancelled"], "cancelled", "{told}");
+    assert_eq!(told["listed"], 3, "{told}");
+    assert_eq!(
+        told["told"],
+        json!(["completed", "input_required", "completed", "cancelled"]),
+        "{told}"
+    );
+}
