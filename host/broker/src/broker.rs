@@ -180,6 +180,13 @@ pub struct Stats {
 /// Messages as they enter topics. Who reads too slowly misses some, and is told how many.
 pub type Tail = broadcast::Receiver<Arc<Message>>;
 
+/// Whether somebody who answers may be asked: whose it is, and the request's id. Called under the
+/// broker's lock, and not to wait for anything.
+pub type Whom<'a> = &'a (dyn Fn(&Holder, &str) -> bool + Send + Sync);
+
+/// Anybody may be asked.
+pub const ANYBODY: Whom<'static> = &|_, _| true;
+
 /// A broker.
 ///
 /// - A message is on disk before `publish` returns, unless its topic is ephemeral.
@@ -235,9 +242,15 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
         from: From,
     ) -> Result<(), BrokerError>;
 
-    /// Asks whoever answers on a topic and waits. Nothing of it is on disk: a request ends with
-    /// the one who asks. A failure of whoever answers is this one's.
-    async fn request(&self, publish: Publish, timeout_ms: u64) -> Result<Answer, BrokerError>;
+    /// Asks whoever answers on a topic and waits: of several the first that `whom` lets be asked
+    /// and that has room. Nothing of it is on disk: a request ends with the one who asks. A
+    /// failure of whoever answers is this one's.
+    async fn request(
+        &self,
+        publish: Publish,
+        timeout_ms: u64,
+        whom: Whom<'_>,
+    ) -> Result<Answer, BrokerError>;
 
     /// Messages as they enter topics.
     fn tail(&self) -> Tail;

@@ -35,8 +35,13 @@ trait Backend: Send + Sync {
     /// Opens it; what was open before has ended.
     async fn open(&self, limits: Limits) -> Arc<dyn Broker>;
 
-    /// Has requests answered.
-    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests;
+    /// Has `alias` answer requests.
+    fn answer_as(&self, alias: &str, patterns: Vec<TopicPattern>) -> Requests;
+
+    /// Has somebody answer requests.
+    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests {
+        self.answer_as("answerer", patterns)
+    }
 
     /// Moves the clock.
     fn pass(&self, ms: i64);
@@ -83,14 +88,10 @@ impl Backend for Local {
         broker
     }
 
-    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests {
-        self.open
-            .lock()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .0
-            .answer(patterns)
+    fn answer_as(&self, alias: &str, patterns: Vec<TopicPattern>) -> Requests {
+        let open = self.open.lock().unwrap();
+        let (broker, _) = open.as_ref().unwrap();
+        broker.answer(Holder::plugin(alias), patterns)
     }
 
     fn pass(&self, ms: i64) {
@@ -171,6 +172,7 @@ cases! {
         a_request_that_is_given_up_says_so,
         who_answers_may_fail_in_its_own_words,
         requests_that_wait_are_bounded,
+        who_may_not_be_asked_is_passed_over,
         a_cycle_of_requests_ends;
 }
 
