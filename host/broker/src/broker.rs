@@ -89,7 +89,7 @@ pub struct DeadLetter {
     pub subscription: String,
     /// When.
     pub dead_ms: i64,
-    /// Why, in one word: `rejected`, `attempts`, `lag`, `hops`.
+    /// Why, in one word: `rejected`, `attempts`, `lag`, `age`, `hops`.
     pub reason: String,
     /// Why, in a sentence.
     pub detail: String,
@@ -195,7 +195,7 @@ pub const ANYBODY: Whom<'static> = &|_, _| true;
 /// - Messages of one key are delivered in the order of their positions, one at a time; one that is
 ///   not settled holds back its key's, and nothing else. Those without a key have no order.
 /// - Publishers are refused by their own quota or the topic's alone. A subscription that is too far
-///   behind loses its oldest messages to dead letters.
+///   behind loses its oldest messages to dead letters, and so do those that have waited too long.
 /// - What ends unhandled is a dead letter or counted.
 /// - A topic that is empty and that nobody uses is forgotten after a while, and begins anew.
 #[async_trait]

@@ -119,7 +119,9 @@ cases! {
         a_delayed_message_enters_later_and_after_a_restart,
         what_has_outlived_its_time_is_counted,
         a_publisher_has_a_rate_of_its_own,
+        a_publisher_has_a_rate_of_bytes,
         a_topic_has_a_rate_and_a_length,
+        a_topic_has_a_length_in_bytes,
         a_message_has_a_size,
         topics_are_counted,
         an_empty_topic_is_forgotten,
@@ -152,7 +154,9 @@ cases! {
         a_dead_letter_is_dropped,
         dead_letters_are_bounded_and_age,
         who_is_too_far_behind_loses_the_oldest_to_dead_letters,
-        no_other_subscription_suffers;
+        no_other_subscription_suffers,
+        what_waits_too_long_is_a_dead_letter,
+        a_key_goes_on_when_one_of_it_has_ended;
     durable:
         what_was_published_is_there_after_a_restart,
         what_was_settled_stays_settled,
@@ -167,6 +171,7 @@ cases! {
         a_topic_of_every_subscription_can_be_many;
     requests:
         a_request_is_answered,
+        each_request_gets_its_own_answer,
         a_request_that_nobody_answers_says_so,
         a_request_has_a_time,
         a_request_that_is_given_up_says_so,

@@ -29,6 +29,26 @@ pub(crate) async fn a_request_is_answered(backend: &dyn Backend) {
     assert_eq!(broker.stats().await.unwrap().topics, []);
 }
 
+/// In whatever order they are answered.
+pub(crate) async fn each_request_gets_its_own_answer(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let mut requests = backend.answer(patterns(&["t"]));
+    let asking = ["1", "2", "3"].map(|text| broker.request(message("t", text), 10_000, ANYBODY));
+    let answering = async {
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            asked.push(requests.next().await.unwrap());
+        }
+        for (request, reply) in asked.into_iter().rev() {
+            let text = std::str::from_utf8(&request.payload).unwrap();
+            reply.send(Ok(answer(&format!("to {text}")))).unwrap();
+        }
+    };
+    let (got, ()) = futures::future::join(futures::future::join_all(asking), answering).await;
+    let got: Vec<Answer> = got.into_iter().map(Result::unwrap).collect();
+    assert_eq!(got, ["to 1", "to 2", "to 3"].map(answer));
+}
+
 pub(crate) async fn a_request_that_nobody_answers_says_so(backend: &dyn Backend) {
     let broker = backend.open(Limits::default()).await;
     let requests = backend.answer(patterns(&["other"]));
