@@ -5,8 +5,8 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::http::{self, HttpHost};
-use crate::support::{Client, Project, eventually, plugin};
-use crate::web::done;
+use crate::support::{Client, Project, eventually, plugin, structured};
+use crate::web::records;
 
 fn project(grants: &str, limits: &str) -> Project {
     Project::with(&format!(
@@ -70,22 +70,6 @@ fn call(client: &mut Client, tool: &str, arguments: &Value) -> (Value, Vec<Strin
             }
         }
     }
-}
-
-fn structured(answer: &Value) -> &Value {
-    assert!(
-        answer["result"]["structuredContent"].is_object(),
-        "{answer}"
-    );
-    &answer["result"]["structuredContent"]
-}
-
-fn records(project: &Project, kind: &str) -> Vec<Value> {
-    let found = done(&project.run(&["audit", "search", "--json", "--kind", kind]));
-    found
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]

@@ -9,7 +9,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Project, eventually, plugin};
-use crate::web::{done, said};
+use crate::web::{done, records, said};
 
 /// A project with a directory `notes` in which there is a file, granted as `more` says.
 fn granting(more: &str) -> Project {
@@ -35,14 +35,6 @@ fn structured(client: &mut Client, tool: &str, arguments: Value) -> Value {
 fn steps(client: &mut Client, steps: Value) -> Vec<Value> {
     let done = structured(client, "files__run", json!({"steps": steps}));
     done["done"].as_array().unwrap().clone()
-}
-
-fn records(project: &Project, kind: &str) -> Vec<Value> {
-    let found = done(&project.run(&["audit", "search", "--json", "--kind", kind]));
-    let lines = found.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]

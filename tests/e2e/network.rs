@@ -8,7 +8,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::support::{Project, eventually, plugin};
-use crate::web::{Server, done, set_secret};
+use crate::web::{Server, done, records, set_secret};
 
 /// Stands in the secret, and in nothing that a guest gets, or that is kept or said.
 const CANARY: &str = "CANARY-77ab-net";
@@ -24,13 +24,6 @@ fn server() -> Server {
         "/large" => (200, String::new(), "x".repeat(100_000)),
         _ => (200, String::new(), "hello".to_owned()),
     })
-}
-
-fn records(project: &Project, kind: &str) -> Vec<Value> {
-    done(&project.run(&["audit", "search", "--json", "--kind", kind]))
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 /// What came of a request of the test program's.

@@ -7,9 +7,9 @@ use std::process::{Output, Stdio};
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Project, eventually, plugin};
+use crate::support::{Client, Project, eventually, plugin, structured};
 use crate::terminal::Terminal;
-use crate::web::{done, said};
+use crate::web::{done, records, said};
 
 fn project(limits: &str) -> Project {
     Project::with(&format!(
@@ -61,22 +61,6 @@ fn asked(client: &mut Client) -> Value {
 
 fn reply(client: &mut Client, request: &Value, result: &Value) {
     client.send_line(&json!({"jsonrpc": "2.0", "id": request["id"], "result": result}).to_string());
-}
-
-fn structured(answer: &Value) -> &Value {
-    assert!(
-        answer["result"]["structuredContent"].is_object(),
-        "{answer}"
-    );
-    &answer["result"]["structuredContent"]
-}
-
-fn records(project: &Project, kind: &str) -> Vec<Value> {
-    let found = done(&project.run(&["audit", "search", "--json", "--kind", kind]));
-    found
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 fn inbox(project: &Project) -> Vec<Value> {

@@ -44,13 +44,14 @@ pub(crate) fn write(project: &Project, head: &str, plugins: &[Post<'_>]) {
 pub(crate) fn project(head: &str, plugins: &[Post<'_>]) -> Project {
     let project = Project::with("");
     for plugin in plugins {
-        pack(&project, plugin);
+        pack(&project, plugin, "1.0.0", &format!("{}.wasm", plugin.alias));
     }
     write(&project, head, plugins);
     project
 }
 
-fn pack(project: &Project, plugin: &Post<'_>) {
+/// Packs a version of such a plugin into a file of the project.
+pub(crate) fn pack(project: &Project, plugin: &Post<'_>, version: &str, file: &str) {
     let alias = plugin.alias;
     let dir = project.path().join(format!("{alias}-source"));
     std::fs::create_dir_all(&dir).unwrap();
@@ -59,14 +60,14 @@ fn pack(project: &Project, plugin: &Post<'_>) {
         false => "per-call",
     };
     let manifest = format!(
-        "schema = 1\n[plugin]\nid = \"{alias}\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n\
+        "schema = 1\n[plugin]\nid = \"{alias}\"\nversion = \"{version}\"\nlicense = \"MIT\"\n\
          instances = \"{instances}\"\n\
          [requests.storage]\nkv = \"1 MiB\"\n\
          [requests.messages]\npublish = [\">\"]\nsubscribe = [\">\"]\nrequest = [\">\"]\n\
-         [config.properties]\nstart = {{ type = \"string\" }}\n"
+         [config.properties]\nstart = {{ type = \"string\" }}\nstop = {{ type = \"string\" }}\n"
     );
     std::fs::write(dir.join("plugin.toml"), manifest).unwrap();
-    let package = project.path().join(format!("{alias}.wasm"));
+    let package = project.path().join(file);
     let (dir, package) = (dir.to_str().unwrap(), package.to_str().unwrap());
     let component = portreeve_test_artifacts::POST;
     done(&project.run(&["build", dir, "--component", component, "--out", package]));

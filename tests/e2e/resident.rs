@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::post::{self, Post, act, dead, reason, seen};
 use crate::support::{Client, Project, eventually};
-use crate::web::done;
+use crate::web::{done, records};
 
 fn resident(table: &str) -> Post<'_> {
     Post {
@@ -36,6 +36,18 @@ fn turns(client: &mut Client) -> u64 {
         true
     });
     turns
+}
+
+/// The results of calls that are under way, in whatever order they end.
+fn answers(client: &mut Client, asked: &[u64]) -> Vec<Value> {
+    let mut results = Vec::new();
+    while results.len() < asked.len() {
+        let message = client.message();
+        if message["id"].as_u64().is_some_and(|id| asked.contains(&id)) {
+            results.push(message["result"].clone());
+        }
+    }
+    results
 }
 
 /// The turns that the former instance had when it stopped.
@@ -111,16 +123,10 @@ fn one_that_breaks_is_started_again() {
         client.ask("tools/call", params)
     };
     let asked = ["sleep 300", "trap", "x", "y"].map(|what| ask(&mut client, what));
-    let mut answers = std::collections::BTreeMap::new();
-    while answers.len() < asked.len() {
-        let message = client.message();
-        if let Some(id) = message["id"].as_u64() {
-            answers.insert(id, message["result"].clone());
-        }
-    }
+    let answers = answers(&mut client, &asked);
     let mut trapped = 0;
     for answer in answers
-        .values()
+        .iter()
         .filter(|answer| answer["isError"] == json!(true))
     {
         match reason(answer) {
@@ -290,4 +296,165 @@ fn it_answers_requests() {
     assert_eq!(answer["content"][0]["text"], "hello", "{answer}");
     let refused = act(&mut client, "asker", "ask keeper.x fail locked");
     assert_eq!(reason(&refused), "locked");
+}
+
+/// What would wait for itself is refused before it waits, and on record with the way.
+#[test]
+fn one_that_asks_itself_is_refused() {
+    let project = post::project(
+        "[messages]\nattempts = 1",
+        &[resident(""), Post::fresh("helper")],
+    );
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["keeper", "helper"]);
+    turns(&mut client);
+    let refused = act(&mut client, "keeper", "ask keeper.x hello");
+    assert_eq!(reason(&refused), "circle", "{refused}");
+    assert!(
+        refused.to_string().contains("keeper -> keeper"),
+        "{refused}"
+    );
+    // Through somebody else as well, who is told.
+    let refused = act(
+        &mut client,
+        "keeper",
+        "ask helper.x ask-within 60000 keeper.x hello",
+    );
+    assert!(
+        refused.to_string().contains("helper -> keeper -> helper"),
+        "{refused}"
+    );
+    // While it handles a message.
+    done(&project.run(&["bus", "publish", "keeper.x", "ask keeper.x hello"]));
+    let mut letters = Vec::new();
+    eventually("it is a dead letter", || {
+        letters = dead(&project);
+        !letters.is_empty()
+    });
+    assert!(
+        letters[0]["detail"].as_str().unwrap().contains("(circle)"),
+        "{letters:?}"
+    );
+    let audit = done(&project.run(&["audit", "search", "--kind", "refusal"]));
+    assert!(audit.contains("keeper.x (keeper -> keeper)"), "{audit}");
+    // It answers others, and can ask them.
+    let answer = act(&mut client, "helper", "ask keeper.x hello");
+    assert_eq!(answer["content"][0]["text"], "hello", "{answer}");
+    let answer = act(&mut client, "keeper", "ask helper.x hello");
+    assert_eq!(answer["content"][0]["text"], "hello", "{answer}");
+}
+
+/// Both are busy, and each asks the other: one is refused, so that the other is answered.
+#[test]
+fn of_two_that_ask_each_other_one_is_refused() {
+    let other = Post {
+        alias: "other",
+        resident: true,
+        table: "",
+    };
+    let project = post::project("", &[resident(""), other]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["keeper", "other"]);
+    turns(&mut client);
+    seen(&mut client, "other");
+    let asked = [("keeper", "other"), ("other", "keeper")].map(|(asker, asked)| {
+        let what = format!("after 1500 ask {asked}.x hello");
+        let tool = format!("{asker}__act");
+        let params = json!({"name": tool, "arguments": {"what": what}});
+        client.ask("tools/call", params)
+    });
+    let results = answers(&mut client, &asked);
+    let (refused, answered): (Vec<_>, Vec<_>) = results
+        .iter()
+        .partition(|result| result["isError"] == json!(true));
+    assert_eq!((refused.len(), answered.len()), (1, 1), "{results:?}");
+    assert_eq!(reason(refused[0]), "circle");
+    assert_eq!(answered[0]["content"][0]["text"], "hello");
+}
+
+/// Fresh instances have places, too: a ring of them is refused where they end, not after its
+/// time.
+#[test]
+fn a_ring_that_finds_no_place_is_refused() {
+    let few = Post {
+        alias: "few",
+        resident: false,
+        table: "limits = { concurrent-calls = 3 }",
+    };
+    let project = post::project("", &[few]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["few"]);
+    let refused = act(&mut client, "few", "ring few.x few.x");
+    assert_eq!(reason(&refused), "circle", "{refused}");
+    assert!(refused.to_string().contains("few -> few"), "{refused}");
+    let answer = act(&mut client, "few", "ask few.x ask few.x hello");
+    assert_eq!(answer["content"][0]["text"], "hello", "{answer}");
+}
+
+/// Records of instances that were told of their end.
+fn stops(project: &Project) -> Vec<Value> {
+    let mut stops = records(project, "call");
+    stops.retain(|call| call["body"]["instance"] == "stop");
+    stops
+}
+
+/// When a component takes the place of another, the former one is told, and may do what it could
+/// before; what is revoked with the same change it may do no more.
+#[test]
+fn the_former_component_stops_under_what_is_left_of_its_grants() {
+    let table = "config = { stop = \"publish end.x 1 bye\" }";
+    let project = post::project("", &[resident(table)]);
+    let mut client = project.serve();
+    turns(&mut client);
+    post::pack(&project, &resident(table), "1.1.0", "keeper.wasm");
+    let mut last = None;
+    eventually("the next one has what the former one kept", || {
+        let result = client.call("keeper__seen", json!({}));
+        last = kept(&result["structuredContent"]);
+        last.is_some()
+    });
+    assert!(last.is_some_and(|turns| turns >= 1));
+    assert_eq!(records(&project, "refusal"), Vec::<Value>::new());
+    let stops = self::stops(&project);
+    assert_eq!(stops.len(), 1, "{stops:?}");
+    assert_eq!(stops[0]["body"]["published"], json!({"end.x": 1}));
+
+    // Both at once: the next component, and no more publishing.
+    post::pack(&project, &resident(table), "1.2.0", "next.wasm");
+    let text = std::fs::read_to_string(project.manifest()).unwrap();
+    let text = text
+        .replace("schema = 1\n", "")
+        .replace("keeper.wasm", "next.wasm");
+    let text = text.replace("publish = [\">\"], ", "");
+    project.write(&text);
+    let mut last = stops.len();
+    eventually("the next one is told of its end", || {
+        last = self::stops(&project).len();
+        last == 2
+    });
+    let refused = records(&project, "refusal");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(refused[0]["body"]["item"], "end.x", "{refused:?}");
+    let last = &self::stops(&project)[1];
+    assert_eq!(last["body"]["storage"]["changes"], 1, "{last}");
+}
+
+/// One that does not stop has its time and no more, and that is on record.
+#[test]
+fn one_that_does_not_stop_is_left_after_its_time() {
+    let table = "config = { stop = \"spin\" }";
+    let project = post::project("", &[resident(table)]);
+    let mut client = project.serve();
+    turns(&mut client);
+    post::pack(&project, &resident(table), "1.1.0", "keeper.wasm");
+    let mut last = Vec::new();
+    eventually("it is left", || {
+        last = stops(&project);
+        !last.is_empty()
+    });
+    assert_eq!(last[0]["body"]["error"], "timeout", "{last:?}");
+    assert!(turns(&mut client) >= 1);
+    // The same when the host ends.
+    assert!(client.close());
+    assert_eq!(stops(&project).len(), 2);
 }

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use portreeve_test_artifacts as programs;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{Project, eventually, plugin};
+use crate::web::records_of;
 
 /// Stands in the secret, and in nothing that is kept or said.
 const CANARY: &str = "CANARY-91c2-e2e";
@@ -44,17 +45,6 @@ fn done(output: &Output) -> String {
 }
 
 /// The records of some kinds.
-fn records(project: &Project, kinds: &[&str]) -> Vec<Value> {
-    let mut arguments = vec!["audit", "search", "--json"];
-    for kind in kinds {
-        arguments.extend(["--kind", kind]);
-    }
-    done(&project.run(&arguments))
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
 fn assert_nowhere(dir: &Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -105,7 +95,7 @@ fn a_secret_is_granted_used_revoked_in_the_middle_and_on_record() {
         json!({"name": "demo__read", "arguments": {"name": "token", "times": 300, "pause_ms": 20}}),
     );
     eventually("it has read the secret", || {
-        records(&project, &["secret-reveal"]).len() >= 2
+        records_of(&project, &["secret-reveal"]).len() >= 2
     });
     done(&project.run(&["revoke", "demo", "secrets.reveal"]));
     let answer = server.answer(reading)["result"]["structuredContent"].clone();
@@ -118,12 +108,12 @@ fn a_secret_is_granted_used_revoked_in_the_middle_and_on_record() {
     // Each use was on record before it was one, refusals are counted, and acts have both
     // what was and what is granted.
     // One record for each call that is shown a secret; how often it was is in the call's.
-    let reveals = records(&project, &["secret-reveal"]);
+    let reveals = records_of(&project, &["secret-reveal"]);
     assert_eq!(reveals.len(), 2);
     assert_eq!(reveals[0]["body"]["secret"], "bot");
-    let refusals = records(&project, &["refusal"]);
+    let refusals = records_of(&project, &["refusal"]);
     assert_eq!(refusals.len(), 2, "{refusals:?}");
-    let calls = records(&project, &["call"]);
+    let calls = records_of(&project, &["call"]);
     let counted = calls.last().unwrap()["body"]["refused"]["secrets.reveal"].as_u64();
     assert_eq!(counted, Some(300 - read));
     let shown = &calls.last().unwrap()["body"]["revealed"][0];
@@ -131,7 +121,7 @@ fn a_secret_is_granted_used_revoked_in_the_middle_and_on_record() {
         (&shown["secret"], &shown["times"]),
         (&json!("bot"), &json!(read))
     );
-    let acts = records(&project, &["grant", "revoke"]);
+    let acts = records_of(&project, &["grant", "revoke"]);
     assert_eq!(
         acts[0]["body"]["after"]["secrets"]["reveal"]["token"],
         "vault:bot"
@@ -197,9 +187,9 @@ fn edits_by_hand_are_on_record() {
         plugin("demo", programs::SECRETS)
     ));
     eventually("the edit is on record", || {
-        !records(&project, &["edit"]).is_empty()
+        !records_of(&project, &["edit"]).is_empty()
     });
-    let edit = records(&project, &["edit"]).remove(0);
+    let edit = records_of(&project, &["edit"]).remove(0);
     assert_eq!(edit["body"]["by"], "file");
     assert_eq!(
         edit["body"]["after"]["secrets"]["inject"]["token"],
@@ -207,7 +197,7 @@ fn edits_by_hand_are_on_record() {
     );
     project.write("");
     eventually("the removal is on record", || {
-        !records(&project, &["remove"]).is_empty()
+        !records_of(&project, &["remove"]).is_empty()
     });
     assert!(server.close());
 }
@@ -227,7 +217,7 @@ fn an_edit_by_hand_is_on_record_before_a_command_puts_it_in_force() {
     project.write(&both("grants.secrets.inject = { token = \"vault:bot\" }"));
     // Sooner than the watcher reads the file again.
     done(&project.run(&["grant", "demo", "secrets.inject=token:bot"]));
-    let order: Vec<_> = records(&project, &["edit", "grant"])
+    let order: Vec<_> = records_of(&project, &["edit", "grant"])
         .iter()
         .map(|record| (record["kind"].clone(), record["plugin"].clone()))
         .collect();
@@ -296,7 +286,10 @@ fn what_could_not_be_used_is_not_kept() {
     let absent = project.run(&["secrets", "remove", "other"]);
     assert!(!absent.status.success());
     // What was refused is not on record as done.
-    assert_eq!(records(&project, &["secret-set", "secret-remove"]).len(), 1);
+    assert_eq!(
+        records_of(&project, &["secret-set", "secret-remove"]).len(),
+        1
+    );
 }
 
 /// Out of reach is told as such: no key is made up, and nothing else stops.

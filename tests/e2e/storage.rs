@@ -8,7 +8,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::support::{Client, Project, eventually, plugin};
-use crate::web::{done, said};
+use crate::web::{done, records, said};
 
 /// A project in which `notes` may keep so much.
 fn keeping(size: &str) -> Project {
@@ -36,14 +36,6 @@ fn error(client: &mut Client, tool: &str, arguments: Value) -> Value {
 
 fn set(key: &str, value: &str) -> Value {
     json!({"key": key, "value": value, "expected": null})
-}
-
-fn records(project: &Project, kind: &str) -> Vec<Value> {
-    let found = done(&project.run(&["audit", "search", "--json", "--kind", kind]));
-    let lines = found.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
 }
 
 #[test]

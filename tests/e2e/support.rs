@@ -327,6 +327,13 @@ fn reader(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// What an answer to a call has besides texts.
+pub(crate) fn structured(answer: &Value) -> &Value {
+    let structured = &answer["result"]["structuredContent"];
+    assert!(structured.is_object(), "{answer}");
+    structured
+}
+
 /// Waits until something holds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let since = Instant::now();

@@ -5,6 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
+
 use crate::support::Project;
 
 /// An answer: status, header lines, body.
@@ -98,4 +100,21 @@ pub(crate) fn said(output: &Output) -> String {
 pub(crate) fn done(output: &Output) -> String {
     assert!(output.status.success(), "{}", said(output));
     said(output)
+}
+
+/// What the audit log has of a kind.
+pub(crate) fn records(project: &Project, kind: &str) -> Vec<Value> {
+    records_of(project, &[kind])
+}
+
+/// What it has of several.
+pub(crate) fn records_of(project: &Project, kinds: &[&str]) -> Vec<Value> {
+    let mut arguments = vec!["audit", "search", "--json"];
+    for kind in kinds {
+        arguments.extend(["--kind", kind]);
+    }
+    done(&project.run(&arguments))
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }

@@ -36,7 +36,11 @@ fn now() -> u64 {
 
 /// The headers of a request as Standard Webhooks has them.
 fn signed(id: &str, time: u64, body: &str) -> String {
-    let signature = mac(&[format!("{id}.{time}.").as_bytes(), body.as_bytes()], KEY);
+    signed_by(KEY, id, time, body)
+}
+
+fn signed_by(key: &[u8], id: &str, time: u64, body: &str) -> String {
+    let signature = mac(&[format!("{id}.{time}.").as_bytes(), body.as_bytes()], key);
     format!(
         "webhook-id: {id}\r\nwebhook-timestamp: {time}\r\nwebhook-signature: v1,{}\r\n",
         STANDARD.encode(signature)
@@ -151,6 +155,75 @@ fn what_is_signed_becomes_a_message_and_nothing_else_does() {
         assert!(audit.contains(part), "{part}: {audit}");
     }
     assert!(!audit.contains(&secret()));
+}
+
+const FORMER_KEY: &[u8] = b"the key that was there before";
+
+fn former_secret() -> String {
+    format!("whsec_{}", STANDARD.encode(FORMER_KEY))
+}
+
+/// While one secret takes the place of another, either will do, and it is on record which one
+/// did; a delivery that comes again under the other is the same one.
+#[test]
+fn either_secret_will_do_while_one_takes_the_place_of_the_other() {
+    let hooks = |secret: &str| {
+        format!(
+            "[webhooks.in.builds]\ntopic = \"a.builds\"\nsignature = \"standard\"\nsecret = {secret}\n\
+             [webhooks.in.github]\ntopic = \"a.github\"\nsignature = \"github\"\nsecret = {secret}\n"
+        )
+    };
+    let both = hooks("[\"vault:hook-new\", \"vault:hook\"]");
+    let project = post::project(&both, &[Post::fresh("a")]);
+    set_secret(&project, "hook-new", &secret());
+    set_secret(&project, "hook", &former_secret());
+    let host = HttpHost::start(&project);
+    let to = host.address;
+    let body = "{}";
+    for (id, key) in [("m-1", KEY), ("m-2", FORMER_KEY)] {
+        let taken = send(to, "/hooks/builds", &signed_by(key, id, now(), body), body);
+        assert_eq!(taken.0, 202, "{taken:?}");
+    }
+    let neither = signed_by(b"another one", "m-3", now(), body);
+    assert_eq!(send(to, "/hooks/builds", &neither, body).0, 401);
+    let github = |secret: &str| {
+        let digest = mac(&[body.as_bytes()], secret.as_bytes());
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("x-hub-signature-256: sha256={digest}\r\n")
+    };
+    for (secret, duplicate) in [(former_secret(), false), (secret(), true)] {
+        let taken = send(to, "/hooks/github", &github(&secret), body);
+        assert_eq!(
+            (taken.0, &taken.1["duplicate"]),
+            (202, &json!(duplicate)),
+            "{taken:?}"
+        );
+    }
+    let audit = done(&project.run(&["audit", "search", "--kind", "webhook", "--json"]));
+    for part in ["\"secret\":\"hook-new\"", "\"secret\":\"hook\""] {
+        assert!(audit.replace(' ', "").contains(part), "{part}: {audit}");
+    }
+    for key in [secret(), former_secret()] {
+        assert!(!audit.contains(&key));
+    }
+
+    // The former one goes.
+    post::write(&project, &hooks("\"vault:hook-new\""), &[Post::fresh("a")]);
+    eventually("it is taken up", || {
+        let former = signed_by(FORMER_KEY, "m-4", now(), body);
+        send(to, "/hooks/builds", &former, body).0 == 401
+    });
+    let taken = send(to, "/hooks/builds", &signed("m-5", now(), body), body);
+    assert_eq!(taken.0, 202, "{taken:?}");
+    // One that is not in the vault yet is not held against the sender.
+    let missing = hooks("[\"vault:missing\", \"vault:hook-new\"]");
+    post::write(&project, &missing, &[Post::fresh("a")]);
+    eventually("it is taken up", || {
+        let former = signed_by(FORMER_KEY, "m-6", now(), body);
+        send(to, "/hooks/builds", &former, body).0 == 503
+    });
+    let taken = send(to, "/hooks/builds", &signed("m-7", now(), body), body);
+    assert_eq!(taken.0, 202, "{taken:?}");
 }
 
 /// Somebody outside: what it got, and what it answers next.
@@ -273,4 +346,38 @@ fn what_is_never_taken_is_a_dead_letter() {
         "{letters:?}"
     );
     assert_eq!(outside.got().len(), 2);
+}
+
+/// What goes out while one secret takes the place of another is signed with both, the newest
+/// first, and each use is on record.
+#[test]
+fn what_goes_out_is_signed_with_each_secret() {
+    let outside = Outside::start(&[204]);
+    let head = format!(
+        "[webhooks.out.ci]\ntopics = [\"builds.>\"]\nurl = \"http://{}/in\"\nsecret = [\"vault:hook-new\", \"vault:hook\"]\n",
+        outside.address
+    );
+    let project = post::project(&head, &[]);
+    set_secret(&project, "hook-new", &secret());
+    set_secret(&project, "hook", &former_secret());
+    let _serving = project.serve();
+    eventually("it subscribes", || {
+        done(&project.run(&["bus", "stats"])).contains("builds.>")
+    });
+    done(&project.run(&["bus", "publish", "builds.failed", "x"]));
+    eventually("it is sent", || !outside.got().is_empty());
+    let (head, body) = &outside.got()[0];
+    let (id, time) = (
+        header(head, "webhook-id"),
+        header(head, "webhook-timestamp"),
+    );
+    let content = format!("{id}.{time}.{body}");
+    let signatures = [KEY, FORMER_KEY]
+        .map(|key| format!("v1,{}", STANDARD.encode(mac(&[content.as_bytes()], key))));
+    assert_eq!(header(head, "webhook-signature"), signatures.join(" "));
+    let audit = done(&project.run(&["audit", "search", "--kind", "secret-use", "--json"]));
+    let audit = audit.replace(' ', "");
+    for part in ["\"secret\":\"hook-new\"", "\"secret\":\"hook\""] {
+        assert!(audit.contains(part), "{part}: {audit}");
+    }
 }

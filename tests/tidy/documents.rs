@@ -1,5 +1,7 @@
 //! What the documents say is so.
 
+use std::collections::BTreeSet;
+
 use portreeve_manifest::limits::Limits;
 use portreeve_manifest::settings::ServeLimits;
 
@@ -75,6 +77,30 @@ fn no_threat_is_untested() {
                 "no test {name}: {row}"
             );
         }
+    }
+}
+
+/// Each case of the broker's conformance suite holds something that is promised, and each promise
+/// names its cases.
+#[test]
+fn every_promise_of_messages_has_its_cases() {
+    let suite = read("host/broker/tests/conformance/main.rs");
+    let (_, cases) = suite.split_once("\ncases! {").unwrap();
+    let (cases, _) = cases.split_once("\n}").unwrap();
+    let cases: BTreeSet<&str> = cases
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix([',', ';']))
+        .collect();
+    assert!(cases.len() > 50, "{cases:?}");
+    let readme = read("host/README.md");
+    let (_, promises) = readme.split_once("## Messages: what is promised").unwrap();
+    let (promises, _) = promises.split_once("\n## ").unwrap();
+    for case in &cases {
+        assert!(promises.contains(&format!("`{case}`")), "no promise: {case}");
+    }
+    for row in promises.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let named = row.split('`').skip(1).step_by(2);
+        assert!(named.clone().any(|name| cases.contains(name)), "{row}");
     }
 }
 

@@ -98,7 +98,7 @@ pub struct DeadLetter {
     pub subscription: String,
     /// When.
     pub dead_ms: i64,
-    /// Why, in one word: `rejected`, `attempts`, `lag`, `hops`.
+    /// Why, in one word: `rejected`, `attempts`, `lag`, `age`, `hops`.
     pub reason: String,
     /// Why, in a sentence.
     pub detail: String,
@@ -189,6 +189,13 @@ pub struct Stats {
 /// Messages as they enter topics. Who reads too slowly misses some, and is told how many.
 pub type Tail = broadcast::Receiver<Arc<Message>>;
 
+/// Whether somebody who answers may be asked: whose it is, and the request's id. Called under the
+/// broker's lock, and not to wait for anything.
+pub type Whom<'a> = &'a (dyn Fn(&Holder, &str) -> bool + Send + Sync);
+
+/// Anybody may be asked.
+pub const ANYBODY: Whom<'static> = &|_, _| true;
+
 /// A broker.
 ///
 /// - A message is on disk before `publish` returns, unless its topic is ephemeral.
@@ -197,7 +204,7 @@ pub type Tail = broadcast::Receiver<Arc<Message>>;
 /// - Messages of one key are delivered in the order of their positions, one at a time; one that is
 ///   not settled holds back its key's, and nothing else. Those without a key have no order.
 /// - Publishers are refused by their own quota or the topic's alone. A subscription that is too far
-///   behind loses its oldest messages to dead letters.
+///   behind loses its oldest messages to dead letters, and so do those that have waited too long.
 /// - What ends unhandled is a dead letter or counted.
 /// - A topic that is empty and that nobody uses is forgotten after a while, and begins anew.
 #[async_trait]
@@ -244,9 +251,15 @@ pub trait Broker: Send + Sync + std::fmt::Debug {
         from: From,
     ) -> Result<(), BrokerError>;
 
-    /// Asks whoever answers on a topic and waits. Nothing of it is on disk: a request ends with
-    /// the one who asks. A failure of whoever answers is this one's.
-    async fn request(&self, publish: Publish, timeout_ms: u64) -> Result<Answer, BrokerError>;
+    /// Asks whoever answers on a topic and waits: of several the first that `whom` lets be asked
+    /// and that has room. Nothing of it is on disk: a request ends with the one who asks. A
+    /// failure of whoever answers is this one's.
+    async fn request(
+        &self,
+        publish: Publish,
+        timeout_ms: u64,
+        whom: Whom<'_>,
+    ) -> Result<Answer, BrokerError>;
 
     /// Messages as they enter topics.
     fn tail(&self) -> Tail;

@@ -45,6 +45,9 @@ pub enum BrokerError {
     /// Nobody answers requests on this topic.
     #[error("nobody answers on `{0}`: no plugin that runs has subscribed to it as a responder")]
     NobodyAnswers(String),
+    /// Those who answer requests on this topic are such that may not be asked now.
+    #[error("none of those who answer on `{0}` may be asked now")]
+    NobodyMayAnswer(String),
     /// No answer came in time.
     #[error("no answer came within {0} ms")]
     Timeout(u64),

@@ -23,8 +23,8 @@ mod limits;
 mod message;
 
 pub use broker::{
-    Broker, Counted, DeadFilter, DeadLetter, Delivery, From, Look, Outcome, Published, Retry,
-    Start, Stats, Subscription, SubscriptionStats, Tail, TopicStats,
+    ANYBODY, Broker, Counted, DeadFilter, DeadLetter, Delivery, From, Look, Outcome, Published,
+    Retry, Start, Stats, Subscription, SubscriptionStats, Tail, TopicStats, Whom,
 };
 pub use cloud_event::{EventError, from_event, to_event};
 pub use embedded::{Embedded, Requests};

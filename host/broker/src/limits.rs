@@ -76,6 +76,8 @@ pub struct Limits {
     /// Messages of one topic that a subscription may be behind; the oldest beyond become dead
     /// letters.
     pub lag_max: u64,
+    /// How long a message may wait, from when it was published; then it becomes a dead letter.
+    pub age_ms: i64,
     /// Messages of one subscription that may be with consumers at a time.
     pub in_flight_max: usize,
     /// How long a consumer may have a message before it is given to another.
@@ -114,6 +116,7 @@ impl Default for Limits {
             publisher_rate: 1_000,
             publisher_bytes: 8 << 20,
             lag_max: 50_000,
+            age_ms: 90 * DAY_MS,
             in_flight_max: 256,
             held_ms: 5 * 60_000,
             attempts_max: 8,

@@ -128,6 +128,11 @@ impl Admission {
             .map_err(|_| CallError::internal("the queue of calls was dropped"))
     }
 
+    /// Calls that may run at a time.
+    pub(crate) fn places(&self) -> u32 {
+        self.state().running_max
+    }
+
     /// Calls that run and calls that wait, of all plugins.
     pub(crate) fn load(&self) -> (u32, u32) {
         let mut state = self.state();

@@ -26,6 +26,9 @@ pub(crate) fn limits(settings: &MessagesSettings) -> Limits {
     if let Some(lag) = settings.lag {
         limits.lag_max = lag;
     }
+    if let Some(age) = settings.age {
+        limits.age_ms = ms(age);
+    }
     if let Some(attempts) = settings.attempts {
         limits.attempts_max = small(attempts);
     }

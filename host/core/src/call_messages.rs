@@ -14,21 +14,22 @@ use portreeve_runtime::{
 use portreeve_state::Holder;
 use serde_json::json;
 
+use crate::deliver::Post;
 use crate::scope::CallScope;
 
 /// What a call may send.
 pub(crate) struct CallMessages {
     scope: Arc<CallScope>,
-    broker: Arc<dyn Broker>,
+    post: Arc<Post>,
     /// Whether the log has been told that messages can't be written.
     told: AtomicBool,
 }
 
 impl CallMessages {
-    pub(crate) fn new(scope: Arc<CallScope>, broker: Arc<dyn Broker>) -> CallMessages {
+    pub(crate) fn new(scope: Arc<CallScope>, post: Arc<Post>) -> CallMessages {
         CallMessages {
             scope,
-            broker,
+            post,
             told: AtomicBool::new(false),
         }
     }
@@ -74,6 +75,16 @@ impl CallMessages {
             tracing::warn!(plugin, call, %error, "a message can't be written");
         }
         failure(error)
+    }
+
+    /// The refusal of a request whose answer could not come; `way` is who would wait for whom.
+    fn circle(&self, topic: &Topic, way: &str) -> Failure {
+        let item = format!("{topic} ({way})");
+        self.scope.count_refusal(Feature::MessagesRequest, &item);
+        let told = format!(
+            "an answer on `{topic}` could only come after this call has ended; who would wait for whom: {way}. Publish a message instead of asking, or ask again when they are done; a plugin with `instances = \"per-call\"` answers while it asks, as often as `concurrent-calls` in its `limits` allows"
+        );
+        Failure::new(ErrorCode::Unavailable, "circle", told)
     }
 }
 
@@ -121,7 +132,7 @@ impl MessageBus for CallMessages {
     async fn publish(&self, message: SentMessage) -> Result<PublishedMessage, Failure> {
         let publish = self.permitted(message, Feature::MessagesPublish)?;
         let topic = publish.topic.clone();
-        let published = self.broker.publish(publish).await;
+        let published = self.post.broker.publish(publish).await;
         let published = published.map_err(|error| self.failed(&error))?;
         self.scope.publishes(topic.as_str());
         Ok(PublishedMessage {
@@ -139,8 +150,13 @@ impl MessageBus for CallMessages {
         let timeout = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let publish = self.permitted(message, Feature::MessagesRequest)?;
         let topic = publish.topic.clone();
-        let answer = self.broker.request(publish, timeout).await;
-        let answer = answer.map_err(|error| self.failed(&error))?;
+        let asking = self.post.waits.asking(&self.scope);
+        let whom = |who: &Holder, request: &str| asking.may(&who.alias, request);
+        let answer = self.post.broker.request(publish, timeout, &whom).await;
+        let answer = answer.map_err(|error| match error {
+            BrokerError::NobodyMayAnswer(_) => self.circle(&topic, &asking.way()),
+            error => self.failed(&error),
+        })?;
         self.scope.publishes(topic.as_str());
         Ok(MessageAnswer {
             payload: answer.payload.to_vec(),

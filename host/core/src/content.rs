@@ -20,8 +20,8 @@ use crate::call::{CallRequest, Caller, ProgressListener};
 use crate::host::Host;
 use crate::log::CallOutput;
 use crate::panels;
+use crate::pipeline::name_limits_place;
 use crate::plugin::{Facts, Plugin};
-use crate::project::MANIFEST;
 use crate::prompt::CallerUi;
 use crate::readers::{Own, TopicsChanged};
 use crate::record::Ended;
@@ -631,12 +631,7 @@ impl Host {
         finished.result = finished
             .result
             .and_then(|given| panels::permitted(scope, given));
-        if let Err(error) = &mut finished.result
-            && error.limit.is_some()
-        {
-            let place = format!(" ([plugins.{alias}] in {MANIFEST})");
-            error.failure.message.push_str(&place);
-        }
+        name_limits_place(&mut finished.result, alias);
         Ok(finished)
     }
 

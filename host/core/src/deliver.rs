@@ -6,8 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use portreeve_broker::{
-    Answer, Broker, BrokerError, Delivery, Embedded, Message, Outcome, Refusal, Retry, Start,
-    Subscription,
+    Answer, Broker, Delivery, Embedded, Message, Outcome, Refusal, Retry, Start, Subscription,
 };
 use portreeve_manifest::grant::TopicPattern;
 use portreeve_runtime::{
@@ -21,19 +20,18 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::call::{CallRequest, Caller, Door};
+use crate::consume::{Consumer, consume};
 use crate::hooks_out::{self, Sending};
 use crate::host::Host;
 use crate::plugin::{Facts, Plugin, PluginStatus};
 use crate::prompt::CallerUi;
 use crate::resident::{self, ResidentState};
 use crate::scope::CallScope;
+use crate::waits::Waits;
 
-/// Messages of one plugin that are handled at a time, unless it has one instance for all. More
-/// wait in their topics.
+/// Most messages of one plugin that are handled at a time, besides its calls; one where it has one
+/// instance for all. More wait in their topics.
 const AT_ONCE: usize = 4;
-
-/// Before something that failed on the host's side is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The name of a plugin's subscription: it has one, which is a group of its instances.
 const NAME: &str = "main";
@@ -41,6 +39,8 @@ const NAME: &str = "main";
 /// The messages of a host.
 pub(crate) struct Post {
     pub(crate) broker: Arc<Embedded>,
+    /// Calls that wait for an answer.
+    pub(crate) waits: Waits,
     /// Plugins or grants have changed.
     pub(crate) changed: Notify,
 }
@@ -182,7 +182,9 @@ impl Host {
             let broker = &self.post.broker;
             let subscribed = broker.subscribe(&subscription, patterns, Start::Now).await;
             subscribed.map_err(|error| error.to_string())?;
-            let task = deliver(Arc::downgrade(self), plugin.clone(), subscription);
+            let at_once = places(plugin).min(AT_ONCE);
+            let handler = Handler(plugin.clone());
+            let task = consume(Arc::downgrade(self), subscription, at_once, handler);
             tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
         }
         if template.is_responder() {
@@ -198,11 +200,11 @@ impl Host {
     }
 }
 
-fn at_once(plugin: &Plugin) -> usize {
-    match plugin.resident() {
-        Some(_) => 1,
-        None => AT_ONCE,
-    }
+/// Calls of a plugin that may run at a time: one where it has one instance for all.
+fn places(plugin: &Plugin) -> usize {
+    plugin
+        .limits()
+        .map_or(1, |limits| limits.concurrent_calls as usize)
 }
 
 /// Waits until a plugin with one instance for all takes messages.
@@ -214,65 +216,41 @@ async fn ready(plugin: &Plugin) {
     }
 }
 
-/// Gives a plugin its messages, a few at a time.
-async fn deliver(host: Weak<Host>, plugin: Arc<Plugin>, subscription: Subscription) {
-    let places = Arc::new(Semaphore::new(at_once(&plugin)));
-    let mut running = tokio::task::JoinSet::new();
-    loop {
-        while running.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
+/// Gives messages to a plugin.
+struct Handler(Arc<Plugin>);
+
+impl Consumer for Handler {
+    async fn ready(&self) {
         // What an instance broke with is no try of the messages that wait.
-        ready(&plugin).await;
-        let Some(broker) = host.upgrade().map(|host| host.post.broker.clone()) else {
-            return;
-        };
-        let next = async {
-            broker.ready(&subscription).await?;
-            broker.fetch(&subscription, 1).await
-        };
-        match next.await {
-            Ok(deliveries) => {
-                let Some(delivery) = deliveries.into_iter().next() else {
-                    continue;
-                };
-                let (host, one, subscription) =
-                    (host.clone(), plugin.clone(), subscription.clone());
-                let work = async move {
-                    let _place = place;
-                    if let Some(host) = host.upgrade() {
-                        host.deliver_one(&one, &subscription, &delivery).await;
-                    }
-                };
-                match at_once(&plugin) {
-                    1 => work.await,
-                    _ => {
-                        running.spawn(work);
-                    }
-                }
-            }
-            Err(BrokerError::NotFound(_) | BrokerError::Closed) => return,
-            Err(error) => {
-                tracing::warn!(plugin = plugin.alias, %error, "messages can't be delivered now");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
+        ready(&self.0).await;
+    }
+
+    async fn take(&self, host: &Arc<Host>, delivery: &Delivery) -> Outcome {
+        host.deliver_one(&self.0, delivery).await
     }
 }
 
-/// Has a plugin answer requests, a few at a time.
+/// Has a plugin answer requests, as many at a time as its calls may run.
 async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPattern>) {
-    let Some(mut requests) = host.upgrade().map(|host| host.post.broker.answer(patterns)) else {
+    let holder = Holder::plugin(&plugin.alias);
+    let requests = host
+        .upgrade()
+        .map(|host| host.post.broker.answer(holder, patterns));
+    let Some(mut requests) = requests else {
         return;
     };
-    let places = Arc::new(Semaphore::new(at_once(&plugin)));
+    let at_once = places(&plugin);
+    let places = Arc::new(Semaphore::new(at_once));
     let mut running = tokio::task::JoinSet::new();
     while let Some((request, reply)) = requests.next().await {
         while running.try_join_next().is_some() {}
         let Ok(place) = places.clone().acquire_owned().await else {
             return;
         };
+        // Whoever asked has left.
+        if reply.is_closed() {
+            continue;
+        }
         let (host, one) = (host.clone(), plugin.clone());
         let work = async move {
             let _place = place;
@@ -290,7 +268,7 @@ async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPatter
                 Err(error) => Err(refusal(error.failure)),
             });
         };
-        match at_once(&plugin) {
+        match at_once {
             1 => work.await,
             _ => {
                 running.spawn(work);
@@ -339,12 +317,7 @@ enum Done {
 }
 
 impl Host {
-    async fn deliver_one(
-        self: &Arc<Self>,
-        plugin: &Arc<Plugin>,
-        subscription: &Subscription,
-        delivery: &Delivery,
-    ) {
+    async fn deliver_one(self: &Arc<Self>, plugin: &Arc<Plugin>, delivery: &Delivery) -> Outcome {
         let message = &delivery.message;
         // A revoke holds from the next message on; what was fetched before goes back.
         let granted = plugin.in_force().is_some_and(|now| {
@@ -353,39 +326,25 @@ impl Host {
                 .iter()
                 .any(|pattern| pattern.matches(&message.topic))
         });
-        let outcome = if granted {
-            match self.give_in_order(plugin, message, delivery.attempt).await {
-                Ok(Done::Handled(Handled::Ack)) => Outcome::Ack,
-                Ok(Done::Handled(Handled::Retry(after))) => {
-                    let retry = after.map_or(Retry::Backoff, |after| {
-                        Retry::After(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
-                    });
-                    Outcome::Retry(retry, "the plugin asked for it".to_owned())
-                }
-                Ok(Done::Handled(Handled::Reject(why))) => Outcome::Reject(why),
-                Ok(Done::Answer(_)) => Outcome::Retry(Retry::Backoff, "no outcome".to_owned()),
-                Err(error) => {
-                    let failure = error.failure;
-                    let why = format!("{} ({}): {}", failure.code, failure.reason, failure.message);
-                    let retry = failure.retry_after.map_or(Retry::Backoff, |after| {
-                        Retry::After(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
-                    });
-                    Outcome::Retry(retry, why)
-                }
-            }
-        } else {
-            Outcome::Retry(Retry::Backoff, "it is not granted any more".to_owned())
+        if !granted {
+            let why = "it is not granted any more".to_owned();
+            return Outcome::Retry(Retry::Backoff, why);
+        }
+        let retry = |after: Option<Duration>| {
+            after.map_or(Retry::Backoff, |after| {
+                Retry::After(i64::try_from(after.as_millis()).unwrap_or(i64::MAX))
+            })
         };
-        match self
-            .post
-            .broker
-            .settle(subscription, delivery, outcome)
-            .await
-        {
-            Ok(()) | Err(BrokerError::Stale | BrokerError::Closed) => {}
-            Err(error) => {
-                let (plugin, topic) = (&plugin.alias, message.topic.as_str());
-                tracing::warn!(plugin, topic, %error, "what became of a message was not written");
+        match self.give_in_order(plugin, message, delivery.attempt).await {
+            Ok(Done::Handled(Handled::Ack)) => Outcome::Ack,
+            Ok(Done::Handled(Handled::Retry(after))) => {
+                Outcome::Retry(retry(after), "the plugin asked for it".to_owned())
+            }
+            Ok(Done::Handled(Handled::Reject(why))) => Outcome::Reject(why),
+            Ok(Done::Answer(_)) => Outcome::Retry(Retry::Backoff, "no outcome".to_owned()),
+            Err(CallError { failure, .. }) => {
+                let why = format!("{} ({}): {}", failure.code, failure.reason, failure.message);
+                Outcome::Retry(retry(failure.retry_after), why)
             }
         }
     }
@@ -482,6 +441,9 @@ impl Host {
             cancel: CancellationToken::new(),
         };
         let vessel = self.vessel(plugin, facts, &template).await?;
+        if let Work::Request = work {
+            self.post.waits.answers(&message.id, &scope.call_id);
+        }
         let resident = vessel.is_resident();
         let sockets = vessel.may_use_sockets(facts, scope);
         let context = self.context(facts, scope, &request, sockets).await?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use portreeve_egress::Client;
 use portreeve_manifest::grant::Effective;
+use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::PluginEntry;
 use serde_json::{Map, Value};
 
@@ -53,6 +54,30 @@ impl InForce {
             line: entry.line,
             client,
         }
+    }
+}
+
+impl InForce {
+    /// What of these grants is left for the instance of a plugin that another one takes the place
+    /// of: what its operator grants in the entry that stands there now, where one does.
+    pub(crate) fn still(
+        &self,
+        manifest: &PluginManifest,
+        entry: Option<&PluginEntry>,
+        network: &Network,
+    ) -> InForce {
+        let Some(entry) = entry else {
+            return InForce::default();
+        };
+        // It came from grants; what is none grants nothing.
+        let written = serde_json::from_value(Value::Object(self.written.clone()));
+        let grants = entry.grants.common(&written.unwrap_or_default());
+        let effective = grants.as_asked(manifest);
+        let entry = PluginEntry {
+            grants,
+            ..entry.clone()
+        };
+        InForce::new(effective, &entry, Some(self), network)
     }
 }
 

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portreeve_broker::{Broker as _, BrokerError, Publish, Sender};
+use portreeve_manifest::grant::SecretRef;
 use portreeve_manifest::id::Name;
 use portreeve_manifest::json::{self, JsonLimits};
 use portreeve_manifest::settings::{HookIn, HookSignature, WebhookSettings};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::hook_signature::{Signed, verify};
 use crate::host::Host;
@@ -45,6 +47,8 @@ pub struct HookTaken {
     pub id: String,
     /// It had come before.
     pub duplicate: bool,
+    /// The secret that it was signed with, by its name in the vault.
+    pub secret: Option<Name>,
 }
 
 /// Why it was not taken.
@@ -146,6 +150,9 @@ impl Host {
                 body.insert("topic".to_owned(), hook.topic.as_str().into());
                 body.insert("message".to_owned(), taken.id.as_str().into());
                 body.insert("duplicate".to_owned(), taken.duplicate.into());
+                if let Some(secret) = &taken.secret {
+                    body.insert("secret".to_owned(), secret.as_str().into());
+                }
                 self.note_hook(name, body);
             }
             Err(error) => self.note_refused_hook(name, ready, error),
@@ -160,11 +167,7 @@ impl Host {
         ready: &Ready,
         request: &HookRequest<'_>,
     ) -> Result<HookTaken, HookError> {
-        let secret = self.vault.get(hook.secret.vault.as_str()).await;
-        let secret = secret.map_err(|error| {
-            tracing::error!(%name, %error, "a webhook's secret can't be used; `portreeve secrets set` puts one into the vault");
-            HookError::Unavailable
-        })?;
+        let (secrets, missing) = self.hook_secrets(name, &hook.secrets).await;
         let settings = self.post.broker.limits().of(&hook.topic);
         // What is older could be known no more as something that came before.
         let window = hook.window.min(Duration::from_millis(
@@ -175,8 +178,14 @@ impl Host {
             body: &request.body,
         };
         let now_s = wall_clock().div_euclid(1_000);
-        let id = verify(hook.signature, &secret.to_text(), &signed, now_s, window)
-            .map_err(HookError::Unsigned)?;
+        let keys: Vec<&str> = secrets.iter().map(|(_, key)| key.as_str()).collect();
+        let verified = verify(hook.signature, &keys, &signed, now_s, window);
+        let verified = verified.map_err(|why| match missing {
+            // It may be signed with the one that can't be used: it is to come again.
+            true => HookError::Unavailable,
+            false => HookError::Unsigned(why),
+        })?;
+        let (id, secret) = (verified.id, secrets.get(verified.key));
         let header = |name: &str| (request.header)(name);
         if let Some(schema) = &ready.schema {
             fits(schema, &request.body)?;
@@ -207,7 +216,27 @@ impl Host {
         Ok(HookTaken {
             id: published.id,
             duplicate: published.duplicate,
+            secret: secret.map(|(name, _)| (*name).clone()),
         })
+    }
+
+    /// The keys of a webhook that can be used, and whether any can't.
+    pub(crate) async fn hook_secrets<'a>(
+        &self,
+        name: &Name,
+        secrets: &'a [SecretRef],
+    ) -> (Vec<(&'a Name, Zeroizing<String>)>, bool) {
+        let mut usable = Vec::new();
+        for secret in secrets.iter().map(|secret| &secret.vault) {
+            match self.vault.get(secret.as_str()).await {
+                Ok(value) => usable.push((secret, value.to_text())),
+                Err(error) => {
+                    tracing::error!(%name, %secret, %error, "a webhook's secret can't be used; `portreeve secrets set` puts one into the vault");
+                }
+            }
+        }
+        let missing = usable.len() < secrets.len();
+        (usable, missing)
     }
 
     fn note_hook(&self, name: &Name, mut body: Map<String, Value>) {

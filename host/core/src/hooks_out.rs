@@ -3,30 +3,24 @@
 //! every subscription.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use portreeve_broker::{
-    Broker as _, BrokerError, Delivery, Outcome, Retry, Start, Subscription, to_event,
-};
+use portreeve_broker::{Broker as _, Delivery, Outcome, Retry, Start, Subscription, to_event};
 use portreeve_egress::Webhook;
 use portreeve_manifest::id::Name;
 use portreeve_manifest::settings::{HookOut, WebhookSettings};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind, wall_clock};
 use serde_json::Map;
-use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::consume::{Consumer, consume};
 use crate::hook_signature::sign;
 use crate::host::Host;
 
 /// Requests of one webhook that are under way at a time.
 const AT_ONCE: usize = 4;
-
-/// Before something that failed on the host's side is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What names of its subscriptions begin with.
 const PREFIX: &str = "webhook:";
@@ -76,103 +70,69 @@ impl Host {
                 }
             };
             let outgoing = Outgoing {
-                host: Arc::downgrade(self),
                 name: name.clone(),
                 hook: hook.clone(),
-                subscription,
                 webhook,
             };
-            let task = AbortOnDropHandle::new(tokio::spawn(Arc::new(outgoing).run()));
+            let task = consume(Arc::downgrade(self), subscription, AT_ONCE, outgoing);
+            let task = AbortOnDropHandle::new(tokio::spawn(task));
             sending.insert(name.clone(), (hook.clone(), task));
         }
     }
 }
 
 struct Outgoing {
-    host: Weak<Host>,
     name: Name,
     hook: HookOut,
-    subscription: Subscription,
     webhook: Webhook,
 }
 
-impl Outgoing {
-    async fn run(self: Arc<Self>) {
-        let places = Arc::new(Semaphore::new(AT_ONCE));
-        let mut running = tokio::task::JoinSet::new();
-        loop {
-            while running.try_join_next().is_some() {}
-            let Ok(place) = places.clone().acquire_owned().await else {
-                return;
-            };
-            let Some(broker) = self.host.upgrade().map(|host| host.post.broker.clone()) else {
-                return;
-            };
-            let next = async {
-                broker.ready(&self.subscription).await?;
-                broker.fetch(&self.subscription, 1).await
-            };
-            match next.await {
-                Ok(deliveries) => {
-                    let Some(delivery) = deliveries.into_iter().next() else {
-                        continue;
-                    };
-                    let sent = self.clone().send(delivery);
-                    running.spawn(async move {
-                        let _place = place;
-                        sent.await;
-                    });
-                }
-                Err(BrokerError::NotFound(_) | BrokerError::Closed) => return,
-                Err(error) => {
-                    tracing::warn!(name = %self.name, %error, "a webhook's messages can't be read now");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
-    }
+impl Consumer for Outgoing {
+    async fn ready(&self) {}
 
-    async fn send(self: Arc<Self>, delivery: Delivery) {
-        let Some(host) = self.host.upgrade() else {
-            return;
-        };
-        let outcome = match self.post(&host, &delivery).await {
+    async fn take(&self, host: &Arc<Host>, delivery: &Delivery) -> Outcome {
+        match self.post(host, delivery).await {
             Ok(()) => Outcome::Ack,
             Err(why) => Outcome::Retry(Retry::Backoff, why),
-        };
-        let broker = &host.post.broker;
-        match broker.settle(&self.subscription, &delivery, outcome).await {
-            Ok(()) | Err(BrokerError::Stale | BrokerError::Closed) => {}
-            Err(error) => {
-                tracing::warn!(name = %self.name, %error, "what became of a message was not written");
-            }
         }
     }
+}
 
+impl Outgoing {
     async fn post(&self, host: &Host, delivery: &Delivery) -> Result<(), String> {
         let message = &delivery.message;
         let body = Bytes::from(to_event(message).to_string());
-        let secret = &self.hook.secret.vault;
-        let value = host.vault.get(secret.as_str()).await;
-        let value = value.map_err(|error| format!("its secret can't be used: {error}"))?;
-        // On record before it is used.
-        let mut record = Map::new();
-        record.insert("secret".to_owned(), secret.as_str().into());
-        record.insert("webhook".to_owned(), self.name.as_str().into());
-        record.insert("message".to_owned(), message.id.as_str().into());
-        let event = AuditEvent {
-            caller: message.sender.principal.as_str().into(),
-            ..AuditEvent::host(AuditKind::SecretUse, record)
-        };
-        let recorded = host.audit.commit(event).await;
-        recorded.map_err(|error| format!("it can't be recorded: {error}"))?;
+        let (secrets, missing) = host.hook_secrets(&self.name, &self.hook.secrets).await;
+        if missing {
+            return Err(
+                "a secret of it can't be used; the host's log says which and why".to_owned(),
+            );
+        }
         let now_s = wall_clock().div_euclid(1_000);
-        let signature = sign(&value.to_text(), &message.id, now_s, &body)
-            .ok_or("its secret is no key: Standard Webhooks has \"whsec_\" and base64")?;
+        let mut signatures = Vec::new();
+        for (secret, key) in &secrets {
+            // On record before it is used.
+            let mut record = Map::new();
+            record.insert("secret".to_owned(), secret.as_str().into());
+            record.insert("webhook".to_owned(), self.name.as_str().into());
+            record.insert("message".to_owned(), message.id.as_str().into());
+            let event = AuditEvent {
+                caller: message.sender.principal.as_str().into(),
+                ..AuditEvent::host(AuditKind::SecretUse, record)
+            };
+            let recorded = host.audit.commit(event).await;
+            recorded.map_err(|error| format!("it can't be recorded: {error}"))?;
+            let signature = sign(key, &message.id, now_s, &body).ok_or_else(|| {
+                format!(
+                    "its secret `{secret}` is no key: Standard Webhooks has \"whsec_\" and base64"
+                )
+            })?;
+            signatures.push(signature);
+        }
         let headers = [
             ("webhook-id", message.id.clone()),
             ("webhook-timestamp", now_s.to_string()),
-            ("webhook-signature", signature),
+            ("webhook-signature", signatures.join(" ")),
         ];
         let sent = self
             .webhook

@@ -49,6 +49,7 @@ use crate::readers::{READING_MAX, TopicWatch};
 use crate::registry::Registry;
 use crate::resident::Residents;
 use crate::tasks::Tasks;
+use crate::waits::Waits;
 use crate::watch::Watch;
 use crate::workshop::Workshop;
 
@@ -194,8 +195,10 @@ impl Host {
         let generations: Arc<dyn GenerationStore> = database.clone();
         let broker = Embedded::open(database, limits, system_clock()).await;
         let broker = broker.map_err(|error| HostError::Asked(error.to_string()))?;
+        let admission = Admission::new(&manifest.host);
         let post = Arc::new(Post {
             broker: Arc::new(broker),
+            waits: Waits::new(admission.clone()),
             changed: Notify::new(),
         });
         let place = KeyPlace::new(manifest.settings.vault_key.clone(), &config.user_state);
@@ -244,7 +247,7 @@ impl Host {
             registry: ArcSwap::default(),
             changes: watch::Sender::new(0),
             content_changes: broadcast::Sender::new(CONTENT_CHANGES_MAX),
-            admission: Admission::new(&manifest.host),
+            admission,
             reading: Arc::new(Semaphore::new(READING_MAX)),
             topic_watch: TopicWatch::default(),
             residents: Residents::new(manifest.host.residents),
@@ -379,7 +382,7 @@ impl Host {
         let key = next.manifest.settings.vault_key.clone();
         self.vault.key_is_at(key);
         let before = self.registry();
-        self.take_up(next.registry);
+        self.take_up(next.registry, &next.manifest);
         let adopted = self.adopted.lock().await;
         let judged_anew = adopted
             .as_ref()
@@ -412,16 +415,21 @@ impl Host {
     }
 
     /// Puts a registry and its grants in force. Calls that run see the grants at once.
-    fn take_up(&self, registry: Registry) {
+    fn take_up(&self, registry: Registry, manifest: &ProjectManifest) {
         let registry = Arc::new(registry);
-        let shown = self.registry().panels_shown();
+        let before = self.registry();
+        let shown = before.panels_shown();
+        let entries = &manifest.plugins;
+        let parted = self
+            .residents
+            .part(&before, &registry, entries, &self.network);
         for facts in registry
             .plugins()
             .filter_map(|plugin| plugin.facts.as_ref())
         {
             facts.grants.swap(facts.next.clone());
         }
-        let before = self.registry.swap(registry.clone());
+        self.registry.store(registry.clone());
         for plugin in before.plugins() {
             let Some(facts) = &plugin.facts else {
                 continue;
@@ -433,8 +441,8 @@ impl Host {
             if !stays {
                 facts.grants.swap(Arc::default());
             }
-            self.residents.leave(plugin, &registry);
         }
+        self.residents.leave(parted);
         self.post.changed.notify_one();
         if !before.offers_the_same(&registry) {
             self.changes

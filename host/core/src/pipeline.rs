@@ -136,12 +136,7 @@ impl Host {
             }
             false => self.workshop.call(work, pace, uses_sockets).await,
         };
-        if let Err(error) = &mut finished.result
-            && error.limit.is_some()
-        {
-            let place = format!(" ([plugins.{alias}] in {MANIFEST})");
-            error.failure.message.push_str(&place);
-        }
+        name_limits_place(&mut finished.result, alias);
         if let Err(error) = &mut finished.result {
             prompt::for_want_of_a_capability(error, scope);
         }
@@ -236,7 +231,7 @@ impl Host {
                 self.directories.clone(),
                 &facts.limits,
             )),
-            messages: Arc::new(CallMessages::new(scope.clone(), self.post.broker.clone())),
+            messages: Arc::new(CallMessages::new(scope.clone(), self.post.clone())),
             output: Arc::new(CallOutput {
                 log: self.workshop.log.clone(),
                 plugin: scope.plugin.alias.clone(),
@@ -244,6 +239,16 @@ impl Host {
             }),
             cancel: request.cancel.clone(),
         })
+    }
+}
+
+/// Adds where the limit stands that a call has reached.
+pub(crate) fn name_limits_place<T>(result: &mut Result<T, CallError>, alias: &str) {
+    if let Err(error) = result
+        && error.limit.is_some()
+    {
+        let place = format!(" ([plugins.{alias}] in {MANIFEST})");
+        error.failure.message.push_str(&place);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::resident::{Residence, ResidentStatus};
 use crate::workshop::Workshop;
 
 /// A plugin of the project, under the name that the operator gave it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plugin {
     /// The operator's name for it.
     pub alias: String,
@@ -122,6 +122,15 @@ impl Plugin {
         self.facts
             .as_ref()
             .and_then(|facts| facts.signer.as_deref())
+    }
+
+    /// The same plugin, which may do what is in another cell.
+    pub(crate) fn under(&self, grants: Arc<GrantCell>) -> Plugin {
+        let mut plugin = self.clone();
+        if let Some(facts) = &mut plugin.facts {
+            facts.grants = grants;
+        }
+        plugin
     }
 
     /// How its resident instance does; none for one that has a fresh one for each call.

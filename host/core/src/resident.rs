@@ -6,12 +6,14 @@
 //! instance. Health, schedules, upgrades and migration are not asked about yet; they belong
 //! here.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use portreeve_manifest::duration::HumanDuration;
+use portreeve_manifest::id::Alias;
 use portreeve_manifest::limits::Limits;
+use portreeve_manifest::project::PluginEntry;
 use portreeve_runtime::{
     Arguments, CallContext, CallError, ErrorCode, Failure, Finished, Given, GivenMessage, Handled,
     MessageAnswer, Outcome, Resident, Target, Template, Usage, Wanted,
@@ -24,7 +26,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::{CallRequest, Caller, Door};
+use crate::grants::GrantCell;
 use crate::host::Host;
+use crate::network::Network;
 use crate::plugin::{Facts, Plugin};
 use crate::prompt::CallerUi;
 use crate::registry::Registry;
@@ -40,8 +44,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// In which restarts are counted.
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// How long an instance has to stop. A host that ends gives 5 seconds to all that it does.
+/// How long an instance has to stop.
 const STOP_TIME: Duration = Duration::from_secs(3);
+
+/// How long all have when the host ends, which gives 5 seconds to all that it does. One that does
+/// not stop in its time is on record before.
+const END_TIME: Duration = Duration::from_secs(4);
 
 /// Who starts and stops instances, as plugins and records see it.
 const HOST: &str = "host";
@@ -101,6 +109,9 @@ pub(crate) struct Residence {
     /// Whoever holds it has the instance's turn.
     life: Arc<tokio::sync::Mutex<Life>>,
     status: watch::Sender<ResidentStatus>,
+    /// What the instance may do when it is told that it ends, once another plugin or other
+    /// settings take its place.
+    parting: OnceLock<Arc<GrantCell>>,
     /// When it may be started again.
     not_before: Mutex<Option<Instant>>,
 }
@@ -143,6 +154,7 @@ impl Residence {
                 error: None,
                 next: None,
             }),
+            parting: OnceLock::new(),
             not_before: Mutex::default(),
         })
     }
@@ -429,6 +441,8 @@ pub(crate) struct Residents {
     most: u32,
     /// Plugins that are no more what they were, whose instances are to end.
     leaving: Mutex<Vec<Arc<Plugin>>>,
+    /// The same, and those that end just now.
+    parting: Mutex<Vec<Weak<Plugin>>>,
 }
 
 impl Residents {
@@ -437,20 +451,58 @@ impl Residents {
             room: Arc::new(Semaphore::new(most as usize)),
             most,
             leaving: Mutex::default(),
+            parting: Mutex::default(),
         }
     }
 
-    /// Has the instance of a plugin end, unless the same one is that of a plugin that `stays`.
-    pub(crate) fn leave(&self, plugin: &Arc<Plugin>, stays: &Registry) {
+    /// The plugins of `before` whose instances are to end, since they are not those of `next`.
+    /// From now on each may do when it is told what it could before, as far as `entries` still
+    /// grant it; so may those that were to end already. Before `next` is in force.
+    pub(crate) fn part(
+        &self,
+        before: &Registry,
+        next: &Registry,
+        entries: &BTreeMap<Alias, PluginEntry>,
+        network: &Network,
+    ) -> Vec<Arc<Plugin>> {
         let residence = |plugin: &Arc<Plugin>| plugin.facts.as_ref()?.residence.clone();
-        let Some(before) = residence(plugin) else {
-            return;
-        };
-        let now = stays.plugin(&plugin.alias).and_then(residence);
-        if now.is_none_or(|now| !Arc::ptr_eq(&now, &before)) {
-            let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-            leaving.push(plugin.clone());
+        let mut parted = Vec::new();
+        for plugin in before.plugins() {
+            let (Some(facts), Some(before)) = (&plugin.facts, residence(plugin)) else {
+                continue;
+            };
+            let now = next.plugin(&plugin.alias).and_then(residence);
+            if now.is_none_or(|now| !Arc::ptr_eq(&now, &before)) {
+                let held = Arc::new(GrantCell::default());
+                held.swap(facts.grants.load());
+                // Once for each instance.
+                let _ = before.parting.set(held);
+                parted.push(plugin.clone());
+            }
         }
+        let mut parting = self.parting.lock().unwrap_or_else(PoisonError::into_inner);
+        parting.extend(parted.iter().map(Arc::downgrade));
+        parting.retain(|plugin| {
+            let Some(plugin) = plugin.upgrade() else {
+                return false;
+            };
+            let entry = entries.get(plugin.alias.as_str());
+            if let Some(facts) = &plugin.facts
+                && let Some(residence) = &facts.residence
+                && let Some(held) = residence.parting.get()
+            {
+                let still = held.load().still(&facts.manifest, entry, network);
+                held.swap(Arc::new(still));
+            }
+            true
+        });
+        parted
+    }
+
+    /// Has the instances of these plugins end.
+    pub(crate) fn leave(&self, parted: Vec<Arc<Plugin>>) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(parted);
     }
 
     /// Those whose instances are to end.
@@ -564,12 +616,17 @@ impl Host {
         let Some((instance, _room)) = instance.filter(|(instance, _)| !instance.is_broken()) else {
             return;
         };
-        let scope = self.own_scope(plugin);
-        let Ok(context) = self.own_context(facts, &scope).await else {
-            return;
+        let scope = match residence.parting.get() {
+            None => self.own_scope(plugin),
+            Some(held) => self.own_scope(&Arc::new(plugin.under(held.clone()))),
         };
-        let stopping = async move { instance.stop(STOP_TIME, context).await };
-        let stopped = self.workshop.run(stopping, facts.may_use_sockets()).await;
+        let stopped = match self.own_context(facts, &scope).await {
+            Ok(context) => {
+                let stopping = async move { instance.stop(STOP_TIME, context).await };
+                self.workshop.run(stopping, facts.may_use_sockets()).await
+            }
+            Err(error) => Finished::refused(error),
+        };
         let error = stopped.result.as_ref().err();
         if let Some(error) = error {
             let plugin = &plugin.alias;
@@ -578,13 +635,13 @@ impl Host {
         self.record_own(&scope, "stop", error, &stopped.usage);
     }
 
-    /// Ends all instances, within the time that one has.
+    /// Ends all instances, each within its time.
     pub(crate) async fn end_residents(&self) {
         let registry = self.registry();
         let leaving = self.residents.leaving();
         let all = registry.plugins().chain(&leaving);
         let ending = futures::future::join_all(all.map(|plugin| self.end_resident(plugin)));
-        if tokio::time::timeout(STOP_TIME, ending).await.is_err() {
+        if tokio::time::timeout(END_TIME, ending).await.is_err() {
             tracing::warn!("a resident instance did not stop in time; it is left");
         }
     }

@@ -50,45 +50,28 @@ impl Done {
             Done::Tools(_) | Done::Handled(_) => 0,
         }
     }
-
-    pub(crate) fn tools(self) -> Result<Vec<Tool>, CallError> {
-        match self {
-            Done::Tools(tools) => Ok(tools),
-            _ => Err(mixed_up()),
-        }
-    }
-
-    pub(crate) fn outcome(self) -> Result<Outcome, CallError> {
-        match self {
-            Done::Outcome(outcome) => Ok(outcome),
-            _ => Err(mixed_up()),
-        }
-    }
-
-    pub(crate) fn handled(self) -> Result<Handled, CallError> {
-        match self {
-            Done::Handled(handled) => Ok(handled),
-            _ => Err(mixed_up()),
-        }
-    }
-
-    pub(crate) fn content(self) -> Result<Given, CallError> {
-        match self {
-            Done::Content(given) => Ok(given),
-            _ => Err(mixed_up()),
-        }
-    }
-
-    pub(crate) fn answer(self) -> Result<MessageAnswer, CallError> {
-        match self {
-            Done::Answer(answer) => Ok(answer),
-            _ => Err(mixed_up()),
-        }
-    }
 }
 
-fn mixed_up() -> CallError {
-    CallError::internal("an export was answered for by another one")
+/// What came of it, for whoever knows what was asked.
+macro_rules! accessors {
+    ($($name:ident: $what:ident => $type:ty),+ $(,)?) => {
+        impl Done {
+            $(pub(crate) fn $name(self) -> Result<$type, CallError> {
+                match self {
+                    Done::$what(what) => Ok(what),
+                    _ => Err(CallError::internal("an export was answered for by another one")),
+                }
+            })+
+        }
+    };
+}
+
+accessors! {
+    tools: Tools => Vec<Tool>,
+    outcome: Outcome => Outcome,
+    handled: Handled => Handled,
+    content: Content => Given,
+    answer: Answer => MessageAnswer,
 }
 
 /// Work that was found to be possible, so far as that can be said without an instance.

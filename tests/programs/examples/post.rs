@@ -18,6 +18,9 @@ struct Settings {
     /// What `start` does.
     #[serde(default)]
     start: String,
+    /// What `stop` does, after it has kept the number of its turns.
+    #[serde(default)]
+    stop: String,
 }
 
 fn start(settings: Settings) -> Result<(), Error> {
@@ -32,6 +35,10 @@ fn stop(deadline: Duration) {
     println!("stopping within {} ms", deadline.as_millis());
     let turns = TURNS.load(Ordering::Relaxed).to_string();
     let _ = kv::set("stopped", turns);
+    let settings = STARTED.lock().ok().and_then(|started| started.clone());
+    if let Err(error) = act(&settings.unwrap_or_default().stop) {
+        println!("stop: {error}");
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -72,7 +79,7 @@ fn act_on(what: String) -> Result<String, Error> {
     act(&what)
 }
 
-/// `trap`, `spin`, `fill` (memory), `sleep MS`, `until-cancelled`, `fail REASON`,
+/// `trap`, `spin`, `fill` (memory), `sleep MS`, `after MS ACT`, `until-cancelled`, `fail REASON`,
 /// `publish TOPIC TIMES TEXT`, `ask TOPIC TEXT`, `asks TOPIC TIMES`,
 /// `ask-within MS TOPIC TEXT`,
 /// `ring TOPIC TOPIC` (without end), `note KEY`, or nothing. A message that says `quiet` is not
@@ -93,6 +100,11 @@ fn act(what: &str) -> Result<String, Error> {
         "sleep" => {
             std::thread::sleep(Duration::from_millis(number(rest)?));
             Ok(String::new())
+        }
+        "after" => {
+            let (ms, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+            std::thread::sleep(Duration::from_millis(number(ms)?));
+            crate::act(rest)
         }
         "until-cancelled" => {
             while !context::is_cancelled() {

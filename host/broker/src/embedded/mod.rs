@@ -23,12 +23,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use portreeve_manifest::grant::{Topic, TopicPattern};
-use portreeve_state::BusStore;
+use portreeve_state::{BusStore, Holder};
 use tokio::sync::{Notify, broadcast, mpsc};
 
 use crate::broker::{
     Broker, DeadFilter, DeadLetter, Delivery, From, Look, Outcome, Published, Start, Stats,
-    Subscription, Tail, TopicStats,
+    Subscription, Tail, TopicStats, Whom,
 };
 use crate::error::BrokerError;
 use crate::limits::{Clock, Limits};
@@ -143,13 +143,11 @@ impl Embedded {
         &self.inner.limits
     }
 
-    /// Answers requests on these topics, until what is returned is dropped. Of several that answer
-    /// on a topic, the first with room is asked.
-    pub fn answer(&self, patterns: Vec<TopicPattern>) -> Requests {
-        self.inner
-            .core()
-            .responders
-            .add(patterns, self.inner.limits.requests_max)
+    /// Has `holder` answer requests on these topics, until what is returned is dropped.
+    pub fn answer(&self, holder: Holder, patterns: Vec<TopicPattern>) -> Requests {
+        let waiting_max = self.inner.limits.requests_max;
+        let mut core = self.inner.core();
+        core.responders.add(holder, patterns, waiting_max)
     }
 }
 
@@ -229,8 +227,13 @@ impl Broker for Embedded {
         self.inner.replay(subscription, topic, from).await
     }
 
-    async fn request(&self, publish: Publish, timeout_ms: u64) -> Result<Answer, BrokerError> {
-        self.inner.request(publish, timeout_ms).await
+    async fn request(
+        &self,
+        publish: Publish,
+        timeout_ms: u64,
+        whom: Whom<'_>,
+    ) -> Result<Answer, BrokerError> {
+        self.inner.request(publish, timeout_ms, whom).await
     }
 
     fn tail(&self) -> Tail {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portreeve_manifest::grant::{Topic, TopicPattern};
+use portreeve_state::Holder;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Inner;
+use crate::broker::Whom;
 use crate::error::BrokerError;
 use crate::message::{Answer, Message, Publish, Reply};
 
@@ -24,21 +26,38 @@ impl Requests {
     }
 }
 
+#[derive(Debug)]
+struct Responder {
+    holder: Holder,
+    patterns: Vec<TopicPattern>,
+    sender: mpsc::Sender<Asked>,
+}
+
 #[derive(Debug, Default)]
-pub(super) struct Responders(Vec<(Vec<TopicPattern>, mpsc::Sender<Asked>)>);
+pub(super) struct Responders(Vec<Responder>);
 
 impl Responders {
-    pub(super) fn add(&mut self, patterns: Vec<TopicPattern>, waiting_max: usize) -> Requests {
-        self.0.retain(|(_, sender)| !sender.is_closed());
+    pub(super) fn add(
+        &mut self,
+        holder: Holder,
+        patterns: Vec<TopicPattern>,
+        waiting_max: usize,
+    ) -> Requests {
+        self.0.retain(|responder| !responder.sender.is_closed());
         let (sender, receiver) = mpsc::channel(waiting_max.max(1));
-        self.0.push((patterns, sender));
+        self.0.push(Responder {
+            holder,
+            patterns,
+            sender,
+        });
         Requests(receiver)
     }
 
-    fn on<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a mpsc::Sender<Asked>> {
-        let open = self.0.iter().filter(|(_, sender)| !sender.is_closed());
-        open.filter(|(patterns, _)| patterns.iter().any(|pattern| pattern.matches(topic)))
-            .map(|(_, sender)| sender)
+    fn on<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Responder> {
+        self.0.iter().filter(|responder| {
+            let mut patterns = responder.patterns.iter();
+            !responder.sender.is_closed() && patterns.any(|pattern| pattern.matches(topic))
+        })
     }
 }
 
@@ -47,6 +66,7 @@ impl Inner {
         &self,
         publish: Publish,
         timeout_ms: u64,
+        whom: Whom<'_>,
     ) -> Result<Answer, BrokerError> {
         publish.check()?;
         let limits = &self.limits;
@@ -80,17 +100,25 @@ impl Inner {
         {
             let mut core = self.core();
             core.publisher_may(&message.sender.holder, bytes, limits, now)?;
+            let id = message.id.clone();
             let mut asked = Some((Arc::new(message), answer));
-            let mut somebody = false;
-            for sender in core.responders.on(&publish.topic) {
+            let (mut somebody, mut full) = (false, false);
+            for responder in core.responders.on(&publish.topic) {
                 somebody = true;
-                match asked.take().map(|asked| sender.try_send(asked)) {
+                if !whom(&responder.holder, &id) {
+                    continue;
+                }
+                match asked.take().map(|asked| responder.sender.try_send(asked)) {
                     None | Some(Ok(())) => break,
                     Some(Err(error)) => asked = Some(error.into_inner()),
                 }
+                full = true;
             }
             if !somebody {
                 return Err(BrokerError::NobodyAnswers(publish.topic.to_string()));
+            }
+            if asked.is_some() && !full {
+                return Err(BrokerError::NobodyMayAnswer(publish.topic.to_string()));
             }
             if asked.is_some() {
                 return Err(BrokerError::Limited {

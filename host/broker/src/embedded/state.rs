@@ -189,6 +189,8 @@ pub(super) struct Core {
     pub(super) to_shed: BTreeSet<(Subscription, String)>,
     /// When the next round of upkeep is due.
     pub(super) upkeep_ms: i64,
+    /// When it is next looked how long messages have waited.
+    pub(super) aged_ms: i64,
 }
 
 impl Core {
@@ -207,6 +209,7 @@ impl Core {
             to_trim: BTreeSet::new(),
             to_shed: BTreeSet::new(),
             upkeep_ms: now_ms,
+            aged_ms: now_ms,
         };
         for row in image.subscriptions {
             let patterns = serde_json::from_str::<Vec<TopicPattern>>(&row.patterns)

@@ -13,6 +13,15 @@ use super::window::{ENTRIES_MAX, Seen, Verdict};
 use crate::broker::{From, Start, Subscription};
 use crate::error::BrokerError;
 
+/// Why messages that nobody has handled are given up.
+#[derive(Clone, Copy)]
+enum Beyond {
+    /// There are too many.
+    Lag,
+    /// Those up to this position have waited for too long.
+    Age(i64),
+}
+
 impl Inner {
     pub(super) async fn subscribe(
         &self,
@@ -164,7 +173,51 @@ impl Inner {
         subscription: &Subscription,
         topic: &str,
     ) -> Result<(), BrokerError> {
+        self.give_up(subscription, topic, Beyond::Lag).await
+    }
+
+    /// Gives up what has waited in a topic for longer than anything may.
+    pub(super) async fn age(&self, topic: &str) -> Result<(), BrokerError> {
+        let before_ms = self.now().saturating_sub(self.limits.age_ms);
+        let last = self.store.bus_before(topic, before_ms).await?;
+        let behind: Vec<Subscription> = {
+            let core = self.core();
+            let subscribed = core.topics.get(topic).map(|topic| topic.subscribed.iter());
+            let behind = subscribed.into_iter().flatten().filter(|subscription| {
+                let state = core.subscriptions.get(subscription);
+                state.is_some_and(|state| {
+                    state.settled(topic) < last || state.excepted.contains(topic)
+                })
+            });
+            behind.cloned().collect()
+        };
+        for subscription in behind {
+            self.give_up(&subscription, topic, Beyond::Age(last))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn give_up(
+        &self,
+        subscription: &Subscription,
+        topic: &str,
+        beyond: Beyond,
+    ) -> Result<(), BrokerError> {
         let lag_max = self.limits.lag_max;
+        let (reason, detail) = match beyond {
+            Beyond::Lag => {
+                let told = format!(
+                    "more than {lag_max} messages waited for the subscription ([messages] lag)"
+                );
+                ("lag", told)
+            }
+            Beyond::Age(_) => {
+                let hours = self.limits.age_ms / 3_600_000;
+                let told = format!("it waited for more than {hours} hours ([messages] age)");
+                ("age", told)
+            }
+        };
         let fetching = match self.core().subscriptions.get(subscription) {
             Some(state) => state.fetching.clone(),
             None => return Ok(()),
@@ -180,14 +233,24 @@ impl Inner {
                 else {
                     return Ok(());
                 };
-                let over = state.lag(of).saturating_sub(lag_max);
-                let over = usize::try_from(over).unwrap_or(usize::MAX).min(READ_MAX);
-                let Some(window) = state.windows.get(topic).filter(|_| over > 0) else {
+                let Some(window) = state.windows.get(topic) else {
                     return Ok(());
                 };
-                let wanted = over
-                    .min(ENTRIES_MAX)
-                    .saturating_sub(window.len().saturating_sub(window.held()));
+                let (over, wanted) = match beyond {
+                    Beyond::Lag => {
+                        let over = state.lag(of).saturating_sub(lag_max);
+                        let over = usize::try_from(over).unwrap_or(usize::MAX).min(READ_MAX);
+                        let waiting = window.len().saturating_sub(window.held());
+                        (over, over.min(ENTRIES_MAX).saturating_sub(waiting))
+                    }
+                    Beyond::Age(last) if window.read() < last => {
+                        (READ_MAX, READ_MAX.min(window.room()))
+                    }
+                    Beyond::Age(_) => (READ_MAX, 0),
+                };
+                if over == 0 {
+                    return Ok(());
+                }
                 ((wanted > 0).then(|| (window.read(), wanted)), over)
             };
             if let Some((after, count)) = after {
@@ -209,7 +272,11 @@ impl Inner {
                     return Ok(());
                 };
                 let until = now.saturating_add(self.limits.held_ms);
-                state.change(topic, |window| window.take_oldest(over, until))
+                let up_to = match beyond {
+                    Beyond::Lag => i64::MAX,
+                    Beyond::Age(last) => last,
+                };
+                state.change(topic, |window| window.take_oldest(over, up_to, until))
             };
             if oldest.is_empty() {
                 return Ok(());
@@ -219,12 +286,7 @@ impl Inner {
                 position,
                 attempt,
                 verdict: Verdict::Done,
-                dead: Some((
-                    "lag",
-                    format!(
-                        "more than {lag_max} messages waited for the subscription ([messages] lag)"
-                    ),
-                )),
+                dead: Some((reason, detail.clone())),
                 count: Some("dead"),
             });
             self.act(subscription, acts.collect()).await?;

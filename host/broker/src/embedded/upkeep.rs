@@ -19,6 +19,9 @@ const ROWS_MAX: u32 = 1_000;
 /// Delayed messages of one write; each may be as long as a message may be.
 const RELEASE_MAX: u32 = 64;
 
+/// Between two looks at how long messages have waited, each of which reads of every topic.
+const AGED_EVERY_MS: i64 = 3_600_000;
+
 impl Inner {
     /// One round of all of it.
     pub(super) async fn round(&self) -> Result<(), BrokerError> {
@@ -29,6 +32,9 @@ impl Inner {
         let shed = std::mem::take(&mut self.core().to_shed);
         for (subscription, topic) in shed {
             self.shed(&subscription, &topic).await?;
+        }
+        for topic in self.to_age() {
+            self.age(&topic).await?;
         }
         let (trim, kept) = {
             let mut core = self.core();
@@ -51,6 +57,19 @@ impl Inner {
         self.store.bus_sweep(sweep).await?;
         self.forget(self.limits.topic_idle_ms).await?;
         Ok(())
+    }
+
+    /// Topics in which something may have waited too long: all on disk, now and then.
+    fn to_age(&self) -> Vec<String> {
+        let now = self.now();
+        let mut core = self.core();
+        if now < core.aged_ms {
+            return Vec::new();
+        }
+        core.aged_ms = now.saturating_add(AGED_EVERY_MS.min(self.limits.age_ms));
+        let topics = core.topics.values();
+        let some = topics.filter(|topic| topic.messages > 0 && topic.memory.is_none());
+        some.map(|topic| topic.topic.to_string()).collect()
     }
 
     /// Delayed messages that are due enter their topics.

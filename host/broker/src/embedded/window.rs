@@ -275,11 +275,11 @@ impl Window {
         taken
     }
 
-    /// Takes the oldest that nobody holds, to be given up.
-    pub(super) fn take_oldest(&mut self, max: usize, until_ms: i64) -> Vec<(i64, u32)> {
+    /// Takes the oldest up to a position that nobody holds, to be given up.
+    pub(super) fn take_oldest(&mut self, max: usize, up_to: i64, until_ms: i64) -> Vec<(i64, u32)> {
         let waiting = self
             .entries
-            .iter()
+            .range(..=up_to)
             .filter_map(|(position, entry)| match entry.state {
                 State::Waits(_) => Some((*position, entry.attempt)),
                 State::Held(_) => None,

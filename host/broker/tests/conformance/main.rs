@@ -36,8 +36,13 @@ trait Backend: Send + Sync {
     /// Opens it; what was open before has ended.
     async fn open(&self, limits: Limits) -> Arc<dyn Broker>;
 
-    /// Has requests answered.
-    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests;
+    /// Has `alias` answer requests.
+    fn answer_as(&self, alias: &str, patterns: Vec<TopicPattern>) -> Requests;
+
+    /// Has somebody answer requests.
+    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests {
+        self.answer_as("answerer", patterns)
+    }
 
     /// Moves the clock.
     fn pass(&self, ms: i64);
@@ -84,14 +89,10 @@ impl Backend for Local {
         broker
     }
 
-    fn answer(&self, patterns: Vec<TopicPattern>) -> Requests {
-        self.open
-            .lock()
-            .unwrap()
-            .as_ref()
-            .unwrap()
-            .0
-            .answer(patterns)
+    fn answer_as(&self, alias: &str, patterns: Vec<TopicPattern>) -> Requests {
+        let open = self.open.lock().unwrap();
+        let (broker, _) = open.as_ref().unwrap();
+        broker.answer(Holder::plugin(alias), patterns)
     }
 
     fn pass(&self, ms: i64) {
@@ -119,7 +120,9 @@ cases! {
         a_delayed_message_enters_later_and_after_a_restart,
         what_has_outlived_its_time_is_counted,
         a_publisher_has_a_rate_of_its_own,
+        a_publisher_has_a_rate_of_bytes,
         a_topic_has_a_rate_and_a_length,
+        a_topic_has_a_length_in_bytes,
         a_message_has_a_size,
         topics_are_counted,
         an_empty_topic_is_forgotten,
@@ -152,7 +155,9 @@ cases! {
         a_dead_letter_is_dropped,
         dead_letters_are_bounded_and_age,
         who_is_too_far_behind_loses_the_oldest_to_dead_letters,
-        no_other_subscription_suffers;
+        no_other_subscription_suffers,
+        what_waits_too_long_is_a_dead_letter,
+        a_key_goes_on_when_one_of_it_has_ended;
     durable:
         what_was_published_is_there_after_a_restart,
         what_was_settled_stays_settled,
@@ -172,11 +177,13 @@ cases! {
         a_delayed_message_hides_none_that_was_published_later;
     requests:
         a_request_is_answered,
+        each_request_gets_its_own_answer,
         a_request_that_nobody_answers_says_so,
         a_request_has_a_time,
         a_request_that_is_given_up_says_so,
         who_answers_may_fail_in_its_own_words,
         requests_that_wait_are_bounded,
+        who_may_not_be_asked_is_passed_over,
         a_cycle_of_requests_ends;
 }
 

@@ -261,3 +261,85 @@ pub(crate) async fn no_other_subscription_suffers(backend: &dyn Backend) {
         assert_eq!(handle_all(&broker, &good).await, [format!("{number}")]);
     }
 }
+
+/// What no consumer ever takes lies no longer than it may, and is not lost.
+pub(crate) async fn what_waits_too_long_is_a_dead_letter(backend: &dyn Backend) {
+    let limits = Limits {
+        age_ms: 10_000,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let a = subscribe(&broker, "a", &["t"]).await;
+    let b = subscribe(&broker, "b", &["t"]).await;
+    publish(&broker, "t", "1").await;
+    publish(&broker, "t", "2").await;
+    publish(&broker, "t", "3").await;
+    // One of them waits to be tried again.
+    let given = fetch(&broker, &a).await;
+    let later = Outcome::Retry(Retry::After(60_000), "later".to_owned());
+    broker.settle(&a, &given[1], later).await.unwrap();
+    broker.settle(&a, &given[2], Outcome::Ack).await.unwrap();
+    backend.pass(5_000);
+    let delayed = portreeve_broker::Publish {
+        delay_ms: 1_000,
+        ..crate::message("t", "delayed")
+    };
+    broker.publish(delayed).await.unwrap();
+    publish(&broker, "t", "4").await;
+    assert_eq!(handle_all(&broker, &b).await, ["1", "2", "3", "4"]);
+    backend.pass(5_001);
+    broker.maintain().await.unwrap();
+    let dead = broker
+        .dead_letters(&DeadFilter::default(), 10)
+        .await
+        .unwrap();
+    let of: Vec<_> = dead
+        .iter()
+        .map(|dead| (&*dead.holder.alias, dead.message.position, &*dead.reason))
+        .collect();
+    // The first is with its consumer.
+    assert_eq!(of, [("a", 2, "age")]);
+    assert!(dead[0].detail.contains("[messages] age"), "{}", dead[0].detail);
+    assert_eq!(counted(&broker, "dead").await, 1);
+    broker.settle(&a, &given[0], Outcome::Ack).await.unwrap();
+    assert_eq!(handle_all(&broker, &a).await, ["4", "delayed"]);
+    assert_eq!(handle_all(&broker, &b).await, ["delayed"]);
+    // And of one that nobody was there for, over a restart.
+    publish(&broker, "t", "5").await;
+    let limits = Limits {
+        age_ms: 10_000,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    backend.pass(10_001);
+    broker.maintain().await.unwrap();
+    assert!(fetch(&broker, &a).await.is_empty());
+    assert_eq!(broker.stats().await.unwrap().dead, 3);
+}
+
+/// What has ended in whatever way holds its key back no longer.
+pub(crate) async fn a_key_goes_on_when_one_of_it_has_ended(backend: &dyn Backend) {
+    let limits = Limits {
+        attempts_max: 1,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let a = subscribe(&broker, "a", &["t"]).await;
+    for text in ["rejected", "tried", "expired", "dead", "last"] {
+        let mut message = crate::keyed("t", "k", text);
+        message.ttl_ms = (text == "expired").then_some(1_000);
+        broker.publish(message).await.unwrap();
+    }
+    for outcome in [Outcome::Reject("no".to_owned()), retry()] {
+        let given = fetch(&broker, &a).await;
+        assert_eq!(given.len(), 1);
+        broker.settle(&a, &given[0], outcome).await.unwrap();
+    }
+    backend.pass(1_000);
+    // One that is never settled is given up at last.
+    assert_eq!(texts(&fetch(&broker, &a).await), ["dead"]);
+    backend.pass(Limits::default().held_ms);
+    assert_eq!(handle_all(&broker, &a).await, ["last"]);
+    assert_eq!(broker.stats().await.unwrap().dead, 3);
+    assert_eq!(counted(&broker, "expired").await, 1);
+}

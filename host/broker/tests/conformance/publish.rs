@@ -199,6 +199,56 @@ pub(crate) async fn a_topic_has_a_rate_and_a_length(backend: &dyn Backend) {
     publish(&broker, "t", "1").await;
 }
 
+pub(crate) async fn a_publisher_has_a_rate_of_bytes(backend: &dyn Backend) {
+    let limits = Limits {
+        publisher_bytes: 10_000,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let text = "x".repeat(4_000);
+    publish(&broker, "t", &text).await;
+    publish(&broker, "t", &text).await;
+    let error = broker.publish(message("t", &text)).await.unwrap_err();
+    let BrokerError::Limited { retry_ms, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!((1..1_000).contains(&retry_ms), "{retry_ms}");
+    assert!(error.to_string().contains("publisher-bytes"), "{error}");
+    let mut other = message("t", &text);
+    other.sender = sender("other");
+    broker.publish(other).await.unwrap();
+    backend.pass(i64::try_from(retry_ms).unwrap());
+    publish(&broker, "t", &text).await;
+}
+
+pub(crate) async fn a_topic_has_a_length_in_bytes(backend: &dyn Backend) {
+    let settings = TopicSettings {
+        bytes_max: 10_000,
+        ..TopicSettings::default()
+    };
+    let limits = Limits {
+        topics: vec![("t".parse().unwrap(), settings)],
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let subscribed = subscribe(&broker, "a", &["t"]).await;
+    let text = "x".repeat(4_000);
+    publish(&broker, "t", &text).await;
+    publish(&broker, "t", &text).await;
+    let error = broker.publish(message("t", &text)).await.unwrap_err();
+    let BrokerError::Limited {
+        allowed, retry_ms, ..
+    } = error
+    else {
+        panic!("{error:?}");
+    };
+    assert_eq!(allowed, 10_000);
+    assert!(retry_ms > 0);
+    assert!(error.to_string().contains("bytes in the topic"), "{error}");
+    assert_eq!(handle_all(&broker, &subscribed).await.len(), 2);
+    publish(&broker, "t", &text).await;
+}
+
 pub(crate) async fn a_message_has_a_size(backend: &dyn Backend) {
     let limits = Limits {
         message_bytes_max: 100,

@@ -1,6 +1,6 @@
 //! Requests and answers.
 
-use portreeve_broker::{Answer, BrokerError, DeadFilter, Limits, Refusal};
+use portreeve_broker::{ANYBODY, Answer, BrokerError, DeadFilter, Holder, Limits, Refusal};
 
 use crate::{Backend, message, patterns};
 
@@ -15,7 +15,7 @@ fn answer(text: &str) -> Answer {
 pub(crate) async fn a_request_is_answered(backend: &dyn Backend) {
     let broker = backend.open(Limits::default()).await;
     let mut requests = backend.answer(patterns(&["translate.*"]));
-    let asking = broker.request(message("translate.text", "hello"), 1_000);
+    let asking = broker.request(message("translate.text", "hello"), 1_000, ANYBODY);
     let answering = async {
         let (asked, reply) = requests.next().await.unwrap();
         assert_eq!(&asked.payload[..], b"hello");
@@ -29,14 +29,37 @@ pub(crate) async fn a_request_is_answered(backend: &dyn Backend) {
     assert_eq!(broker.stats().await.unwrap().topics, []);
 }
 
+/// In whatever order they are answered.
+pub(crate) async fn each_request_gets_its_own_answer(backend: &dyn Backend) {
+    let broker = backend.open(Limits::default()).await;
+    let mut requests = backend.answer(patterns(&["t"]));
+    let asking = ["1", "2", "3"].map(|text| broker.request(message("t", text), 10_000, ANYBODY));
+    let answering = async {
+        let mut asked = Vec::new();
+        for _ in 0..3 {
+            asked.push(requests.next().await.unwrap());
+        }
+        for (request, reply) in asked.into_iter().rev() {
+            let text = std::str::from_utf8(&request.payload).unwrap();
+            reply.send(Ok(answer(&format!("to {text}")))).unwrap();
+        }
+    };
+    let (got, ()) = futures::future::join(futures::future::join_all(asking), answering).await;
+    let got: Vec<Answer> = got.into_iter().map(Result::unwrap).collect();
+    assert_eq!(got, ["to 1", "to 2", "to 3"].map(answer));
+}
+
 pub(crate) async fn a_request_that_nobody_answers_says_so(backend: &dyn Backend) {
     let broker = backend.open(Limits::default()).await;
     let requests = backend.answer(patterns(&["other"]));
-    let error = broker.request(message("t", "1"), 1_000).await.unwrap_err();
+    let error = broker
+        .request(message("t", "1"), 1_000, ANYBODY)
+        .await
+        .unwrap_err();
     assert!(matches!(error, BrokerError::NobodyAnswers(_)), "{error:?}");
     drop(requests);
     let error = broker
-        .request(message("other", "1"), 1_000)
+        .request(message("other", "1"), 1_000, ANYBODY)
         .await
         .unwrap_err();
     assert!(matches!(error, BrokerError::NobodyAnswers(_)), "{error:?}");
@@ -45,14 +68,17 @@ pub(crate) async fn a_request_that_nobody_answers_says_so(backend: &dyn Backend)
 pub(crate) async fn a_request_has_a_time(backend: &dyn Backend) {
     let broker = backend.open(Limits::default()).await;
     let _requests = backend.answer(patterns(&["t"]));
-    let error = broker.request(message("t", "1"), 5).await.unwrap_err();
+    let error = broker
+        .request(message("t", "1"), 5, ANYBODY)
+        .await
+        .unwrap_err();
     assert!(matches!(error, BrokerError::Timeout(5)), "{error:?}");
 }
 
 pub(crate) async fn a_request_that_is_given_up_says_so(backend: &dyn Backend) {
     let broker = backend.open(Limits::default()).await;
     let mut requests = backend.answer(patterns(&["t"]));
-    let asking = broker.request(message("t", "1"), 1_000);
+    let asking = broker.request(message("t", "1"), 1_000, ANYBODY);
     let (error, _) = futures::future::join(asking, async { drop(requests.next().await) }).await;
     assert!(matches!(error, Err(BrokerError::GivenUp)), "{error:?}");
 }
@@ -67,7 +93,7 @@ pub(crate) async fn who_answers_may_fail_in_its_own_words(backend: &dyn Backend)
         retry_ms: Some(5),
         detail: Some(serde_json::json!({"by": "somebody"})),
     };
-    let asking = broker.request(message("t", "1"), 10_000);
+    let asking = broker.request(message("t", "1"), 10_000, ANYBODY);
     let answering = async {
         let (_, reply) = requests.next().await.unwrap();
         reply.send(Err(refusal.clone())).unwrap();
@@ -86,12 +112,54 @@ pub(crate) async fn requests_that_wait_are_bounded(backend: &dyn Backend) {
     };
     let broker = backend.open(limits).await;
     let _requests = backend.answer(patterns(&["t"]));
-    let asking = (0..3).map(|_| broker.request(message("t", "1"), 20));
+    let asking = (0..3).map(|_| broker.request(message("t", "1"), 20, ANYBODY));
     let all = futures::future::join_all(asking).await;
     let limited = all
         .iter()
         .filter(|one| matches!(one, Err(BrokerError::Limited { .. })));
     assert_eq!(limited.count(), 1);
+}
+
+/// Of several who answer, one that may not be asked is passed over, and so is one without room;
+/// where none is left, that is said.
+pub(crate) async fn who_may_not_be_asked_is_passed_over(backend: &dyn Backend) {
+    let limits = Limits {
+        requests_max: 1,
+        ..Limits::default()
+    };
+    let broker = backend.open(limits).await;
+    let mut first = backend.answer_as("first", patterns(&["t"]));
+    let mut second = backend.answer_as("second", patterns(&["t"]));
+    let not_first = |who: &Holder, id: &str| {
+        assert!(!id.is_empty());
+        &*who.alias != "first"
+    };
+    let asking = broker.request(message("t", "1"), 10_000, &not_first);
+    let answering = async {
+        let (_, reply) = second.next().await.unwrap();
+        reply.send(Ok(answer("second"))).unwrap();
+    };
+    let (got, ()) = futures::future::join(asking, answering).await;
+    assert_eq!(got.unwrap(), answer("second"));
+
+    let error = broker.request(message("t", "1"), 10_000, &|_, _| false);
+    let error = error.await.unwrap_err();
+    assert!(
+        matches!(error, BrokerError::NobodyMayAnswer(_)),
+        "{error:?}"
+    );
+    // The one that may be asked is full: that is another refusal, and passes.
+    let waits = broker.request(message("t", "1"), 20, &not_first);
+    let full = broker.request(message("t", "1"), 20, &not_first);
+    let (_, full) = futures::future::join(waits, full).await;
+    assert!(matches!(full, Err(BrokerError::Limited { .. })), "{full:?}");
+    let asking = broker.request(message("t", "1"), 10_000, ANYBODY);
+    let answering = async {
+        let (_, reply) = first.next().await.unwrap();
+        reply.send(Ok(answer("first"))).unwrap();
+    };
+    let (got, ()) = futures::future::join(asking, answering).await;
+    assert_eq!(got.unwrap(), answer("first"));
 }
 
 pub(crate) async fn a_cycle_of_requests_ends(backend: &dyn Backend) {
@@ -101,7 +169,7 @@ pub(crate) async fn a_cycle_of_requests_ends(backend: &dyn Backend) {
     };
     let broker = backend.open(limits).await;
     let mut requests = backend.answer(patterns(&["t"]));
-    let asking = broker.request(message("t", "1"), 10_000);
+    let asking = broker.request(message("t", "1"), 10_000, ANYBODY);
     // Each request is answered with what came of the next.
     let answering = async {
         let mut replies = Vec::new();
@@ -113,7 +181,7 @@ pub(crate) async fn a_cycle_of_requests_ends(backend: &dyn Backend) {
             depth += 1;
             let mut next = message("t", "1");
             next.sender.path = path;
-            let mut asked = Box::pin(broker.request(next, 10_000));
+            let mut asked = Box::pin(broker.request(next, 10_000, ANYBODY));
             let step = tokio::select! {
                 biased;
                 error = &mut asked => Err(error.unwrap_err()),

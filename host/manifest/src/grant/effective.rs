@@ -97,13 +97,18 @@ impl Grants {
     /// What is granted but not requested: the operator took the plugin for something that it
     /// is not.
     pub fn effective(&self, plugin: &PluginManifest) -> Result<Effective, Vec<Excess>> {
-        let asked = (plugin.origin == Origin::Declared).then_some(&plugin.requests);
-        if let Some(asked) = asked {
+        if let Some(asked) = asked_by(plugin) {
             let excess = self.beyond(asked);
             if !excess.is_empty() {
                 return Err(excess);
             }
         }
+        Ok(self.as_asked(plugin))
+    }
+
+    /// The same where it is no mistake that something is granted and not requested.
+    pub fn as_asked(&self, plugin: &PluginManifest) -> Effective {
+        let asked = asked_by(plugin);
         let network = asked.map(|asked| {
             let requests = asked.network.iter();
             requests
@@ -118,7 +123,7 @@ impl Grants {
             None => self.addresses.clone(),
             Some(asked) => common(asked, &self.addresses),
         };
-        Ok(Effective {
+        Effective {
             network: Arc::new(NetworkPolicy::new(network, &self.network)),
             sockets: Arc::new(SocketPolicy::new(sockets, self.sockets.clone())),
             addresses: addresses.into(),
@@ -135,7 +140,7 @@ impl Grants {
             messages: Arc::new(self.messages(asked)),
             inject: self.secrets.inject.clone(),
             reveal: self.secrets.reveal.clone(),
-        })
+        }
     }
 
     /// The directories: each as far as it is both asked for and granted.
@@ -255,6 +260,11 @@ impl Grants {
     }
 }
 
+/// What a plugin asks for; none where its manifest is inferred.
+fn asked_by(plugin: &PluginManifest) -> Option<&Requests> {
+    (plugin.origin == Origin::Declared).then_some(&plugin.requests)
+}
+
 /// The ranges that are both asked for and granted.
 fn common(asked: &Requests, granted: &[AddressRange]) -> Vec<AddressRange> {
     let mut ranges: Vec<AddressRange> = Vec::new();
@@ -269,7 +279,7 @@ fn common(asked: &Requests, granted: &[AddressRange]) -> Vec<AddressRange> {
     ranges
 }
 
-fn common_topics(asked: &[TopicPattern], granted: &[TopicPattern]) -> Vec<TopicPattern> {
+pub(super) fn common_topics(asked: &[TopicPattern], granted: &[TopicPattern]) -> Vec<TopicPattern> {
     let mut topics: Vec<TopicPattern> = Vec::new();
     for grant in granted {
         for common in asked.iter().filter_map(|request| request.common(grant)) {

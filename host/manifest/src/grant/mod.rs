@@ -6,6 +6,7 @@
 //! carries what only the operator knows (the directory behind a path, the secret behind a
 //! name). Nothing is given by default: a plugin may do what is requested **and** granted.
 
+mod common;
 mod directory;
 mod effective;
 mod network;

@@ -26,6 +26,8 @@ pub struct MessagesSettings {
     pub delay: Option<Duration>,
     /// Messages that a subscription may be behind.
     pub lag: Option<u64>,
+    /// How long a message may wait.
+    pub age: Option<Duration>,
     /// How often a message is tried.
     pub attempts: Option<u64>,
     /// Plugins through which a message may have come.
@@ -75,6 +77,9 @@ pub(crate) struct RawMessages {
     /// Messages of one topic that a subscription may be behind, before its oldest become dead
     /// letters; 50,000 by default.
     lag: Option<u64>,
+    /// How long a message may wait, from when it was published, before it becomes a dead letter; 90
+    /// days by default.
+    age: Option<HumanDuration>,
     /// How often a message is tried before it becomes a dead letter; 8 by default.
     attempts: Option<u64>,
     /// Plugins through which a message may have come; 16 by default.
@@ -118,6 +123,9 @@ impl MessagesSettings {
         if let Some(delay) = raw.delay {
             in_range("delay", delay, 1..=(400 * DAY_MS), &mut wrong);
         }
+        if let Some(age) = raw.age {
+            in_range("age", age, 60_000..=(4_000 * DAY_MS), &mut wrong);
+        }
         errors.extend(wrong.drain(..).map(|error| (Vec::new(), error)));
         for (pattern, rule) in &raw.topics {
             count("messages", rule.messages, 10_000_000, &mut wrong);
@@ -141,6 +149,7 @@ impl MessagesSettings {
             message_bytes: raw.message_bytes,
             delay: raw.delay.map(|delay| delay.0),
             lag: raw.lag,
+            age: raw.age.map(|age| age.0),
             attempts: raw.attempts,
             hops: raw.hops,
             topics_max: raw.topics_max,

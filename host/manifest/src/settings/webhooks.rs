@@ -1,11 +1,14 @@
 //! Webhooks: what others tell this host over HTTP, and what it tells them: `[webhooks]` in
 //! `portreeve.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -24,6 +27,9 @@ const WEBHOOKS_MAX: usize = 64;
 
 /// Most patterns of topics of one that goes out.
 const TOPICS_MAX: usize = 16;
+
+/// Most secrets of one webhook: two while one takes the place of the other, and as many again.
+const SECRETS_MAX: usize = 4;
 
 /// How far the time that a sender signed may be from this host's, as Standard Webhooks and Stripe
 /// have it.
@@ -52,8 +58,8 @@ pub struct HookIn {
     pub topic: Topic,
     /// How it is signed.
     pub signature: HookSignature,
-    /// The key of that.
-    pub secret: SecretRef,
+    /// The keys of that, any of which will do; the newest first.
+    pub secrets: Vec<SecretRef>,
     /// How far the time that was signed may be from now.
     pub window: Duration,
     /// Bytes of a body.
@@ -69,8 +75,8 @@ pub struct HookOut {
     pub topics: Vec<TopicPattern>,
     /// Where to.
     pub url: Url,
-    /// The key that they are signed with.
-    pub secret: SecretRef,
+    /// The keys that they are signed with, each by itself; the newest first.
+    pub secrets: Vec<SecretRef>,
 }
 
 /// How a request says who sent it.
@@ -106,8 +112,9 @@ struct RawHookIn {
     topic: Topic,
     /// How it is signed: "standard" (Standard Webhooks), "github" or "stripe".
     signature: HookSignature,
-    /// The key of that, in the vault: "vault:NAME".
-    secret: SecretRef,
+    /// The key of that, in the vault: "vault:NAME". While one takes the place of another, a list
+    /// of both, the newest first: any of them will do.
+    secret: RawSecrets,
     /// How far the time that was signed may be from now; 5 minutes by default. GitHub signs none.
     window: Option<HumanDuration>,
     /// Bytes of a body; 256 KiB by default.
@@ -125,8 +132,60 @@ struct RawHookOut {
     topics: Vec<TopicPattern>,
     /// Where they are sent: https, or http on this machine.
     url: String,
-    /// The key that they are signed with, in the vault: "vault:NAME".
-    secret: SecretRef,
+    /// The key that they are signed with, in the vault: "vault:NAME". While one takes the place
+    /// of another, a list of both, the newest first: each request has a signature by each.
+    secret: RawSecrets,
+}
+
+/// One secret, or several: "vault:NAME" or ["vault:NEW", "vault:FORMER"].
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+enum RawSecrets {
+    /// One.
+    One(SecretRef),
+    /// Several, the newest first.
+    Several(Vec<SecretRef>),
+}
+
+impl<'de> Deserialize<'de> for RawSecrets {
+    /// What is wrong with a reference is told as it is: a text may be the secret itself.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = RawSecrets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"vault:NAME\" or a list of such")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawSecrets, E> {
+                text.parse().map(RawSecrets::One).map_err(E::custom)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<RawSecrets, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(RawSecrets::Several)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl RawSecrets {
+    fn read(&self, wrong: &mut Vec<LimitError>) -> Vec<SecretRef> {
+        let secrets = match self {
+            RawSecrets::One(secret) => vec![secret.clone()],
+            RawSecrets::Several(secrets) => secrets.clone(),
+        };
+        let different: BTreeSet<&Name> = secrets.iter().map(|secret| &secret.vault).collect();
+        if !(1..=SECRETS_MAX).contains(&secrets.len()) || different.len() < secrets.len() {
+            wrong.push(LimitError {
+                setting: "secret",
+                value: format!("a list of {}", secrets.len()),
+                allowed: format!("one secret, or a list of 1 to {SECRETS_MAX} different ones"),
+            });
+        }
+        secrets
+    }
 }
 
 impl WebhookSettings {
@@ -187,7 +246,7 @@ impl RawHookIn {
         HookIn {
             topic: self.topic.clone(),
             signature: self.signature,
-            secret: self.secret.clone(),
+            secrets: self.secret.read(wrong),
             window: self.window.map_or(WINDOW, |window| window.0),
             body: self.body.unwrap_or(BODY),
             schema,
@@ -204,6 +263,7 @@ impl RawHookOut {
                 allowed: format!("a list of 1 to {TOPICS_MAX}"),
             });
         }
+        let secrets = self.secret.read(wrong);
         let mut no_address = Vec::new();
         let url = check_webhook(Some(&self.url), &mut no_address);
         wrong.extend(no_address.into_iter().map(|error| LimitError {
@@ -214,7 +274,7 @@ impl RawHookOut {
         Some(HookOut {
             topics: self.topics.clone(),
             url: url?,
-            secret: self.secret.clone(),
+            secrets,
         })
     }
 }
@@ -253,10 +313,30 @@ mod tests {
             "[out.a]\ntopics = []\nurl = 'http://example.com'\nsecret = 'vault:x'",
             &["out.a: `topics`", "out.a: `url`"],
         );
+        let in_a = "[in.a]\ntopic = 'a'\nsignature = 'github'\nsecret = ";
+        check(&format!("{in_a}['vault:new', 'vault:former']"), &[]);
+        check(&format!("{in_a}[]"), &["in.a: `secret` is a list of 0"]);
+        check(
+            &format!("{in_a}['vault:one', 'vault:one']"),
+            &["in.a: `secret` is a list of 2"],
+        );
+        check(
+            "[out.a]\ntopics = ['a']\nurl = 'https://example.com'\n\
+             secret = ['vault:a', 'vault:b', 'vault:c', 'vault:d', 'vault:e']",
+            &["out.a: `secret` is a list of 5"],
+        );
+        for secret in ["'hunter2'", "['vault:a', 'hunter2']", "{ vault = 'a' }"] {
+            let error = toml::from_str::<RawWebhooks>(&format!("{in_a}{secret}")).unwrap_err();
+            // Not the one that quotes the line: the text may be the secret.
+            let told = error.message();
+            assert!(
+                told.contains("vault:NAME") && !told.contains("hunter2"),
+                "{told}"
+            );
+        }
         for wrong in [
             "[in.a]\ntopic = 'a.>'\nsignature = 'github'\nsecret = 'vault:x'",
             "[in.a]\ntopic = 'a'\nsignature = 'none'\nsecret = 'vault:x'",
-            "[in.a]\ntopic = 'a'\nsignature = 'github'\nsecret = 'hunter2'",
             "[in.a]\ntopic = 'a'\nsignature = 'github'",
             "[in.'a/b']\ntopic = 'a'\nsignature = 'github'\nsecret = 'vault:x'",
         ] {

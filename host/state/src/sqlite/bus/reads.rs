@@ -242,6 +242,8 @@ pub(super) async fn before(
     time_ms: i64,
 ) -> Result<i64, Error> {
     let position: Option<i64> = sqlx::query_scalar(
+        // A delayed message is older than those before it: what comes after the first that is not
+        // too old is none of it.
         "SELECT coalesce(
              (SELECT min(position) - 1 FROM bus_log WHERE project = $1 AND alias = ''
                  AND tenant = '' AND topic = $2 AND time_ms >= $3),
