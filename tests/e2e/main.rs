@@ -33,6 +33,7 @@ mod messages;
 mod network;
 mod owner;
 mod panels;
+mod papers;
 mod peers;
 mod people;
 mod post;

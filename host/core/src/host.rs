@@ -338,6 +338,7 @@ impl Host {
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
+        self.directories.set(manifest);
         self.serve.store(Arc::new(manifest.settings.serve.clone()));
         if self.hooks.load().settings != manifest.settings.webhooks {
             let hooks = Hooks::new(&manifest.settings.webhooks);

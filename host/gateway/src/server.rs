@@ -30,6 +30,7 @@ use crate::content::{self, SUBSCRIPTIONS_MAX, Subscribed};
 use crate::convert;
 use crate::hearing::Hearing;
 use crate::meta;
+use crate::panels::Shown;
 use crate::people::{self, Elicitor};
 use crate::tasks;
 use crate::told;
@@ -250,11 +251,11 @@ impl ServerHandler for Server {
         if self.host.serve_settings().meta_tools {
             return Ok(ListToolsResult::with_all_items(meta::tools()));
         }
-        self.lists.of(&self.host.registry()).page(request.as_ref())
+        self.lists.now(&self.host).page(request.as_ref())
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.lists.of(&self.host.registry()).tool(name)
+        self.lists.now(&self.host).tool(name)
     }
 
     async fn call_tool(
@@ -266,7 +267,8 @@ impl ServerHandler for Server {
         if self.host.serve_settings().meta_tools {
             let none = Map::new();
             let arguments = request.arguments.as_ref().unwrap_or(&none);
-            match meta::asked(&registry, &request.name, arguments).transpose()? {
+            let panels = Shown::now(&self.host);
+            match meta::asked(&registry, &panels, &request.name, arguments).transpose()? {
                 Some(meta::Asked::Answered(result)) => return Ok(result.into()),
                 Some(meta::Asked::Call(name, arguments)) => {
                     request.name = name.into();

@@ -32,6 +32,9 @@ pub struct ServeSettings {
     /// Whether clients are shown three tools that search, describe and call the others, in
     /// place of a list of all.
     pub meta_tools: bool,
+    /// Whether panels of several plugins may have tools called by clients that show them by
+    /// their own means: such a client lets each of them call all tools that are for panels.
+    pub shared_panels: bool,
     /// How much clients may use.
     pub limits: ServeLimits,
 }
@@ -132,6 +135,11 @@ pub(crate) struct RawServe {
     /// Whether clients are shown three tools that search, describe and call the others, in
     /// place of a list of all; also over standard input and output. False by default.
     meta_tools: bool,
+    /// Whether clients that show panels by their own means may have tools called for panels of
+    /// several plugins. They take all plugins for one server and let each panel call all tools
+    /// that are for panels, those of the other plugins included. False by default: then panels
+    /// call tools there only while no more than one plugin is granted `ui.panels`.
+    shared_panels: bool,
     /// How much clients may use.
     limits: ServeLimitOverrides,
 }
@@ -158,6 +166,7 @@ impl ServeSettings {
             origins,
             tls: raw.tls.clone(),
             meta_tools: raw.meta_tools,
+            shared_panels: raw.shared_panels,
             limits,
         }
     }
