@@ -1,5 +1,5 @@
-//! What the README shows of a plugin's papers is what the binary says, and the arithmetic of a
-//! score can be redone by whoever has its print alone.
+//! What the README shows of a scan is what the binary says, and the arithmetic of a score can be
+//! redone by whoever has its print alone.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -120,25 +120,6 @@ impl Papers {
         self.write(manifest);
         self.done(&["add", file]);
     }
-}
-
-#[test]
-fn the_readme_shows_a_refusal_an_exception_and_the_attribution_file() {
-    let heading = "Under which terms";
-    let (policies, shown) = (blocks(heading, "toml"), blocks(heading, "text"));
-    let [policy] = policies.as_slice() else {
-        panic!("{policies:?}");
-    };
-    let [refusal, notice] = shown.as_slice() else {
-        panic!("{shown:?}");
-    };
-    let papers = Papers::new();
-    let file = papers.build(&std::fs::read(programs::BARE_DOCUMENTED).unwrap());
-    papers.refused_until_excepted(&file, policy, refusal);
-    papers.done(&["licenses", "calc", "--notice", "NOTICE"]);
-    let written = std::fs::read_to_string(papers.0.path().join("NOTICE")).unwrap();
-    assert!(written.starts_with(notice), "{written}");
-    assert!(written.ends_with("do what you want\n"), "{written}");
 }
 
 #[test]

@@ -151,9 +151,9 @@ impl Update {
             output::note(shown(found));
         }
         let concerns: Vec<String> = found.iter().flat_map(concerns).collect();
-        let agreed = self.agree
-            || concerns.is_empty()
-            || (!self.dry_run && review::is_interactive() && review::agree_to_update()?);
+        let may_ask = !concerns.is_empty() && !self.dry_run && review::is_interactive();
+        let said = self.agree || (may_ask && review::agree_to_update()?);
+        let agreed = said || concerns.is_empty();
         let result = |found: &[Found]| {
             json!({
                 "updated": !self.dry_run && agreed,
@@ -179,6 +179,9 @@ impl Update {
             .iter()
             .map(|found| {
                 let pin = found.brought.pin.clone();
+                // Nobody has seen the tools of one that has to run before it lists them.
+                let seen = found.brought.package.tools != Tools::Unrecorded;
+                let agreed = said || seen;
                 (found.alias.clone(), Arrival { pin, agreed })
             })
             .collect();
