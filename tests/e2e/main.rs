@@ -34,6 +34,7 @@ mod network;
 mod older_tasks;
 mod owner;
 mod panels;
+mod papers;
 mod peers;
 mod people;
 mod post;

@@ -41,11 +41,13 @@ fn clients_are_told_which_panel_belongs_to_a_tool() {
     let project = project();
     let mut client = project.serve();
     let told = ui(&mut client);
+    // Whoever's panel asks a client for a call, the host can't tell: with those of two plugins
+    // there, tools are no panel's.
     assert_eq!(
         told["probe__add"],
-        json!({"resourceUri": "ui://probe/probe"})
+        json!({"resourceUri": "ui://probe/probe", "visibility": ["model"]})
     );
-    assert_eq!(told["probe__about"], json!({"visibility": ["app"]}));
+    assert_eq!(told["probe__about"], json!({"visibility": []}));
     // A client takes all for tools of one server: those without panels say that they are for
     // models alone.
     assert_eq!(
@@ -65,12 +67,43 @@ fn clients_are_told_which_panel_belongs_to_a_tool() {
         "{html}"
     );
 
+    // With one, they are that one's.
+    done(&project.run(&["revoke", "other", "ui.panels"]));
+    let told = ui(&mut client);
+    assert_eq!(
+        told["probe__add"],
+        json!({"resourceUri": "ui://probe/probe"})
+    );
+    assert_eq!(told["probe__about"], json!({"visibility": ["app"]}));
+    assert_eq!(told["echo__echo"], json!({"visibility": ["model"]}));
+    done(&project.run(&["grant", "other", "ui.panels"]));
     done(&project.run(&["revoke", "probe", "ui.panels"]));
     let told = ui(&mut client);
     assert_eq!(told["probe__add"], json!({"visibility": ["model"]}));
     assert_eq!(told["probe__about"], json!({"visibility": []}));
     done(&project.run(&["revoke", "other", "ui.panels"]));
     assert_eq!(ui(&mut client)["probe__add"], Value::Null);
+}
+
+#[test]
+fn panels_of_several_plugins_call_tools_in_clients_only_where_their_operator_wants_that() {
+    let text = std::fs::read_to_string(project().manifest()).unwrap();
+    let text = text.trim_start_matches("schema = 1\n");
+    let shared = Project::with(&format!("[serve]\nshared-panels = true\n{text}"));
+    let told = ui(&mut shared.serve());
+    assert_eq!(
+        told["probe__add"],
+        json!({"resourceUri": "ui://probe/probe"})
+    );
+    assert_eq!(told["probe__about"], json!({"visibility": ["app"]}));
+    assert_eq!(told["echo__echo"], json!({"visibility": ["model"]}));
+    // What leads to all tools is no panel's in any case.
+    let settings = "[serve]\nshared-panels = true\nmeta-tools = true\n";
+    let few = Project::with(&format!("{settings}{text}"));
+    let told = ui(&mut few.serve());
+    for name in ["search_tools", "describe_tool", "call_tool"] {
+        assert_eq!(told[name], json!({"visibility": ["model"]}), "{told}");
+    }
 }
 
 #[test]

@@ -10,25 +10,33 @@ use serde_json::Value;
 
 use crate::support::Project;
 
-/// A plugin with a private key among its files.
-fn plugin_with_a_key(project: &Project) -> PathBuf {
+/// A private key in PEM, in parts: other scanners read this.
+pub(crate) fn private_key() -> String {
     let dashes = "-".repeat(5);
     let body = "MC4CAQAwBQYDK2VwBCIEIJ+DYvh6SEqVTm50DFtMDoQikTmiCqirVv9mWG9qfSnF\nkq3yXc1PZs8rN0vLwQhTg7uEoA5bJdRi2fGpC9mKzVxYtSn4HaMlUeBj6OIwFqDr";
-    let key =
-        format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{body}\n{dashes}END PRIVATE KEY{dashes}\n");
-    let mut component = std::fs::read(programs::BARE_DOCUMENTED).unwrap();
-    // A custom section: its id, its size, the size of its name.
-    let (name, data) = (b"assets", key.as_bytes());
+    format!("{dashes}BEGIN PRIVATE KEY{dashes}\n{body}\n{dashes}END PRIVATE KEY{dashes}\n")
+}
+
+/// A component with one more custom section.
+pub(crate) fn with_section(mut component: Vec<u8>, name: &str, data: &str) -> Vec<u8> {
+    // Its id, its size in two bytes, the size of its name.
     let size = 1 + name.len() + data.len();
-    assert!((128..16_384).contains(&size));
+    assert!(size < 16_384);
     component.extend([
         0,
         (size & 0x7f) as u8 | 0x80,
         (size >> 7) as u8,
         name.len() as u8,
     ]);
-    component.extend(name);
-    component.extend(data);
+    component.extend(name.bytes());
+    component.extend(data.bytes());
+    component
+}
+
+/// A plugin with a private key among its files.
+fn plugin_with_a_key(project: &Project) -> PathBuf {
+    let component = std::fs::read(programs::BARE_DOCUMENTED).unwrap();
+    let component = with_section(component, "assets", &private_key());
     let parts = PackParts {
         manifest_toml: "schema = 1\n[plugin]\nid = \"keyed\"\nversion = \"1.0.0\"\nlicense = \"MIT\"\n",
         ..PackParts::default()
@@ -165,4 +173,79 @@ fn exceptions_name_rules_that_there_are() {
     let refused = project.run(&["add", file.to_str().unwrap()]);
     assert!(!refused.status.success());
     assert!(said(&refused).contains("`no-such`"), "{}", said(&refused));
+}
+
+/// A provider that tells nobody of its tools before it runs.
+pub(crate) fn whispering(version: &str) -> Vec<u8> {
+    let manifest = format!(
+        "schema = 1\n[plugin]\nid = \"reporter\"\nversion = \"{version}\"\nlicense = \"MIT\"\n"
+    );
+    let component = std::fs::read(programs::TOOLS_WHISPERING).unwrap();
+    with_section(component, "portreeve:manifest", &manifest)
+}
+
+#[test]
+fn what_is_listed_only_by_a_plugin_that_runs_is_looked_through_as_well() {
+    let project = Project::with("");
+    let file = project.path().join("whispering.wasm");
+    std::fs::write(&file, whispering("1.0.0")).unwrap();
+    let file = file.to_str().unwrap();
+    // Nobody else has looked at it on this machine.
+    let run = |arguments: &[&str]| {
+        let mut command = project.portreeve(arguments);
+        command.env("PORTREEVE_STATE_DIR", project.path().join("machine"));
+        command.output().unwrap()
+    };
+    let before = said(&run(&["scan", file]));
+    assert!(
+        before.contains("tools-unrecorded") && !before.contains("text-hidden"),
+        "{before}"
+    );
+
+    // The gate, as for recorded ones.
+    project.write(POLICY);
+    let refused = run(&["add", file]);
+    assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+    for part in [
+        "scan: text-hidden (high): tool greet, description",
+        "spell `run it`",
+        "rules = [\"text-hidden\"], reason = \"...\"",
+    ] {
+        assert!(said(&refused).contains(part), "{part}: {}", said(&refused));
+    }
+    let text = std::fs::read_to_string(project.manifest()).unwrap();
+    assert!(!text.contains("[plugins"), "{text}");
+    let tail = said(&run(&["audit", "tail", "--json"]));
+    assert!(
+        tail.contains("\"refusal\"") && tail.contains("scan: text-hidden"),
+        "{tail}"
+    );
+
+    project.write(&format!(
+        "{POLICY}exceptions = [{{ plugin = \"reporter\", rules = [\"text-hidden\"], reason = \"we tried it\" }}]\n"
+    ));
+    let added = run(&["add", file]);
+    assert!(added.status.success(), "{}", said(&added));
+    let tail = said(&run(&["audit", "tail", "--json"]));
+    assert!(tail.contains("\"high\":2"), "{tail}");
+    // From then on it is known, also to whoever runs nothing.
+    for shown in [
+        said(&added),
+        said(&run(&["inspect", "reporter"])),
+        said(&run(&["scan", "reporter"])),
+        said(&run(&["scan", file])),
+    ] {
+        for part in [
+            "text-hidden: tool greet, description",
+            "[high, for review] text-overrides: tool greet, description",
+        ] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+    }
+    let report = said(&run(&["scan", "reporter"]));
+    assert!(report.contains("excepted: we tried it"), "{report}");
+    // Asked again at each start, it is found once.
+    said(&run(&["list"]));
+    let again = said(&run(&["scan", "reporter"]));
+    assert_eq!(again, report);
 }

@@ -108,6 +108,77 @@ fn plugins_never_see_what_others_keep() {
     }
 }
 
+/// Keys are texts and nothing else: no path, no pattern, no statement, and no two are one.
+#[test]
+fn keys_of_every_shape_are_kept_apart() {
+    let project = keeping("1 MiB");
+    let mut server = project.serve();
+    let long = "k".repeat(1_024);
+    let keys = [
+        "a",
+        "A",
+        "a ",
+        " a",
+        "a\0",
+        "a\0b",
+        "\0",
+        "..",
+        "../a",
+        "/a",
+        "a//b",
+        "a/b",
+        "%",
+        "_",
+        "a%",
+        "a_",
+        "[a]*?",
+        "'; DROP TABLE kv; --",
+        "\"\\",
+        "\r\n",
+        "\u{1b}[2J",
+        "\u{202e}a",
+        "\u{e9}",
+        "e\u{301}",
+        "\u{10ffff}",
+        "\u{1f469}\u{200d}\u{1f52c}",
+        &long,
+    ];
+    for (number, key) in keys.iter().enumerate() {
+        structured(&mut server, "notes__set", set(key, &number.to_string()));
+    }
+    let listed = |server: &mut Client, prefix: &str| -> Vec<String> {
+        let asked = json!({"prefix": prefix, "limit": 100});
+        let page = structured(server, "notes__list", asked);
+        let entries = page["entries"].as_array().unwrap().iter();
+        entries
+            .map(|entry| entry["key"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let beginning = |prefix: &str| -> Vec<String> {
+        let mut found: Vec<_> = keys.iter().filter(|key| key.starts_with(prefix)).collect();
+        found.sort_unstable();
+        found.into_iter().map(|key| (*key).to_owned()).collect()
+    };
+    for prefix in [
+        "", "a", "%", "_", "a%", "a_", "..", "[a]", "\0", "a\0", "e", "'",
+    ] {
+        assert_eq!(listed(&mut server, prefix), beginning(prefix), "{prefix:?}");
+    }
+    for (number, key) in keys.iter().enumerate() {
+        let found = structured(&mut server, "notes__get", json!({"key": key}));
+        assert_eq!(found["found"]["value"], number.to_string(), "{key:?}");
+    }
+    for (number, key) in keys.iter().enumerate() {
+        let deleted = json!({"key": key, "expected": null});
+        assert_eq!(
+            structured(&mut server, "notes__delete", deleted)["was"],
+            true,
+            "{key:?}"
+        );
+        assert_eq!(listed(&mut server, "").len(), keys.len() - number - 1);
+    }
+}
+
 #[test]
 fn a_quota_is_told_with_the_setting_that_raises_it() {
     let project = Project::with(&format!(

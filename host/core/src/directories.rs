@@ -2,24 +2,33 @@
 //! may have.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use arc_swap::ArcSwap;
 use portreeve_manifest::diagnostic::Diagnostics;
 use portreeve_manifest::grant::HostPath;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
+use portreeve_manifest::settings::VaultKeyPlace;
 use rustix::fs::{Mode, OFlags, openat};
 
-use crate::project::Project;
+use crate::project::{Project, path_of};
+
+#[cfg(test)]
+mod model;
 
 /// Levels of directories above one: Linux's longest path has no more.
 const LEVELS_MAX: usize = 4_096;
 
+/// Links on the way to a file: Linux follows no more.
+const LINKS_MAX: usize = 40;
+
 /// Something that no plugin may reach through a directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     what: &'static str,
     path: PathBuf,
@@ -36,14 +45,16 @@ fn id(found: &Metadata) -> Id {
 
 /// The directories that can be granted: all but those with what is the host's own.
 #[derive(Debug)]
-pub(crate) struct Directories {
+pub struct Directories {
     dir: PathBuf,
     kept: Vec<Kept>,
+    /// The files that the manifest in force names.
+    named: ArcSwap<Vec<Kept>>,
 }
 
 /// Why a directory is not opened.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unopened {
+pub enum Unopened {
     /// It may never be granted.
     #[error("{0}")]
     Kept(String),
@@ -54,7 +65,7 @@ pub(crate) enum Unopened {
 
 impl Directories {
     /// Those of a project; `user_state` and `cache` are the user's own directories of the host.
-    pub(crate) fn new(project: &Project, user_state: &Path, cache: &Path) -> Directories {
+    pub fn new(project: &Project, user_state: &Path, cache: &Path) -> Directories {
         let kept = |what, path: &Path, within| Kept {
             what,
             path: path.to_owned(),
@@ -69,21 +80,31 @@ impl Directories {
                 kept("the host's keys and store", user_state, true),
                 kept("the compiled components", cache, true),
             ],
+            named: ArcSwap::default(),
         }
+    }
+
+    /// Keeps the keys from plugins that a manifest names: it is the one in force from now on.
+    pub(crate) fn set(&self, manifest: &ProjectManifest) {
+        self.named.store(named(manifest, &self.dir).into());
     }
 
     /// Opens the directory behind a grant.
     ///
     /// # Errors
     /// It contains or lies within what is the host's own, or the system doesn't open it.
-    pub(crate) fn open(&self, from: &HostPath) -> Result<File, Unopened> {
+    pub fn open(&self, from: &HostPath) -> Result<File, Unopened> {
+        self.open_beside(from, &self.named.load())
+    }
+
+    fn open_beside(&self, from: &HostPath, named: &[Kept]) -> Result<File, Unopened> {
         let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
         let dir = OpenOptions::new()
             .read(true)
             .custom_flags(flags.bits().cast_signed())
             .open(self.dir.join(from.as_str()))
             .map_err(Unopened::Io)?;
-        match self.overlap(&dir).map_err(Unopened::Io)? {
+        match self.overlap(&dir, named).map_err(Unopened::Io)? {
             Some(why) => Err(Unopened::Kept(why)),
             None => Ok(dir),
         }
@@ -91,11 +112,11 @@ impl Directories {
 
     /// What of the host's own an opened directory contains or lies within: by what it is, not
     /// by how it is called.
-    fn overlap(&self, dir: &File) -> io::Result<Option<String>> {
+    fn overlap(&self, dir: &File, named: &[Kept]) -> io::Result<Option<String>> {
         let this = id(&dir.metadata()?);
         let above = above(dir)?;
-        for kept in &self.kept {
-            if parents(&kept.path).contains(&this) {
+        for kept in self.kept.iter().chain(named) {
+            if way(&kept.path).contains(&this) {
                 return Ok(Some(format!("it contains {}", kept.what)));
             }
             let itself = kept.path.metadata().ok().map(|found| id(&found));
@@ -116,8 +137,9 @@ impl Directories {
         manifest: &ProjectManifest,
         entry: &PluginEntry,
     ) -> Result<(), Diagnostics> {
+        let named = named(manifest, &self.dir);
         for (index, grant) in entry.grants.directories.iter().enumerate() {
-            if let Err(Unopened::Kept(why)) = self.open(&grant.from) {
+            if let Err(Unopened::Kept(why)) = self.open_beside(&grant.from, &named) {
                 let (alias, index) = (entry.alias.as_str(), index.to_string());
                 let path = ["plugins", alias, "grants", "directories", &index, "from"];
                 let message = format!(
@@ -147,18 +169,70 @@ fn above(dir: &File) -> io::Result<BTreeSet<Id>> {
     Err(io::Error::other("it lies too deep"))
 }
 
-/// The file and all directories that it lies in, by each way that its path may be read.
-fn parents(path: &Path) -> BTreeSet<Id> {
-    let mut seen = BTreeSet::new();
-    let real = path
-        .ancestors()
-        .find_map(|path| path.canonicalize().ok())
-        .unwrap_or_default();
-    for path in path.ancestors().chain(real.ancestors()) {
-        // What is not there contains nothing.
-        seen.extend(path.metadata().ok().map(|found| id(&found)));
+/// The file and all directories on the way to it from the root, those included to which links
+/// on it lead: whoever may change one of them may put another file in its place.
+fn way(path: &Path) -> BTreeSet<Id> {
+    let parts = |path: &Path| -> Vec<OsString> {
+        let parts = path.components().rev();
+        let named =
+            parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        named.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut at = PathBuf::from("/");
+    let mut seen: BTreeSet<Id> = at.metadata().iter().map(id).collect();
+    // What is not there contains nothing, nor does what can't be looked at.
+    let mut left = std::path::absolute(path).map_or_else(|_| Vec::new(), |path| parts(&path));
+    let mut links = 0;
+    while let Some(part) = left.pop() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let next = at.join(part);
+        let Ok(found) = next.symlink_metadata() else {
+            break;
+        };
+        if !found.is_symlink() {
+            seen.insert(id(&found));
+            if !found.is_dir() {
+                break;
+            }
+            at = next;
+            continue;
+        }
+        links += 1;
+        let Some(target) = next.read_link().ok().filter(|_| links <= LINKS_MAX) else {
+            break;
+        };
+        if target.is_absolute() {
+            at = PathBuf::from("/");
+        }
+        left.extend(parts(&target));
     }
     seen
+}
+
+/// The keys that a manifest names: secrets are opened with one, and others say who is trusted.
+fn named(manifest: &ProjectManifest, dir: &Path) -> Vec<Kept> {
+    let kept = |what, path| Kept {
+        what,
+        path,
+        within: false,
+    };
+    let mut named = Vec::new();
+    if let VaultKeyPlace::File(path) = &manifest.settings.vault_key {
+        named.push(kept("the vault's key", path.clone()));
+    }
+    if let Some(tls) = &manifest.settings.serve.tls {
+        let path = dir.join(tls.key.as_str());
+        named.push(kept("the key of the TLS listener", path));
+    }
+    let policy = manifest.policy.signatures();
+    let keys = policy.keys.iter().map(|key| key.file.as_str());
+    for file in keys.chain(policy.trust_root.as_deref()) {
+        named.push(kept("what signatures are judged by", path_of(dir, file)));
+    }
+    named
 }
 
 #[cfg(test)]

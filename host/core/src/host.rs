@@ -348,6 +348,7 @@ impl Host {
         self.alerts.set(&manifest.settings.alerts.outlet);
         self.heads.set(&manifest.settings.audit_outlet);
         self.network.set(&manifest.settings.network);
+        self.directories.set(manifest);
         let serve = Arc::new(manifest.settings.serve.clone());
         let scopes = &serve.scopes;
         let wanted = scopes.stdio.topics() || scopes.http.topics();

@@ -20,7 +20,8 @@ use portreeve_manifest::tool::Tool;
 use portreeve_runtime::Config;
 use portreeve_supply::advisory;
 use portreeve_supply::change::Content;
-use portreeve_supply::scan;
+use portreeve_supply::finding::Findings;
+use portreeve_supply::scan::{self, Examined};
 use portreeve_supply::signature::{SignatureFile, read_beside};
 use portreeve_supply::{ArtifactStore, Digest, IntakeLimits, Package, Tools, source};
 
@@ -78,6 +79,23 @@ struct Tried {
 struct Read {
     plugin: Plugin,
     tools: Tools,
+    examined: Examined,
+}
+
+/// Why a plugin is not offered.
+enum Stopped {
+    /// Its papers are not in order.
+    Papers(String),
+    /// It can't be used as it is.
+    Unfit(String),
+}
+
+impl Stopped {
+    fn why(&self) -> &str {
+        match self {
+            Stopped::Papers(why) | Stopped::Unfit(why) => why,
+        }
+    }
 }
 
 /// A component whose papers are in order.
@@ -86,6 +104,7 @@ struct Cleared {
     stamp: Option<FileStamp>,
     package: Package,
     signer: Option<String>,
+    examined: Examined,
     scan: Box<scan::Report>,
     advisories: Box<advisory::Report>,
     pin: Pin,
@@ -157,19 +176,21 @@ impl Installer<'_> {
             Ok(cleared) => {
                 papers = Some(cleared.papers(entry));
                 match self.read(alias, entry, cleared) {
-                    Ok(read) => self.tools(read).await,
-                    Err(why) => Err(why),
+                    Ok(read) => self.tools(&entry.alias, read).await,
+                    Err(why) => Err(Stopped::Unfit(why)),
                 }
             }
-            Err(why) => {
-                refused = Some((entry.alias.clone(), why.clone()));
-                Err(why)
-            }
+            Err(why) => Err(Stopped::Papers(why)),
         };
         let (plugin, offered) = match tried {
             Ok((plugin, offered)) => (Arc::new(plugin), offered),
-            Err(why) => {
+            Err(stopped) => {
+                let why = stopped.why().to_owned();
                 tracing::error!(plugin = alias, why, "a plugin is not offered");
+                if matches!(stopped, Stopped::Papers(_)) {
+                    papers = None;
+                    refused = Some((entry.alias.clone(), why.clone()));
+                }
                 let plugin = Plugin {
                     alias: alias.to_owned(),
                     prefix: entry.prefix.clone(),
@@ -250,6 +271,7 @@ impl Installer<'_> {
             stamp,
             package,
             signer,
+            examined,
             scan,
             advisories,
             pin: _,
@@ -316,6 +338,7 @@ impl Installer<'_> {
                 }),
             },
             tools: package.tools,
+            examined,
         })
     }
 
@@ -351,8 +374,12 @@ impl Installer<'_> {
         })
     }
 
-    async fn tools(&self, read: Read) -> Result<(Plugin, Vec<Offered>), String> {
-        let Read { mut plugin, tools } = read;
+    async fn tools(&self, alias: &Alias, read: Read) -> Result<(Plugin, Vec<Offered>), Stopped> {
+        let Read {
+            mut plugin,
+            tools,
+            examined,
+        } = read;
         let offered = match tools {
             Tools::Recorded(tools) => tools.into_iter().map(Offered::Tool).collect(),
             Tools::Bare(functions) => functions
@@ -360,13 +387,20 @@ impl Installer<'_> {
                 .map(|function| Offered::Function(Box::new(function)))
                 .collect(),
             Tools::None => Vec::new(),
-            Tools::Unrecorded => self
-                .ask(&plugin)
-                .await?
-                .into_iter()
-                .map(Offered::Tool)
-                .collect(),
+            Tools::Unrecorded => {
+                let tools = self.ask(&plugin).await.map_err(Stopped::Unfit)?;
+                if let Some(facts) = &mut plugin.facts {
+                    let listed = self.look_through(facts, &tools).await;
+                    let listed = Some(listed.map_err(Stopped::Unfit)?);
+                    let scan = self.desk.scan(alias, Examined { listed, ..examined });
+                    facts.scan = scan.map_err(Stopped::Papers)?;
+                }
+                tools.into_iter().map(Offered::Tool).collect()
+            }
         };
+        if let Some(facts) = &plugin.facts {
+            self.agreed(alias, facts).map_err(Stopped::Papers)?;
+        }
         let expose = plugin.facts.as_ref().map(|facts| &facts.expose);
         let mut offered: Vec<Offered> = offered;
         offered.retain(|offered| expose.is_none_or(|expose| expose.offers(&offered.tool().name)));
@@ -389,6 +423,47 @@ impl Installer<'_> {
             }
         }
         Ok((plugin, offered))
+    }
+
+    /// Looks through the texts of tools that nobody has recorded, and keeps what is found for
+    /// whoever looks without running the plugin.
+    async fn look_through(&self, facts: &Facts, tools: &[Tool]) -> Result<Findings, String> {
+        let (manifest, tools) = (facts.manifest.clone(), tools.to_vec());
+        let (store, digest) = (self.artifacts.clone(), facts.component.digest);
+        let looking = move || {
+            let listed = scan::read_tools(&manifest, &tools);
+            scan::keep_listed(&store, &digest, &listed);
+            listed
+        };
+        let looked = tokio::task::spawn_blocking(looking).await;
+        looked.map_err(|error| format!("looking through its tools was given up: {error}"))
+    }
+
+    /// Whether the operator has agreed to what was found in a component that takes another one's
+    /// place.
+    fn agreed(&self, alias: &Alias, facts: &Facts) -> Result<(), String> {
+        let digest = &facts.component.digest;
+        let arrival = self.agreement.arrived.get(alias);
+        if arrival.is_none_or(|arrival| arrival.agreed) || self.agreement.has(alias, digest) {
+            return Ok(());
+        }
+        let before = self.before.plugin(alias.as_str());
+        let Some(before) = before.and_then(|plugin| plugin.facts.as_ref()) else {
+            return Ok(());
+        };
+        let news = facts.scan.news(&before.scan);
+        let Some(first) = news.first() else {
+            return Ok(());
+        };
+        let mut found = facts.scan.findings.list.iter();
+        let place = found.find(|finding| finding.rule == *first);
+        let place = place.map(|finding| format!(": {}: {}", finding.place, finding.what));
+        let rules: Vec<&str> = news.iter().map(|rule| rule.id).collect();
+        Err(format!(
+            "scan: it shows what the installed one doesn't ({}{}); `portreeve scan {alias}` shows the installed one, `portreeve update {alias} --agree` takes it all the same, if you know why",
+            rules.join(", "),
+            place.unwrap_or_default()
+        ))
     }
 
     /// Asks a provider without a recorded list for its tools.
@@ -491,13 +566,15 @@ impl Place {
             remote: found.pin.is_some(),
         };
         let signer = desk.signer(alias, &cargo, agreed)?;
-        desk.licences(alias, &package)?;
+        let licences = desk.licences(alias, &package)?;
         let advisories = Box::new(desk.advisories(alias, &package));
-        let scan = desk.scan(alias, &cargo, signer.as_deref(), &advisories, findings)?;
+        let examined = desk.examine(&cargo, signer.as_deref(), &licences, &advisories, findings);
+        let scan = desk.scan(alias, examined.clone())?;
         Ok(Cleared {
             path: found.path,
             stamp,
             signer,
+            examined,
             scan,
             advisories,
             pin: found.pin.unwrap_or_else(|| Pin::local(&package.digest)),

@@ -71,6 +71,7 @@ pub use agreement::{Arrival, Pin, WithheldTool, changed_tools, read_lockfile};
 pub use call::{CallRequest, CallResponse, Caller, Door, ProgressListener};
 pub use content::{Asked, Asking, ContentChange, Listed, ResourceCursor};
 pub use data::{DataAct, DataCursor, DataDone, DataEntry};
+pub use directories::{Directories, Unopened};
 pub use generations::{GenerationView, RollBack};
 pub use grants::{GrantCell, InForce};
 pub use hooks::{HookError, HookRequest, HookTaken};

@@ -9,7 +9,7 @@ use portreeve_manifest::lock::LockedPlugin;
 use portreeve_manifest::policy::{AdvisoryPolicy, Policy, ScanPolicy, SignaturePolicy};
 use portreeve_supply::advisory::{self, AdvisoryStore, Database};
 use portreeve_supply::licence::{self, Rules};
-use portreeve_supply::scan::{self, Report};
+use portreeve_supply::scan::{self, Examined, Report};
 use portreeve_supply::signature::{Demand, SignatureFile, Subject, Trust};
 use portreeve_supply::{ArtifactStore, Package};
 
@@ -99,36 +99,44 @@ impl Desk {
     ///
     /// # Errors
     /// One that is not allowed, and what to do; a policy that can't be read.
-    pub(crate) fn licences(&self, alias: &Alias, package: &Package) -> Result<(), String> {
+    pub(crate) fn licences(
+        &self,
+        alias: &Alias,
+        package: &Package,
+    ) -> Result<licence::Report, String> {
         let rules = self.licences.as_ref().map_err(String::clone)?;
-        if rules.policy().is_none() {
-            return Ok(());
-        }
-        match licence::judge(package, alias, rules).refusal(alias) {
+        let report = licence::judge(package, alias, rules);
+        match report.refusal(alias).filter(|_| rules.policy().is_some()) {
             Some(why) => Err(why),
-            None => Ok(()),
+            None => Ok(report),
         }
     }
 
-    /// Looks through a component, or takes what was found before, and holds it against the
-    /// policy. `signer` is who signed it, `advisories` what is known of its parts.
-    ///
-    /// # Errors
-    /// What is found and not allowed, and what to do; a policy that can't be read.
-    pub(crate) fn scan(
+    /// Looks through a component, or takes what was found before. `signer` is who signed it,
+    /// `licences` and `advisories` what is known of its parts.
+    pub(crate) fn examine(
         &self,
-        alias: &Alias,
         cargo: &Cargo<'_>,
         signer: Option<&str>,
+        licences: &licence::Report,
         advisories: &advisory::Report,
         store: &ArtifactStore,
-    ) -> Result<Box<Report>, String> {
-        let policy = self.scan.as_ref().map_err(String::clone)?.as_ref();
+    ) -> Examined {
         let mut examined = scan::scan_once(store, cargo.bytes, cargo.package);
         if self.policy.lists_signers() {
             examined.signed(signer);
         }
+        examined.licensed(licences);
         examined.advised(advisories);
+        examined
+    }
+
+    /// Holds what was found about a component against the policy.
+    ///
+    /// # Errors
+    /// What is not allowed, and what to do; a policy that can't be read.
+    pub(crate) fn scan(&self, alias: &Alias, examined: Examined) -> Result<Box<Report>, String> {
+        let policy = self.scan.as_ref().map_err(String::clone)?.as_ref();
         let report = Report::new(examined, policy, alias);
         match report.refusal {
             Some(why) => Err(why),

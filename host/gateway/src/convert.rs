@@ -39,7 +39,7 @@ const META_ERROR: &str = "portreeve/error";
 pub(crate) const META_PLUGIN: &str = "plugin/";
 
 /// A tool of the registry as clients see it, where these plugins may show panels.
-pub(crate) fn tool(registered: &RegisteredTool, panels: &[String]) -> Tool {
+pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
     let source = registered.tool();
     let mut tool = Tool::new_with_raw(
         registered.name.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn tool(registered: &RegisteredTool, panels: &[String]) -> Tool {
     if !tags.is_empty() {
         meta.insert(META_TAGS.to_owned(), tags.into());
     }
-    if let Some(ui) = panels::of_tool(registered, panels) {
+    if let Some(ui) = panels::of_tool(registered, shown) {
         meta.insert("ui".to_owned(), ui);
     }
     tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));

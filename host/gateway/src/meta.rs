@@ -2,10 +2,11 @@
 //! For clients whose model could not hold all of them: `meta-tools = true` under `[serve]`.
 
 use portreeve_core::{RegisteredTool, Registry};
-use rmcp::model::{CallToolResult, ContentBlock, ErrorData, Tool, ToolAnnotations};
+use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use crate::convert;
+use crate::panels::{self, Shown};
 use crate::tools;
 
 /// Tools that one search shows.
@@ -53,6 +54,8 @@ pub(crate) fn tools() -> Vec<Tool> {
             _ => Map::new(),
         };
         let mut tool = Tool::new(name, description, schema);
+        let ui = Map::from_iter([("ui".to_owned(), panels::of_none())]);
+        tool.meta = Some(MetaObject(ui));
         if reads {
             tool.annotations = Some(ToolAnnotations::new().read_only(true));
         }
@@ -93,6 +96,7 @@ pub(crate) fn tools() -> Vec<Tool> {
 /// What a call of one of the three asks for; none where it is another tool.
 pub(crate) fn asked(
     registry: &Registry,
+    panels: &Shown,
     name: &str,
     arguments: &Map<String, Value>,
 ) -> Option<Result<Asked, ErrorData>> {
@@ -112,7 +116,7 @@ pub(crate) fn asked(
             let tool = registry.tool(name);
             let tool = tool.ok_or_else(|| tools::unknown(registry, name))?;
             Ok(Asked::Answered(structured(
-                json!({"tool": convert::tool(tool, &registry.panels_shown())}),
+                json!({"tool": convert::tool(tool, panels)}),
             )))
         }),
         CALL => wanted().and_then(|name| match arguments.get("arguments") {

@@ -1,6 +1,6 @@
 //! Panels as MCP Apps has them: what links a tool to one, and what is said of one that is read.
 
-use portreeve_core::{Asked, Body, Part, Plugin, RegisteredTool, Registry};
+use portreeve_core::{Asked, Body, Host, Part, Plugin, RegisteredTool, Registry};
 use portreeve_manifest::content::is_panel;
 use portreeve_manifest::tool::Visibility;
 use rmcp::model::{ErrorCode, ErrorData};
@@ -8,11 +8,32 @@ use serde_json::{Map, Value, json};
 
 use crate::convert;
 
-/// `_meta.ui` of a tool, where these plugins may show panels: the address of its panel, and who
-/// may call it. A client takes all tools of this host for one server's, so that those which
-/// aren't panels' business say so, as soon as there is a panel at all.
-pub(crate) fn of_tool(tool: &RegisteredTool, panels: &[String]) -> Option<Value> {
-    let shown = panels.contains(&tool.plugin.alias);
+/// The panels that clients may show by their own means now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// Whose they are.
+    plugins: Vec<String>,
+    /// Whether they may have tools called. What a panel asks of its client reaches this host as
+    /// the client's own request: nothing in it says which panel it was, or that it was one. So
+    /// where there are those of several plugins, none may, unless the operator wants that.
+    call: bool,
+}
+
+impl Shown {
+    pub(crate) fn now(host: &Host) -> Shown {
+        let plugins = host.registry().panels_shown();
+        Shown {
+            call: plugins.len() <= 1 || host.serve_settings().shared_panels,
+            plugins,
+        }
+    }
+}
+
+/// `_meta.ui` of a tool: the address of its panel, and who may call it. A client takes all tools
+/// of this host for one server's, so that those which aren't panels' business say so, as soon as
+/// there is a panel at all.
+pub(crate) fn of_tool(tool: &RegisteredTool, panels: &Shown) -> Option<Value> {
+    let shown = panels.plugins.contains(&tool.plugin.alias);
     let said = tool.tool();
     let mut ui = Map::new();
     if let Some(own) = said.panel().filter(|_| shown) {
@@ -20,13 +41,18 @@ pub(crate) fn of_tool(tool: &RegisteredTool, panels: &[String]) -> Option<Value>
         ui.insert("resourceUri".to_owned(), uri.into());
     }
     let for_model = said.is_for(Visibility::Model);
-    let for_panels = shown && said.is_for(Visibility::App);
-    if !for_model || (!for_panels && !panels.is_empty()) {
+    let for_panels = shown && panels.call && said.is_for(Visibility::App);
+    if !for_model || (!for_panels && !panels.plugins.is_empty()) {
         let whom = [("model", for_model), ("app", for_panels)];
         let whom = whom.iter().filter(|(_, may)| *may).map(|(name, _)| *name);
         ui.insert("visibility".to_owned(), whom.collect());
     }
     (!ui.is_empty()).then(|| ui.into())
+}
+
+/// `_meta.ui` of a tool that is no plugin's, and leads to all of them: for models alone.
+pub(crate) fn of_none() -> Value {
+    json!({"visibility": ["model"]})
 }
 
 /// `_meta.ui` of a panel: it gets no network, whatever a client would allow.

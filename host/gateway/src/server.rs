@@ -32,6 +32,7 @@ use crate::hearing::Hearing;
 use crate::message;
 use crate::meta;
 use crate::older_tasks::{self, Statuses};
+use crate::panels::Shown;
 use crate::people::{self, Elicitor};
 use crate::prepared::Prepared;
 use crate::tasks;
@@ -207,7 +208,8 @@ impl Server {
         if self.host.serve_settings().meta_tools {
             let none = Map::new();
             let arguments = request.arguments.as_ref().unwrap_or(&none);
-            match meta::asked(&registry, &request.name, arguments).transpose()? {
+            let panels = Shown::now(&self.host);
+            match meta::asked(&registry, &panels, &request.name, arguments).transpose()? {
                 Some(meta::Asked::Answered(result)) => return Ok(Some(result)),
                 Some(meta::Asked::Call(name, arguments)) => {
                     request.name = name.into();
@@ -336,7 +338,7 @@ impl ServerHandler for Server {
         if self.host.serve_settings().meta_tools {
             return Ok(ListToolsResult::with_all_items(meta::tools()));
         }
-        let list = self.lists.of(&self.host.registry());
+        let list = self.lists.now(&self.host);
         match &self.prepared {
             Some(prepared) => {
                 let newer = context.meta.protocol_version().is_some();
@@ -347,7 +349,7 @@ impl ServerHandler for Server {
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.lists.of(&self.host.registry()).tool(name)
+        self.lists.now(&self.host).tool(name)
     }
 
     async fn call_tool(

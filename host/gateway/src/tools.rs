@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use portreeve_core::Registry;
+use portreeve_core::{Host, Registry};
 use portreeve_manifest::tool::NAME_BYTES_MAX;
 use rmcp::model::{ErrorData, ListToolsResult, PaginatedRequestParams, Tool};
 
 use crate::convert;
+use crate::panels::Shown;
 use crate::prepared::Prepared;
 use crate::written::older_tools;
 
@@ -24,8 +25,7 @@ const SUGGESTED_SIMILARITY_MIN: f64 = 0.6;
 /// All tools of one registry.
 pub(crate) struct ToolList {
     registry: Arc<Registry>,
-    /// The plugins that may show panels.
-    panels: Vec<String>,
+    panels: Shown,
     /// By name.
     tools: Vec<Tool>,
     /// The tools of the first page as JSON, as each era has them.
@@ -34,7 +34,7 @@ pub(crate) struct ToolList {
 }
 
 impl ToolList {
-    fn new(registry: Arc<Registry>, panels: Vec<String>) -> ToolList {
+    fn new(registry: Arc<Registry>, panels: Shown) -> ToolList {
         let tools = registry.tools();
         let tools = tools.map(|tool| convert::tool(tool, &panels)).collect();
         ToolList {
@@ -107,17 +107,17 @@ pub(crate) struct ToolLists {
 }
 
 impl ToolLists {
-    /// The list of `registry`, made when it, or what it links to, is not the same as the last
-    /// time.
-    pub(crate) fn of(&self, registry: &Arc<Registry>) -> Arc<ToolList> {
-        let panels = registry.panels_shown();
+    /// The list of the tools that are there, made when they, or what they link to, are not the
+    /// same as the last time.
+    pub(crate) fn now(&self, host: &Host) -> Arc<ToolList> {
+        let (registry, panels) = (host.registry(), Shown::now(host));
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some(list) if Arc::ptr_eq(&list.registry, registry) && list.panels == panels => {
+            Some(list) if Arc::ptr_eq(&list.registry, &registry) && list.panels == panels => {
                 list.clone()
             }
             _ => last
-                .insert(Arc::new(ToolList::new(registry.clone(), panels)))
+                .insert(Arc::new(ToolList::new(registry, panels)))
                 .clone(),
         }
     }

@@ -11,8 +11,8 @@ use portreeve_manifest::edit::{Edit, NewPlugin};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
-use portreeve_supply::Package;
 use portreeve_supply::licence::{self, Rules};
+use portreeve_supply::{Package, Tools};
 use semver::VersionReq;
 use serde_json::{Map, json};
 
@@ -132,6 +132,11 @@ impl Add {
             }),
         };
         context.ask(project, "adding it", request)?;
+        // Now its owner has asked it for tools that nobody had recorded.
+        let looked = match package.tools {
+            Tools::Unrecorded => judge.report(&file, &package, &alias)?,
+            _ => looked,
+        };
         let requests = plugin.requests.items();
         let result = json!({
             "alias": alias,

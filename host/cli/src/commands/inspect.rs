@@ -56,13 +56,20 @@ impl Inspect {
             (Some(_), Some(manifest)) => withheld(context, manifest, &alias, &package)?,
             _ => Vec::new(),
         };
+        let signer = grants.is_some().then(|| signer(context, &package, &alias));
+        let signer = signer.flatten();
         let mut result = in_file(&file, papers.to_object());
         if let Some(grants) = &grants {
             result.insert("grants".to_owned(), json!(grants));
             result.insert("withheld".to_owned(), json!(withheld));
+            result.insert("signer".to_owned(), json!(signer));
         }
         let show = || {
             let mut shown = show(&file, &package, grants.as_ref());
+            if grants.is_some() {
+                let who = signer.as_deref().unwrap_or("nobody who is listed");
+                let _ = writeln!(shown, "\nsigned by {who}");
+            }
             if !withheld.is_empty() {
                 let lines: Vec<_> = withheld
                     .iter()
@@ -123,6 +130,14 @@ fn withheld(
     Ok(withheld
         .map(|own| WithheldTool::new(alias.as_str(), own))
         .collect())
+}
+
+/// Who signed an installed component, as the gate has judged it.
+fn signer(context: &Context, package: &Package, alias: &Alias) -> Option<String> {
+    let mut lock = read_lockfile(&context.project().ok()?).ok()?;
+    let locked = lock.plugins.remove(alias)?;
+    let same = locked.digest == package.digest.to_string();
+    locked.signer.filter(|_| same)
 }
 
 /// The component at the path itself where there is one, else that of the plugin with this

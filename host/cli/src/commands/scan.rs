@@ -9,6 +9,7 @@ use portreeve_core::{Project, read_lockfile};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::policy::{Policy, Severity};
 use portreeve_supply::finding::{Certainty, Finding, rules};
+use portreeve_supply::licence::{self, Rules};
 use portreeve_supply::scan::{self, Examined, Report};
 use portreeve_supply::{Digest, IntakeLimits, Package, source};
 use serde_json::{Value, json};
@@ -48,6 +49,7 @@ pub(crate) struct Judge {
     policy: Policy,
     project: Option<Project>,
     known: Known,
+    licences: Rules,
 }
 
 /// A plugin, looked through or not.
@@ -67,6 +69,7 @@ impl Judge {
                 policy: Policy::default(),
                 project: None,
                 known: Known::open(None)?,
+                licences: Rules::default(),
             });
         };
         let manifest = context.manifest(&project)?;
@@ -75,7 +78,9 @@ impl Judge {
         if let Some(policy) = &policy.scan {
             scan::check(policy).map_err(Error::msg)?;
         }
+        let licences = policy.licenses.as_ref();
         Ok(Judge {
+            licences: Rules::load(licences, project.dir()).map_err(Error::msg)?,
             policy,
             project: Some(project),
             known,
@@ -92,6 +97,7 @@ impl Judge {
     ) -> anyhow::Result<Report> {
         let mut examined = examined(file, package)?;
         self.signed(package, alias, &mut examined);
+        examined.licensed(&licence::judge(package, alias, &self.licences));
         examined.advised(&self.known.examine(package, alias));
         Ok(Report::new(examined, self.policy.scan.as_ref(), alias))
     }
@@ -293,16 +299,13 @@ pub(crate) fn changes(before: Option<&Report>, now: &Report) -> Vec<String> {
 
 /// What an update brings that its operator should agree to: from `medium` on, facts and guesses.
 pub(crate) fn concerns(before: &Report, now: &Report) -> Option<String> {
-    let known = before.findings.rules();
-    let mut new: Vec<&str> = now
-        .at_least(Severity::Medium)
-        .map(|finding| finding.rule)
-        .filter(|rule| !known.contains(rule))
-        .map(|rule| rule.id)
-        .collect();
-    new.dedup();
-    let words = format!("the scan finds what it didn't before ({})", new.join(", "));
-    (!new.is_empty()).then_some(words)
+    let news = now.news(before);
+    let rules: Vec<&str> = news.iter().map(|rule| rule.id).collect();
+    let words = format!(
+        "the scan finds what it didn't before ({})",
+        rules.join(", ")
+    );
+    (!rules.is_empty()).then_some(words)
 }
 
 fn show_rules() -> String {

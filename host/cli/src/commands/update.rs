@@ -13,7 +13,7 @@ use portreeve_manifest::project::{PluginEntry, ProjectManifest};
 use portreeve_supply::change::{self, Change, Content, Turn};
 use portreeve_supply::licence::{self, Rules};
 use portreeve_supply::scan::Report;
-use portreeve_supply::{Digest, IntakeLimits, Package};
+use portreeve_supply::{Digest, IntakeLimits, Package, Tools};
 use serde_json::{Value, json};
 
 use super::advisories::{self, Known};
@@ -99,6 +99,28 @@ impl Judges {
     }
 }
 
+impl Judges {
+    /// Looks once more at one whose tools nobody had recorded: its owner has asked it for them.
+    fn listed(&self, found: &mut Found) -> anyhow::Result<()> {
+        let package = &found.brought.package;
+        if package.tools != Tools::Unrecorded {
+            return Ok(());
+        }
+        let file = places::artifacts()?.path(&package.digest);
+        let now = self.scan.report(&file, package, &found.alias)?;
+        if now.findings != found.looked.now.findings {
+            let lines = scan::changes(Some(&found.looked.now), &now);
+            let alias = &found.alias;
+            output::note(format!(
+                "`{alias}` lists its tools\n  {}",
+                lines.join("\n  ")
+            ));
+            found.looked.now = now;
+        }
+        Ok(())
+    }
+}
+
 impl Update {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         context.log()?;
@@ -124,25 +146,28 @@ impl Update {
             known: Known::open(Some(&manifest))?,
             scan: Judge::open(context)?,
         };
-        let found = context.block_on(self.find(&manifest, &sources, &judges))?;
+        let mut found = context.block_on(self.find(&manifest, &sources, &judges))?;
         for found in &found {
             output::note(shown(found));
         }
         let concerns: Vec<String> = found.iter().flat_map(concerns).collect();
-        let agreed = self.agree
-            || concerns.is_empty()
-            || (!self.dry_run && review::is_interactive() && review::agree_to_update()?);
-        let plugins: Vec<Value> = found.iter().map(described).collect();
-        let result = json!({
-            "updated": !self.dry_run && agreed,
-            "plugins": plugins,
-            "concerns": concerns,
-        });
+        let may_ask = !concerns.is_empty() && !self.dry_run && review::is_interactive();
+        let said = self.agree || (may_ask && review::agree_to_update()?);
+        let agreed = said || concerns.is_empty();
+        let result = |found: &[Found]| {
+            json!({
+                "updated": !self.dry_run && agreed,
+                "plugins": found.iter().map(described).collect::<Vec<Value>>(),
+                "concerns": concerns,
+            })
+        };
         if self.dry_run || found.is_empty() {
-            return context.output.result(&result, || match found.is_empty() {
-                true => "nothing is newer than what is installed".to_owned(),
-                false => "nothing was changed".to_owned(),
-            });
+            return context
+                .output
+                .result(&result(&found), || match found.is_empty() {
+                    true => "nothing is newer than what is installed".to_owned(),
+                    false => "nothing was changed".to_owned(),
+                });
         }
         if !agreed {
             return Err(error::refused(format!(
@@ -154,11 +179,17 @@ impl Update {
             .iter()
             .map(|found| {
                 let pin = found.brought.pin.clone();
+                // Nobody has seen the tools of one that has to run before it lists them.
+                let seen = found.brought.package.tools != Tools::Unrecorded;
+                let agreed = said || seen;
                 (found.alias.clone(), Arrival { pin, agreed })
             })
             .collect();
         context.ask(project, "installing", ControlRequest::Install { arrived })?;
-        context.output.result(&result, || {
+        for found in &mut found {
+            judges.listed(found)?;
+        }
+        context.output.result(&result(&found), || {
             let lines: Vec<String> = found
                 .iter()
                 .map(|found| {

@@ -49,6 +49,10 @@ fn only_what_is_signed_runs_where_it_must_be() {
     let lock = sandbox.read("portreeve.lock");
     assert!(lock.contains("signer = \"minisign "), "{lock}");
     sandbox
+        .run(&["inspect", "calc"])
+        .exits(0)
+        .shows(&["signed by minisign "]);
+    sandbox
         .run(&["call", "calc__add", "--arg", "a=1", "--arg", "b=2"])
         .exits(0)
         .shows(&["3"]);

@@ -137,6 +137,7 @@ pub(crate) fn forbidden(from: &HostPath) -> Option<&'static str> {
 mod tests {
     use super::*;
     use expect_test::expect;
+    use proptest::prelude::*;
 
     #[test]
     fn rules_are_read_as_they_are_shown() {
@@ -215,5 +216,65 @@ mod tests {
             /srv/notes: None
         "#]]
         .assert_eq(&shown);
+    }
+
+    /// The slow one: goes the way name by name, from a project that lies deep. What is above it
+    /// has names that no path says.
+    fn slowly(from: &str) -> bool {
+        let project: Vec<String> = (0..16).map(|level| format!("#{level}")).collect();
+        let mut at = project.clone();
+        for part in from.split('/').filter(|part| !matches!(*part, "" | ".")) {
+            match part {
+                ".." => drop(at.pop()),
+                name => at.push(name.to_owned()),
+            }
+        }
+        let state = [project.as_slice(), &[".portreeve".to_owned()]].concat();
+        project.starts_with(&at) || at.starts_with(&state)
+    }
+
+    fn any_rule() -> impl Strategy<Value = DirectoryRule> {
+        let path = "(/(a|b|x \\(read\\)|, hard links)){1,2}";
+        (path, any::<bool>(), any::<bool>()).prop_map(|(path, write, hard_links)| DirectoryRule {
+            path: path.parse().unwrap(),
+            write,
+            hard_links,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_text_tells_agrees_with_going_the_way(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec!["", ".", "..", "..", ".portreeve", "a", "..a"]),
+                1..10,
+            )
+        ) {
+            let from = parts.join("/");
+            if let Some(path) = from.parse::<HostPath>().ok().filter(|_| !from.starts_with('/')) {
+                prop_assert_eq!(forbidden(&path).is_some(), slowly(&from), "{}", from);
+            }
+        }
+
+        /// What a rule covers is what may be done under it, each thing by itself.
+        #[test]
+        fn a_rule_covers_another_if_it_allows_all_of_it(a in any_rule(), b in any_rule()) {
+            let uses = |rule: &DirectoryRule| {
+                let mut uses = vec![format!("read {}", rule.path)];
+                uses.extend(rule.write.then(|| format!("write {}", rule.path)));
+                uses.extend(rule.hard_links.then(|| format!("link {}", rule.path)));
+                uses
+            };
+            let all = uses(&b).iter().all(|used| uses(&a).contains(used));
+            prop_assert_eq!(a.covers(&b), all);
+            prop_assert_eq!(a.to_string().parse::<DirectoryRule>(), Ok(a));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_read_back(text in "/a \\((read|, hard links| and write|\\)| ){1,5}|.{0,20}") {
+            if let Ok(rule) = text.parse::<DirectoryRule>() {
+                prop_assert_eq!(rule.to_string(), text);
+            }
+        }
     }
 }

@@ -35,6 +35,9 @@ pub struct ServeSettings {
     pub meta_tools: bool,
     /// What clients may read of the host itself.
     pub scopes: ServeScopes,
+    /// Whether panels of several plugins may have tools called by clients that show them by
+    /// their own means: such a client lets each of them call all tools that are for panels.
+    pub shared_panels: bool,
     /// How much clients may use.
     pub limits: ServeLimits,
 }
@@ -151,6 +154,11 @@ pub(crate) struct RawServe {
     /// What clients may read of the host itself: papers of plugins, and messages in topics.
     /// Nothing by default.
     scopes: RawScopes,
+    /// Whether clients that show panels by their own means may have tools called for panels of
+    /// several plugins. They take all plugins for one server and let each panel call all tools
+    /// that are for panels, those of the other plugins included. False by default: then panels
+    /// call tools there only while no more than one plugin is granted `ui.panels`.
+    shared_panels: bool,
     /// How much clients may use.
     limits: ServeLimitOverrides,
 }
@@ -202,6 +210,7 @@ impl ServeSettings {
             tls: raw.tls.clone(),
             meta_tools: raw.meta_tools,
             scopes,
+            shared_panels: raw.shared_panels,
             limits,
         }
     }

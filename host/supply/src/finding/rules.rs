@@ -11,7 +11,7 @@ use super::Certainty::{Fact, Heuristic};
 use super::Rule;
 
 /// The version of the rules.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The rule with this name.
 pub fn find(id: &str) -> Option<&'static Rule> {

@@ -3,6 +3,7 @@
 
 mod compatibility;
 mod declared;
+mod names;
 mod notice;
 mod policy;
 mod rules;
@@ -194,17 +195,13 @@ pub(crate) fn own_notes(package: &Package) -> Vec<Note> {
 fn texts(package: &Package, whole: &impl ToString, own: &Declared, notes: &mut Vec<Note>) {
     /// As many as `portreeve build` packs.
     const TEXTS_MAX: usize = 16;
-    if package.licence_texts.is_empty() {
-        notes.push(note(
-            "licence-text-missing",
-            whole,
-            "no licence text is packed with it",
-        ));
-    }
-    let texts = package.licence_texts.iter();
-    for (name, text) in texts.filter(|(name, _)| is_licence(name)).take(TEXTS_MAX) {
-        match text::tell(text, own.expression()) {
-            Told::Declared(_) => {}
+    let mut texts = 0_usize;
+    let files = package.licence_texts.iter();
+    for (name, text) in files.filter(|(name, _)| is_licence(name)).take(TEXTS_MAX) {
+        let told = text::tell(text, own.expression());
+        texts += usize::from(told != Told::Names);
+        match told {
+            Told::Declared(_) | Told::Names => {}
             Told::Other(found) => {
                 let said = own
                     .expression()
@@ -217,6 +214,13 @@ fn texts(package: &Package, whole: &impl ToString, own: &Declared, notes: &mut V
                 notes.push(note("licence-text-unknown", name, found));
             }
         }
+    }
+    if texts == 0 {
+        notes.push(note(
+            "licence-text-missing",
+            whole,
+            "no licence text is packed with it",
+        ));
     }
 }
 
@@ -259,6 +263,7 @@ fn dependency_texts(package: &Package, notes: &mut Vec<Note>) {
                     let found = format!("the text is that of {found}, but `{said}` is declared");
                     notes.push(note("licence-text", &about, &found));
                 }
+                Told::Names => {}
                 Told::Unknown => {
                     let found = "the text is that of no licence that is known";
                     notes.push(note("licence-text-unknown", &about, found));

@@ -2,7 +2,12 @@
 
 use std::fmt::Write as _;
 
+use portreeve_manifest::clean;
+
 use crate::Package;
+
+/// The longest line of names, in characters: one text may be that of many packages.
+const LINE_CHARS_MAX: usize = 4_000;
 
 /// Writes the attribution of a package: who made what, under which licence, and each text
 /// once.
@@ -27,11 +32,16 @@ pub fn notice(package: &Package) -> String {
         notice.push_str("\nWhat it was made from is not recorded.\n");
     } else {
         // Writing to a string can't fail.
-        let _ = write!(notice, "\nIt was made from {} packages:\n\n", carried.len());
+        let (number, plural) = match carried.len() {
+            1 => (1, ""),
+            number => (number, "s"),
+        };
+        let _ = write!(notice, "\nIt was made from {number} package{plural}:\n\n");
     }
     for dependency in carried {
         let licence = dependency.license.as_deref().unwrap_or("licence unknown");
-        let _ = writeln!(notice, "- {}: {licence}", dependency.label());
+        let line = format!("{}: {licence}", dependency.label());
+        let _ = writeln!(notice, "- {}", clean::line(&line, LINE_CHARS_MAX));
     }
     for text in &package.dependency_texts {
         let title = format!("{} of {}", text.name, text.packages.join(", "));
@@ -44,6 +54,6 @@ fn write_text(notice: &mut String, title: &str, text: &str) {
     /// As wide as licences are set.
     const RULE: &str = "------------------------------------------------------------------------";
     // A title is a name of the component's choosing.
-    let title: String = title.chars().filter(|c| !c.is_control()).collect();
+    let title = clean::line(title, LINE_CHARS_MAX);
     let _ = write!(notice, "\n{RULE}\n{title}\n{RULE}\n\n{}\n", text.trim_end());
 }

@@ -6,6 +6,8 @@ use spdx::detection::scan::Scanner;
 use spdx::detection::{LicenseType, Store, TextData};
 use spdx::{Expression, LicenseItem};
 
+use super::names;
+
 /// How alike a text must be to a licence, from 0 to 1.
 const ALIKE_MIN: f32 = 0.85;
 /// A text that is this near to the declared licence is taken for it, though another one is
@@ -21,6 +23,8 @@ pub enum Told {
     Declared(String),
     /// It is that of another licence.
     Other(String),
+    /// It is none: it only says that declared licences hold, and perhaps others besides.
+    Names,
     /// No known licence is like it.
     Unknown,
 }
@@ -64,7 +68,8 @@ pub fn tell(text: &str, declared: Option<&Expression>) -> Told {
     };
     match (found, nearest) {
         (Some((_, name)), _) if declared.iter().any(|id| same(store, name, id)) => {
-            let id = declared.into_iter().find(|id| same(store, name, id));
+            let mut all = declared.iter();
+            let id = all.find(|id| same(store, name, id)).cloned();
             Told::Declared(id.unwrap_or_default())
         }
         (Some((score, _)), Some((likeness, id)))
@@ -75,7 +80,14 @@ pub fn tell(text: &str, declared: Option<&Expression>) -> Told {
         (None, Some((likeness, id))) if likeness >= ALIKE_MIN => Told::Declared(id.clone()),
         (_, Some((_, id))) if inside(id) => Told::Declared(id.clone()),
         (Some((_, name)), _) => Told::Other(name.to_owned()),
-        (None, _) => Told::Unknown,
+        (None, _) => {
+            let named = names::only_names(text).unwrap_or_default();
+            let is_declared = |name: &String| declared.iter().any(|id| same(store, name, id));
+            match named.iter().any(is_declared) {
+                true => Told::Names,
+                false => Told::Unknown,
+            }
+        }
     }
 }
 
@@ -169,5 +181,15 @@ mod tests {
         ] {
             assert_eq!(told(text, "MIT"), Told::Unknown);
         }
+    }
+
+    #[test]
+    fn what_only_names_declared_licences_is_no_text_of_one() {
+        let names = "This project is dual-licensed under the Unlicense and MIT licenses.";
+        assert_eq!(told(names, "Unlicense OR MIT"), Told::Names);
+        assert_eq!(told(names, "MIT"), Told::Names);
+        // Which it is then is for somebody to look at.
+        assert_eq!(told(names, "Apache-2.0"), Told::Unknown);
+        assert_eq!(tell(names, None), Told::Unknown);
     }
 }

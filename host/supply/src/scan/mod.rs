@@ -21,7 +21,7 @@ mod urls;
 
 use crate::finding::{Finding, Findings, Place, rules};
 use crate::licence;
-use crate::{ArtifactStore, Package};
+use crate::{ArtifactStore, Digest, Package};
 
 pub use report::{AspectScore, Examined, Excepted, Report, Score, Taken, check};
 pub use texts::read_tools;
@@ -54,6 +54,21 @@ pub fn scan_once(store: &ArtifactStore, bytes: &[u8], package: &Package) -> Exam
         tracing::warn!(%error, "what was found about a component is not kept");
     }
     examined
+}
+
+/// Keeps what was found in the list of tools that a plugin gave when it ran, in place of that of
+/// an earlier list.
+pub fn keep_listed(store: &ArtifactStore, digest: &Digest, listed: &Findings) {
+    let Some(mut known) = store.findings(digest) else {
+        return;
+    };
+    if known.listed.as_ref() == Some(listed) {
+        return;
+    }
+    known.listed = Some(listed.clone());
+    if let Err(error) = store.keep_findings(digest, &known) {
+        tracing::warn!(%error, "what was found in a list of tools is not kept");
+    }
 }
 
 /// What its papers don't say.

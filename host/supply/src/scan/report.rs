@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::advisory::{self, Kind, Standing};
 use crate::finding::{Aspect, Certainty, Finding, Findings, Place, Rule, rules};
+use crate::licence;
 
 /// What was found about a component so far, and what was not examined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct Examined {
     pub findings: Findings,
     /// What nobody has examined, and why: nothing is known of it.
     pub unknown: BTreeMap<Aspect, String>,
+    /// What was found in the list of tools that the plugin gave when it ran last; none where it
+    /// was never asked, since its package says which they are.
+    pub listed: Option<Findings>,
 }
 
 impl Examined {
@@ -39,6 +43,7 @@ impl Examined {
                     "it was held against no advisories".to_owned(),
                 ),
             ]),
+            listed: None,
         }
     }
 
@@ -78,6 +83,30 @@ impl Examined {
             let why = report.gaps().into_iter().next().unwrap_or_default();
             self.unknown.insert(Aspect::Vulnerabilities, why);
         }
+    }
+
+    /// What was found in its list of tools, among the rest.
+    fn with_listed(mut self) -> Examined {
+        if let Some(listed) = self.listed.take() {
+            self.findings.extend(listed);
+            self.findings.sort();
+        }
+        self
+    }
+
+    /// Takes in what is to be looked at of the licences of what it was made from: what goes
+    /// together says the operator's table. Its own were looked at with the rest of it.
+    pub fn licensed(&mut self, report: &licence::Report) {
+        let of_parts = [&rules::LICENCE_WRITTEN, &rules::LICENCE_CONFLICT];
+        for note in &report.notes {
+            if let Some(rule) = of_parts.iter().find(|rule| rule.id == note.rule) {
+                let name = note.about.clone();
+                let place = Place::Package { name };
+                self.findings
+                    .push(Finding::new(rule, place, note.found.clone()));
+            }
+        }
+        self.findings.sort();
     }
 
     /// Takes in who signed it, where somebody is listed who could have.
@@ -252,6 +281,7 @@ pub struct Report {
 impl Report {
     /// Holds what was found against the policy, for the plugin with this alias.
     pub fn new(examined: Examined, policy: Option<&ScanPolicy>, alias: &Alias) -> Report {
+        let examined = examined.with_listed();
         let exceptions = policy.into_iter().flat_map(|policy| &policy.exceptions);
         let exceptions: Vec<_> = exceptions
             .filter(|exception| exception.plugin == *alias)
@@ -308,13 +338,15 @@ impl Report {
         })
     }
 
-    /// What somebody should look at: from this severity on, facts and guesses, without what is
-    /// excepted.
-    pub fn at_least(&self, severity: Severity) -> impl Iterator<Item = &Finding> {
-        let list = self.findings.list.iter();
-        list.filter(move |finding| {
-            finding.rule.severity >= severity && self.exception(finding.rule).is_none()
-        })
+    /// What takes the place of another component and shows what that didn't: the rules from
+    /// `medium` on, facts and guesses, without what is excepted. Its operator should agree to it.
+    pub fn news(&self, before: &Report) -> Vec<&'static Rule> {
+        let known = before.findings.rules();
+        let rules = self.findings.rules().into_iter();
+        rules
+            .filter(|rule| rule.severity >= Severity::Medium)
+            .filter(|rule| !known.contains(rule) && self.exception(rule).is_none())
+            .collect()
     }
 }
 

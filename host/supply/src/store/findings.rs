@@ -93,6 +93,7 @@ impl ArtifactStore {
 mod tests {
     use super::*;
     use crate::finding::{Aspect, Finding, Findings, Place};
+    use crate::scan::keep_listed;
 
     #[test]
     fn findings_are_kept_for_one_digest_and_these_rules() {
@@ -122,5 +123,28 @@ mod tests {
             fs::write(&path, damaged).unwrap();
             assert_eq!(store.findings(&one), None);
         }
+    }
+
+    #[test]
+    fn what_a_list_shows_is_kept_beside_the_rest_until_there_is_another_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = ArtifactStore::open(dir.path(), 1 << 20).unwrap();
+        let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+        let found = |what: &str| {
+            let mut findings = Findings::default();
+            findings.push(Finding::new(&rules::TEXT_HIDDEN, Place::Component, what));
+            findings
+        };
+        let examined = Examined::scanned(found("in the file"));
+        store.keep_findings(&one, &examined).unwrap();
+        for listed in ["first", "second", "second"].map(found) {
+            keep_listed(&store, &one, &listed);
+            let known = store.findings(&one).unwrap();
+            assert_eq!(known.findings, examined.findings);
+            assert_eq!(known.listed, Some(listed));
+        }
+        // What was never looked through is not known by its list alone.
+        keep_listed(&store, &other, &found("of another"));
+        assert_eq!(store.findings(&other), None);
     }
 }

@@ -22,6 +22,8 @@ mod minisign_tool;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod scan;
 #[cfg(test)]
 mod signature;

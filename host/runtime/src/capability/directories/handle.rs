@@ -331,6 +331,14 @@ impl Node {
             Node::File(open) => Ok(open.clone()),
         }
     }
+
+    /// What it leads to, as the system has it.
+    pub(super) fn into_std(self) -> io::Result<File> {
+        match self {
+            Node::Directory(dir) => Ok(dir.try_clone()?.into_std_file()),
+            Node::File(open) => open.file.try_clone(),
+        }
+    }
 }
 
 /// Whether something lies in a file system whose files are doors to the kernel.

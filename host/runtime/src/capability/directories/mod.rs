@@ -8,6 +8,8 @@
 mod errors;
 mod handle;
 mod host;
+#[cfg(test)]
+mod model;
 mod streams;
 
 use std::any::Any;
@@ -60,6 +62,28 @@ impl Mount {
             device: found.dev(),
             dir,
         })
+    }
+
+    /// Opens what a path in it leads to, to read it, as a guest's handle does; none where
+    /// nothing is there or it is refused. For whoever tries paths without a guest.
+    pub fn open(
+        self: &Arc<Self>,
+        source: &Arc<dyn DirectorySource>,
+        path: &str,
+        follow: bool,
+    ) -> Option<std::fs::File> {
+        let asked = handle::Asked {
+            path: path.to_owned(),
+            follow: match follow {
+                true => types::PathFlags::SYMLINK_FOLLOW,
+                false => types::PathFlags::empty(),
+            },
+            open: types::OpenFlags::empty(),
+            flags: types::DescriptorFlags::READ,
+        };
+        let pass = Pass::ask(source, self, DirectoryUse::Read).ok()?;
+        let node = pass.open(&self.dir, &asked).ok()?;
+        node.into_std().ok()
     }
 }
 
