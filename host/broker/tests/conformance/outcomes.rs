@@ -299,7 +299,11 @@ pub(crate) async fn what_waits_too_long_is_a_dead_letter(backend: &dyn Backend) 
         .collect();
     // The first is with its consumer.
     assert_eq!(of, [("a", 2, "age")]);
-    assert!(dead[0].detail.contains("[messages] age"), "{}", dead[0].detail);
+    assert!(
+        dead[0].detail.contains("[messages] age"),
+        "{}",
+        dead[0].detail
+    );
     assert_eq!(counted(&broker, "dead").await, 1);
     broker.settle(&a, &given[0], Outcome::Ack).await.unwrap();
     assert_eq!(handle_all(&broker, &a).await, ["4", "delayed"]);
