@@ -86,6 +86,20 @@ pub(crate) fn request(id: i64, method: &str, params: Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
 }
 
+/// Tools as the newer version has them: a client of the older one reads besides that each can be
+/// a task.
+pub(crate) fn without_tasks(mut tools: Value) -> Value {
+    for tool in tools.as_array_mut().unwrap() {
+        let execution = tool.as_object_mut().unwrap().remove("execution");
+        assert_eq!(
+            execution,
+            Some(json!({"taskSupport": "optional"})),
+            "{tool}"
+        );
+    }
+    tools
+}
+
 /// Parameters with what the newer era wants in every request.
 pub(crate) fn stateless(mut params: Value) -> Value {
     params["_meta"] = json!({
