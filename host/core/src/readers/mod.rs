@@ -34,6 +34,12 @@ pub use topics::TopicsChanged;
 /// Entries of one page.
 const PAGE: usize = 500;
 
+/// Addresses of one request that are on record one by one.
+const RECORDED_MAX: usize = 20;
+
+/// What a subscription is on record as, in both eras.
+const SUBSCRIBE: &str = "resources/subscribe";
+
 /// Something of the host's own that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
@@ -155,20 +161,47 @@ impl Host {
         };
         let may = self.audit_is_kept();
         let may = may.and_then(|()| self.permit(caller, &own, &call_id));
-        let may = may.and_then(|()| match &own {
+        let may = may.and_then(|()| self.is_there(&own));
+        let error = may.as_ref().err();
+        self.record_read(&call_id, caller, SUBSCRIBE, uri, error, Instant::now());
+        may.map_err(|error| (call_id, error))
+    }
+
+    /// Those of several addresses of which a caller may have themselves told. One by one there is
+    /// a record of the first of them, of the others only how many they were: one request is to
+    /// fill no log.
+    pub fn subscribe_resources<'a>(
+        &self,
+        caller: &Caller,
+        uris: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<&'a String> {
+        let (mut told, mut more) = (0, 0_usize);
+        let mut may = |uri: &&String| match Own::named(uri) {
+            Some(own) if told >= RECORDED_MAX => {
+                more = more.saturating_add(1);
+                own.is_within(&self.scopes(caller)) && self.is_there(&own).is_ok()
+            }
+            own => {
+                told = told.saturating_add(usize::from(own.is_some()));
+                self.subscribe_resource(caller, uri).is_ok()
+            }
+        };
+        let accepted: Vec<&String> = uris.into_iter().filter(&mut may).collect();
+        if more > 0 {
+            let (call_id, item) = (self.ids.next(), format!("{more} more"));
+            self.record_read(&call_id, caller, SUBSCRIBE, &item, None, Instant::now());
+        }
+        accepted
+    }
+
+    /// # Errors
+    /// When there is no such thing.
+    fn is_there(&self, own: &Own) -> Result<(), CallError> {
+        match own {
             Own::Papers(alias) => papers::known(&self.registry(), alias).map(drop),
             // It may come to be.
             Own::Topic(_) => Ok(()),
-        });
-        self.record_read(
-            &call_id,
-            caller,
-            "resources/subscribe",
-            uri,
-            may.as_ref().err(),
-            Instant::now(),
-        );
-        may.map_err(|error| (call_id, error))
+        }
     }
 
     /// Reads something of the host's own.
