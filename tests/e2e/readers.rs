@@ -364,6 +364,13 @@ fn messages_are_read_in_the_topics_of_the_scope() {
         let (uris, templates) = reader.listed();
         assert_eq!(uris, [FAILED]);
         assert_eq!(templates, ["portreeve://topics/{topic}"]);
+        let complete = json!({
+            "ref": {"type": "ref/resource", "uri": "portreeve://topics/{topic}"},
+            "argument": {"name": "topic", "value": ""},
+        });
+        let found = reader.request("completion/complete", complete);
+        let found = &found["result"]["completion"]["values"];
+        assert_eq!(*found, json!(["builds.failed"]));
         // Reading takes nothing away.
         for _ in 0..2 {
             let answer = reader.read(FAILED);
@@ -398,6 +405,12 @@ fn messages_are_read_in_the_topics_of_the_scope() {
             stays != reader.read(FAILED)["error"].is_object()
         });
         assert_eq!(reader.listed().0.is_empty(), !stays);
+        let complete = json!({
+            "ref": {"type": "ref/resource", "uri": "portreeve://plugins/{alias}/papers"},
+            "argument": {"name": "alias", "value": ""},
+        });
+        let found = reader.request("completion/complete", complete);
+        assert!(found["error"].is_object(), "{found}");
     }
     eventually("refusals and readings are on record", || {
         let refusals = done(&project.run(&["audit", "export", "--kind", "refusal"]));

@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portreeve_manifest::content::{
-    Named, Resource, ResourceTemplate, named, papers_uri, topic_uri,
+    Named, PAPERS_TEMPLATE, Resource, ResourceTemplate, TOPIC_TEMPLATE, named, papers_uri,
+    topic_uri,
 };
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::scope::{Scope, Scopes};
-use portreeve_runtime::{Body, CallError, ErrorCode, Part, Usage};
+use portreeve_runtime::{
+    Body, CallError, Completing, Completions, ErrorCode, Part, Subject, Usage,
+};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind};
 use serde_json::Map;
@@ -33,6 +36,9 @@ pub use topics::TopicsChanged;
 
 /// Entries of one page.
 const PAGE: usize = 500;
+
+/// Values of one completion, as many as the protocol has.
+const COMPLETED_MAX: usize = 100;
 
 /// Addresses of one request that are on record one by one.
 const RECORDED_MAX: usize = 20;
@@ -142,6 +148,41 @@ impl Host {
             templates.push(topics::template());
         }
         templates
+    }
+
+    /// Values for what is filled in to an address of the host's own, as far as the caller may
+    /// read there; none where it is another's address.
+    pub(crate) async fn complete_own(
+        &self,
+        caller: &Caller,
+        completing: &Completing,
+    ) -> Option<Result<Completions, CallError>> {
+        let Subject::Template(uri) = &completing.subject else {
+            return None;
+        };
+        let begin = completing.value.as_str();
+        let scopes = self.scopes(caller);
+        let values: Vec<String> = match uri.as_str() {
+            PAPERS_TEMPLATE if scopes.papers() => {
+                let registry = self.registry();
+                let known = registry.plugins().filter(|plugin| plugin.facts.is_some());
+                let named = known.map(|plugin| plugin.alias.clone());
+                named.filter(|alias| alias.starts_with(begin)).collect()
+            }
+            TOPIC_TEMPLATE if scopes.topics() => match self.topics_of(&scopes).await {
+                Ok(topics) => {
+                    let named = topics.iter().map(|stats| stats.topic.to_string());
+                    named.filter(|topic| topic.starts_with(begin)).collect()
+                }
+                Err(error) => return Some(Err(error)),
+            },
+            _ => return None,
+        };
+        Some(Ok(Completions {
+            total: u32::try_from(values.len()).ok(),
+            more: values.len() > COMPLETED_MAX,
+            values: values.into_iter().take(COMPLETED_MAX).collect(),
+        }))
     }
 
     /// Says whether a caller may have themselves told of changes of what is at an address. What
