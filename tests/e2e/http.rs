@@ -101,6 +101,15 @@ impl HttpHost {
         Messages(BufReader::new(self.send(&request(fields, message))))
     }
 
+    /// The stream of what a session is told unasked.
+    pub(crate) fn listen(&self, session: &str) -> Messages {
+        let get = format!(
+            "GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{}\r\n",
+            older(session)
+        );
+        Messages(BufReader::new(self.send(&get)))
+    }
+
     /// Opens a session.
     pub(crate) fn greet(&self) -> String {
         self.greet_as(&json!({}))

@@ -2,6 +2,13 @@
 //! over standard input and output and over HTTP.
 
 use portreeve_test_artifacts as programs;
+use rmcp::RoleClient;
+use rmcp::model::{
+    ProtocolVersion, ReadResourceRequestParams, ResourceUpdatedNotificationParam,
+    SubscribeRequestParams, SubscriptionFilter,
+};
+use rmcp::service::{ClientLifecycleMode, ClientServiceExt, NotificationContext};
+use rmcp::transport::TokioChildProcess;
 use serde_json::{Value, json};
 
 use crate::http::{self, HttpHost};
@@ -357,6 +364,13 @@ fn messages_are_read_in_the_topics_of_the_scope() {
         let (uris, templates) = reader.listed();
         assert_eq!(uris, [FAILED]);
         assert_eq!(templates, ["portreeve://topics/{topic}"]);
+        let complete = json!({
+            "ref": {"type": "ref/resource", "uri": "portreeve://topics/{topic}"},
+            "argument": {"name": "topic", "value": ""},
+        });
+        let found = reader.request("completion/complete", complete);
+        let found = &found["result"]["completion"]["values"];
+        assert_eq!(*found, json!(["builds.failed"]));
         // Reading takes nothing away.
         for _ in 0..2 {
             let answer = reader.read(FAILED);
@@ -391,6 +405,12 @@ fn messages_are_read_in_the_topics_of_the_scope() {
             stays != reader.read(FAILED)["error"].is_object()
         });
         assert_eq!(reader.listed().0.is_empty(), !stays);
+        let complete = json!({
+            "ref": {"type": "ref/resource", "uri": "portreeve://plugins/{alias}/papers"},
+            "argument": {"name": "alias", "value": ""},
+        });
+        let found = reader.request("completion/complete", complete);
+        assert!(found["error"].is_object(), "{found}");
     }
     eventually("refusals and readings are on record", || {
         let refusals = done(&project.run(&["audit", "export", "--kind", "refusal"]));
@@ -502,6 +522,111 @@ fn who_subscribed_to_a_topic_hears_of_messages_until_the_scope_is_gone() {
         });
         assert_eq!(reader.updated(), [""; 0]);
     }
+}
+
+#[test]
+fn over_http_too_those_who_subscribed_hear_of_messages() {
+    let project = Project::with(&with_topics("http = ['topics:read:builds.>']"));
+    let host = HttpHost::start(&project);
+    let feeds = "portreeve://topics/feeds.item";
+    let session = host.greet_as(&json!({}));
+    let mut reader = Reader {
+        way: Way::Http(&host, session.clone()),
+        newer: false,
+    };
+    let subscribed = reader.request("resources/subscribe", json!({"uri": FAILED}));
+    assert!(subscribed["result"].is_object(), "{subscribed}");
+    let refused = reader.request("resources/subscribe", json!({"uri": feeds}));
+    check_refused(&refused, &["topics:read:feeds.item", "http"]);
+    let older = host.listen(&session);
+    let mut newer = listen(&host, &[feeds.to_owned(), FAILED.to_owned()]);
+    let accepted = newer.message();
+    let accepted = &accepted["params"]["notifications"]["resourceSubscriptions"];
+    assert_eq!(*accepted, json!([FAILED]));
+    publish(&project, "feeds.item", "1");
+    publish(&project, "builds.failed", "1");
+    for mut stream in [older, newer] {
+        let told = std::iter::from_fn(|| Some(stream.message()))
+            .find(|told| told["method"] == "notifications/resources/updated");
+        assert_eq!(told.unwrap()["params"]["uri"], FAILED);
+    }
+    // One request fills no log.
+    let many = (0..500).map(|number| format!("portreeve://topics/x.{number}"));
+    listen(&host, &many.collect::<Vec<_>>()).message();
+    eventually("the rest is on record as one", || {
+        let reads = done(&project.run(&["audit", "export", "--kind", "call"]));
+        reads.contains("480 more")
+    });
+    let refusals = done(&project.run(&["audit", "export", "--kind", "refusal"]));
+    let of_many = refusals.lines().filter(|line| line.contains("topics/x."));
+    assert_eq!(of_many.count(), 20, "{refusals}");
+}
+
+/// The official SDK's client, told of what was published in its era's way.
+#[derive(Clone)]
+struct Official(tokio::sync::mpsc::UnboundedSender<String>);
+
+impl rmcp::ClientHandler for Official {
+    async fn on_resource_updated(
+        &self,
+        told: ResourceUpdatedNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.0.send(told.uri).unwrap();
+    }
+}
+
+#[test]
+#[expect(deprecated, reason = "clients of the older era subscribe so")]
+fn the_official_client_reads_a_topic_and_hears_of_it() {
+    let project = Project::with(&with_topics("stdio = ['topics:read:builds.>']"));
+    publish(&project, "builds.failed", "1");
+    let older = ClientLifecycleMode::Initialize;
+    let newer = ClientLifecycleMode::Discover {
+        preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+    };
+    let threads = tokio::runtime::Runtime::new().unwrap();
+    threads.block_on(async {
+        for (mode, is_newer) in [(older, false), (newer, true)] {
+            let command = tokio::process::Command::from(project.portreeve(&["serve"]));
+            let transport = TokioChildProcess::new(command).unwrap();
+            let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+            let client = Official(sender).serve_with_lifecycle(transport, mode);
+            let client = client.await.unwrap();
+            let listed = client.list_all_resources().await.unwrap();
+            assert_eq!(listed.len(), 1);
+            assert_eq!(listed[0].uri, FAILED);
+            let told = if is_newer {
+                let filter = SubscriptionFilter::builder();
+                let filter = filter.resource_subscriptions([FAILED.to_owned()]);
+                let mut subscription = client.listen(filter.build()).await.unwrap();
+                publish(&project, "builds.failed", "2");
+                let told = subscription.next().await.unwrap();
+                serde_json::to_value(told.unwrap()).unwrap()["params"]["uri"].clone()
+            } else {
+                let wanted = SubscribeRequestParams::new(FAILED);
+                client.subscribe(wanted).await.unwrap();
+                publish(&project, "builds.failed", "2");
+                heard.recv().await.unwrap().into()
+            };
+            assert_eq!(told, FAILED);
+            let wanted = ReadResourceRequestParams::new(FAILED);
+            let read = client.read_resource(wanted).await.unwrap();
+            let read = serde_json::to_value(read).unwrap();
+            let events = read["contents"][0]["text"].as_str().unwrap();
+            assert!(events.contains("\"data\":2"), "{events}");
+            client.cancel().await.unwrap();
+        }
+    });
+}
+
+/// What a client of the newer era is told that listens for these.
+fn listen(host: &HttpHost, uris: &[String]) -> http::Messages {
+    let params = json!({"notifications": {"resourceSubscriptions": uris}});
+    let message = json!({
+        "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": stateless(params),
+    });
+    host.stream(&newer_fields("subscriptions/listen", None), &message)
 }
 
 #[test]

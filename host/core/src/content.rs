@@ -446,6 +446,13 @@ impl Host {
         asking: &Asking,
         mut completing: Completing,
     ) -> Asked<Completions> {
+        if let Some(found) = self.complete_own(&asking.caller, &completing).await {
+            return Asked {
+                call_id: self.ids.next(),
+                plugin: None,
+                result: found,
+            };
+        }
         let plugin = match &mut completing.subject {
             Subject::Prompt(name) => match self.find_prompt(name).await {
                 Some((plugin, prompt)) => {

@@ -616,8 +616,9 @@ impl ServerHandler for Server {
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
         let uris = requested.resource_subscriptions.iter().flatten();
-        let may = |uri: &&String| self.host.subscribe_resource(&self.caller, uri).is_ok();
-        let uris = uris.take(SUBSCRIPTIONS_MAX).filter(may).cloned();
+        let uris = uris.take(SUBSCRIPTIONS_MAX);
+        let uris = self.host.subscribe_resources(&self.caller, uris);
+        let uris = uris.into_iter().cloned();
         let filter = SubscriptionFilter::builder()
             .tools_list_changed()
             .resources_list_changed()

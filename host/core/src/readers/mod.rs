@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portreeve_manifest::content::{
-    Named, Resource, ResourceTemplate, named, papers_uri, topic_uri,
+    Named, PAPERS_TEMPLATE, Resource, ResourceTemplate, TOPIC_TEMPLATE, named, papers_uri,
+    topic_uri,
 };
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::scope::{Scope, Scopes};
-use portreeve_runtime::{Body, CallError, ErrorCode, Part, Usage};
+use portreeve_runtime::{
+    Body, CallError, Completing, Completions, ErrorCode, Part, Subject, Usage,
+};
 use portreeve_state::Holder;
 use portreeve_state::audit::{AuditEvent, AuditKind};
 use serde_json::Map;
@@ -33,6 +36,15 @@ pub use topics::TopicsChanged;
 
 /// Entries of one page.
 const PAGE: usize = 500;
+
+/// Values of one completion, as many as the protocol has.
+const COMPLETED_MAX: usize = 100;
+
+/// Addresses of one request that are on record one by one.
+const RECORDED_MAX: usize = 20;
+
+/// What a subscription is on record as, in both eras.
+const SUBSCRIBE: &str = "resources/subscribe";
 
 /// Something of the host's own that can be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +150,41 @@ impl Host {
         templates
     }
 
+    /// Values for what is filled in to an address of the host's own, as far as the caller may
+    /// read there; none where it is another's address.
+    pub(crate) async fn complete_own(
+        &self,
+        caller: &Caller,
+        completing: &Completing,
+    ) -> Option<Result<Completions, CallError>> {
+        let Subject::Template(uri) = &completing.subject else {
+            return None;
+        };
+        let begin = completing.value.as_str();
+        let scopes = self.scopes(caller);
+        let values: Vec<String> = match uri.as_str() {
+            PAPERS_TEMPLATE if scopes.papers() => {
+                let registry = self.registry();
+                let known = registry.plugins().filter(|plugin| plugin.facts.is_some());
+                let named = known.map(|plugin| plugin.alias.clone());
+                named.filter(|alias| alias.starts_with(begin)).collect()
+            }
+            TOPIC_TEMPLATE if scopes.topics() => match self.topics_of(&scopes).await {
+                Ok(topics) => {
+                    let named = topics.iter().map(|stats| stats.topic.to_string());
+                    named.filter(|topic| topic.starts_with(begin)).collect()
+                }
+                Err(error) => return Some(Err(error)),
+            },
+            _ => return None,
+        };
+        Some(Ok(Completions {
+            total: u32::try_from(values.len()).ok(),
+            more: values.len() > COMPLETED_MAX,
+            values: values.into_iter().take(COMPLETED_MAX).collect(),
+        }))
+    }
+
     /// Says whether a caller may have themselves told of changes of what is at an address. What
     /// is the host's own is on record, as reading it is.
     ///
@@ -155,20 +202,47 @@ impl Host {
         };
         let may = self.audit_is_kept();
         let may = may.and_then(|()| self.permit(caller, &own, &call_id));
-        let may = may.and_then(|()| match &own {
+        let may = may.and_then(|()| self.is_there(&own));
+        let error = may.as_ref().err();
+        self.record_read(&call_id, caller, SUBSCRIBE, uri, error, Instant::now());
+        may.map_err(|error| (call_id, error))
+    }
+
+    /// Those of several addresses of which a caller may have themselves told. One by one there is
+    /// a record of the first of them, of the others only how many they were: one request is to
+    /// fill no log.
+    pub fn subscribe_resources<'a>(
+        &self,
+        caller: &Caller,
+        uris: impl IntoIterator<Item = &'a String>,
+    ) -> Vec<&'a String> {
+        let (mut told, mut more) = (0, 0_usize);
+        let mut may = |uri: &&String| match Own::named(uri) {
+            Some(own) if told >= RECORDED_MAX => {
+                more = more.saturating_add(1);
+                own.is_within(&self.scopes(caller)) && self.is_there(&own).is_ok()
+            }
+            own => {
+                told = told.saturating_add(usize::from(own.is_some()));
+                self.subscribe_resource(caller, uri).is_ok()
+            }
+        };
+        let accepted: Vec<&String> = uris.into_iter().filter(&mut may).collect();
+        if more > 0 {
+            let (call_id, item) = (self.ids.next(), format!("{more} more"));
+            self.record_read(&call_id, caller, SUBSCRIBE, &item, None, Instant::now());
+        }
+        accepted
+    }
+
+    /// # Errors
+    /// When there is no such thing.
+    fn is_there(&self, own: &Own) -> Result<(), CallError> {
+        match own {
             Own::Papers(alias) => papers::known(&self.registry(), alias).map(drop),
             // It may come to be.
             Own::Topic(_) => Ok(()),
-        });
-        self.record_read(
-            &call_id,
-            caller,
-            "resources/subscribe",
-            uri,
-            may.as_ref().err(),
-            Instant::now(),
-        );
-        may.map_err(|error| (call_id, error))
+        }
     }
 
     /// Reads something of the host's own.

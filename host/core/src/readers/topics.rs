@@ -9,6 +9,7 @@ use portreeve_manifest::content::{
     Named, Resource, ResourceTemplate, TOPIC_TEMPLATE, named, topic_uri,
 };
 use portreeve_manifest::grant::Topic;
+use portreeve_manifest::scope::Scopes;
 use portreeve_runtime::{CallError, ErrorCode};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -125,6 +126,16 @@ impl Host {
         }
     }
 
+    /// The topics that these scopes let somebody read, by name.
+    pub(super) async fn topics_of(&self, scopes: &Scopes) -> Result<Vec<TopicStats>, CallError> {
+        if !scopes.topics() {
+            return Ok(Vec::new());
+        }
+        let mut topics = self.post.broker.topics().await.map_err(broken)?;
+        topics.retain(|stats| scopes.topic(&stats.topic));
+        Ok(topics)
+    }
+
     /// The topics that the caller may read, by address; at most so many.
     pub(super) async fn topics_after(
         &self,
@@ -132,13 +143,8 @@ impl Host {
         after: &str,
         max: usize,
     ) -> Result<Vec<Resource>, CallError> {
-        let scopes = self.scopes(caller);
-        if !scopes.topics() {
-            return Ok(Vec::new());
-        }
-        let topics = self.post.broker.topics().await.map_err(broken)?;
-        let topics = topics.iter().filter(|stats| scopes.topic(&stats.topic));
-        let shown = topics.map(resource);
+        let topics = self.topics_of(&self.scopes(caller)).await?;
+        let shown = topics.iter().map(resource);
         let shown = shown.filter(|resource| resource.uri.as_str() > after);
         Ok(shown.take(max).collect())
     }
