@@ -96,9 +96,16 @@ fn every_promise_of_messages_has_its_cases() {
     let (_, promises) = readme.split_once("## Messages: what is promised").unwrap();
     let (promises, _) = promises.split_once("\n## ").unwrap();
     for case in &cases {
-        assert!(promises.contains(&format!("`{case}`")), "no promise: {case}");
+        assert!(
+            promises.contains(&format!("`{case}`")),
+            "no promise: {case}"
+        );
     }
-    for row in promises.lines().filter(|line| line.starts_with("| ")).skip(1) {
+    for row in promises
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+    {
         let named = row.split('`').skip(1).step_by(2);
         assert!(named.clone().any(|name| cases.contains(name)), "{row}");
     }
