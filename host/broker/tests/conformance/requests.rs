@@ -1,6 +1,8 @@
 //! Requests and answers.
 
-use portreeve_broker::{ANYBODY, Answer, BrokerError, DeadFilter, Holder, Limits, Refusal};
+use portreeve_broker::{
+    ANYBODY, Answer, BrokerError, DeadFilter, Holder, Limits, Refusal, Requests,
+};
 
 use crate::{Backend, message, patterns};
 
@@ -120,6 +122,23 @@ pub(crate) async fn requests_that_wait_are_bounded(backend: &dyn Backend) {
     assert_eq!(limited.count(), 1);
 }
 
+/// What comes of a request while somebody answers the next that comes there.
+async fn answered_by(
+    requests: &mut Requests,
+    text: &str,
+    asking: impl Future<Output = Result<Answer, BrokerError>>,
+) -> Result<Answer, BrokerError> {
+    let answering = async {
+        let (_, reply) = requests.next().await.unwrap();
+        reply.send(Ok(answer(text))).unwrap();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        got = asking => got,
+        () = answering => unreachable!("it waits"),
+    }
+}
+
 /// Of several who answer, one that may not be asked is passed over, and so is one without room;
 /// where none is left, that is said.
 pub(crate) async fn who_may_not_be_asked_is_passed_over(backend: &dyn Backend) {
@@ -134,12 +153,8 @@ pub(crate) async fn who_may_not_be_asked_is_passed_over(backend: &dyn Backend) {
         assert!(!id.is_empty());
         &*who.alias != "first"
     };
-    let asking = broker.request(message("t", "1"), 10_000, &not_first);
-    let answering = async {
-        let (_, reply) = second.next().await.unwrap();
-        reply.send(Ok(answer("second"))).unwrap();
-    };
-    let (got, ()) = futures::future::join(asking, answering).await;
+    let asking = broker.request(message("t", "1"), 1_000, &not_first);
+    let got = answered_by(&mut second, "second", asking).await;
     assert_eq!(got.unwrap(), answer("second"));
 
     let error = broker.request(message("t", "1"), 10_000, &|_, _| false);
@@ -153,12 +168,8 @@ pub(crate) async fn who_may_not_be_asked_is_passed_over(backend: &dyn Backend) {
     let full = broker.request(message("t", "1"), 20, &not_first);
     let (_, full) = futures::future::join(waits, full).await;
     assert!(matches!(full, Err(BrokerError::Limited { .. })), "{full:?}");
-    let asking = broker.request(message("t", "1"), 10_000, ANYBODY);
-    let answering = async {
-        let (_, reply) = first.next().await.unwrap();
-        reply.send(Ok(answer("first"))).unwrap();
-    };
-    let (got, ()) = futures::future::join(asking, answering).await;
+    let asking = broker.request(message("t", "1"), 1_000, ANYBODY);
+    let got = answered_by(&mut first, "first", asking).await;
     assert_eq!(got.unwrap(), answer("first"));
 }
 
