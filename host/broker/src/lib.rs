@@ -27,7 +27,7 @@ pub use broker::{
     Retry, Start, Stats, Subscription, SubscriptionStats, Tail, TopicStats, Whom,
 };
 pub use cloud_event::{EventError, from_event, to_event};
-pub use embedded::{Embedded, Requests};
+pub use embedded::{Answering, Embedded, Request, Responder};
 pub use error::BrokerError;
 pub use limits::{Clock, Limits, TopicSettings, system_clock};
 pub use message::{Answer, Message, Publish, Refusal, Reply, Sender};

@@ -100,7 +100,7 @@ pub struct Limits {
     pub dedup_max: u32,
     /// The longest time to wait for an answer.
     pub request_ms_max: i64,
-    /// Requests that wait for one responder.
+    /// Requests that one responder has not answered yet.
     pub requests_max: usize,
 }
 

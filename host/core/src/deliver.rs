@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use portreeve_broker::{
-    Answer, Broker, Delivery, Embedded, Message, Outcome, Refusal, Retry, Start, Subscription,
+    Answer, Answering, Broker, Delivery, Embedded, Message, Outcome, Refusal, Reply, Request,
+    Responder, Retry, Start, Subscription,
 };
 use portreeve_manifest::grant::TopicPattern;
 use portreeve_runtime::{
@@ -45,11 +47,12 @@ pub(crate) struct Post {
     pub(crate) changed: Notify,
 }
 
-/// What one plugin's task was started with.
+/// A plugin that is served: as it was then, and what ends with this.
 struct Serving {
     patterns: Vec<TopicPattern>,
     plugin: Arc<Plugin>,
-    _tasks: Vec<AbortOnDropHandle<()>>,
+    handling: Option<AbortOnDropHandle<()>>,
+    answering: Option<Answering>,
 }
 
 /// The plugins that are served, by alias.
@@ -152,12 +155,7 @@ impl Host {
             // The old one ends first: messages that it has come again.
             serving.remove(alias);
             match self.serve_plugin(plugin, &patterns).await {
-                Ok(tasks) => {
-                    let now = Serving {
-                        patterns,
-                        plugin: plugin.clone(),
-                        _tasks: tasks,
-                    };
+                Ok(now) => {
                     serving.insert(alias.clone(), now);
                 }
                 Err(why) => {
@@ -171,12 +169,17 @@ impl Host {
         self: &Arc<Self>,
         plugin: &Arc<Plugin>,
         patterns: &[TopicPattern],
-    ) -> Result<Vec<AbortOnDropHandle<()>>, String> {
+    ) -> Result<Serving, String> {
         let alias = &plugin.alias;
         let facts = plugin.facts.as_ref().ok_or("its package was not read")?;
         let template = self.template(alias, facts, None).await;
         let template = template.map_err(|error| error.failure.message)?;
-        let mut tasks = Vec::new();
+        let mut serving = Serving {
+            patterns: patterns.to_vec(),
+            plugin: plugin.clone(),
+            handling: None,
+            answering: None,
+        };
         if template.is_handler() {
             let subscription = subscription(alias);
             let broker = &self.post.broker;
@@ -185,18 +188,24 @@ impl Host {
             let at_once = places(plugin).min(AT_ONCE);
             let handler = Handler(plugin.clone());
             let task = consume(Arc::downgrade(self), subscription, at_once, handler);
-            tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+            serving.handling = Some(AbortOnDropHandle::new(tokio::spawn(task)));
         }
         if template.is_responder() {
-            let task = answer(Arc::downgrade(self), plugin.clone(), patterns.to_vec());
-            tasks.push(AbortOnDropHandle::new(tokio::spawn(task)));
+            let answerer = Arc::new(Answerer {
+                host: Arc::downgrade(self),
+                plugin: plugin.clone(),
+                places: Semaphore::new(places(plugin)),
+            });
+            let holder = Holder::plugin(alias);
+            let broker = &self.post.broker;
+            serving.answering = Some(broker.answer(holder, patterns.to_vec(), answerer));
         }
-        if tasks.is_empty() {
+        if serving.handling.is_none() && serving.answering.is_none() {
             return Err(
                 "it is granted messages.subscribe, but exports neither portreeve:messages/handler nor portreeve:messages/responder".to_owned(),
             );
         }
-        Ok(tasks)
+        Ok(serving)
     }
 }
 
@@ -230,50 +239,28 @@ impl Consumer for Handler {
     }
 }
 
-/// Has a plugin answer requests, as many at a time as its calls may run.
-async fn answer(host: Weak<Host>, plugin: Arc<Plugin>, patterns: Vec<TopicPattern>) {
-    let holder = Holder::plugin(&plugin.alias);
-    let requests = host
-        .upgrade()
-        .map(|host| host.post.broker.answer(holder, patterns));
-    let Some(mut requests) = requests else {
-        return;
-    };
-    let at_once = places(&plugin);
-    let places = Arc::new(Semaphore::new(at_once));
-    let mut running = tokio::task::JoinSet::new();
-    while let Some((request, reply)) = requests.next().await {
-        while running.try_join_next().is_some() {}
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        // Whoever asked has left.
-        if reply.is_closed() {
-            continue;
-        }
-        let (host, one) = (host.clone(), plugin.clone());
-        let work = async move {
-            let _place = place;
-            let Some(host) = host.upgrade() else {
-                return;
-            };
-            let answer = host.answer_one(&one, &request).await;
-            // Whoever asked may have left.
-            let _ = reply.send(match answer {
-                Ok(answer) => Ok(Answer {
-                    payload: answer.payload.into(),
-                    content_type: answer.content_type,
-                    headers: answer.headers,
-                }),
-                Err(error) => Err(refusal(error.failure)),
-            });
-        };
-        match at_once {
-            1 => work.await,
-            _ => {
-                running.spawn(work);
-            }
-        }
+/// Has a plugin answer requests.
+struct Answerer {
+    host: Weak<Host>,
+    plugin: Arc<Plugin>,
+    /// As many at a time as its calls may run.
+    places: Semaphore,
+}
+
+#[async_trait]
+impl Responder for Answerer {
+    async fn answer(&self, request: &Request) -> Option<Reply> {
+        let _place = self.places.acquire().await.ok()?;
+        let host = self.host.upgrade().filter(|_| !request.is_left())?;
+        let answer = host.answer_one(&self.plugin, &request.message).await;
+        Some(match answer {
+            Ok(answer) => Ok(Answer {
+                payload: answer.payload.into(),
+                content_type: answer.content_type,
+                headers: answer.headers,
+            }),
+            Err(error) => Err(refusal(error.failure)),
+        })
     }
 }
 

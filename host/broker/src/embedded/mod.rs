@@ -35,7 +35,7 @@ use crate::limits::{Clock, Limits};
 use crate::message::{Answer, Message, Publish};
 use state::Core;
 
-pub use request::Requests;
+pub use request::{Answering, Request, Responder};
 
 /// Publishers that wait for the disk.
 const PUBLISHING_MAX: usize = 4_096;
@@ -144,10 +144,16 @@ impl Embedded {
     }
 
     /// Has `holder` answer requests on these topics, until what is returned is dropped.
-    pub fn answer(&self, holder: Holder, patterns: Vec<TopicPattern>) -> Requests {
-        let waiting_max = self.inner.limits.requests_max;
+    pub fn answer(
+        &self,
+        holder: Holder,
+        patterns: Vec<TopicPattern>,
+        responder: Arc<dyn Responder>,
+    ) -> Answering {
+        let requests_max = self.inner.limits.requests_max;
         let mut core = self.inner.core();
-        core.responders.add(holder, patterns, waiting_max)
+        core.responders
+            .add(holder, patterns, responder, requests_max)
     }
 }
 

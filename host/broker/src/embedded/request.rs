@@ -3,60 +3,90 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use portreeve_state::Holder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Inner;
 use crate::broker::Whom;
 use crate::error::BrokerError;
 use crate::message::{Answer, Message, Publish, Reply};
 
-type Asked = (Arc<Message>, oneshot::Sender<Reply>);
-
-/// Requests for one who answers. Who asked is told that a request was given up when its sender is
-/// dropped.
+/// A request that somebody waits for.
 #[derive(Debug)]
-pub struct Requests(mpsc::Receiver<Asked>);
+pub struct Request {
+    /// What is asked.
+    pub message: Arc<Message>,
+    reply: oneshot::Sender<Reply>,
+}
 
-impl Requests {
-    /// The next request, and how to answer it; none when the broker is gone.
-    pub async fn next(&mut self) -> Option<(Arc<Message>, oneshot::Sender<Reply>)> {
-        self.0.recv().await
+impl Request {
+    /// Whether nobody waits for it any more.
+    pub fn is_left(&self) -> bool {
+        self.reply.is_closed()
     }
 }
 
+/// Somebody who answers requests. Each is answered in a task of its own, in the tokio runtime of
+/// whoever asks: a thread that is woken for it costs more than most answers do.
+#[async_trait]
+pub trait Responder: Send + Sync {
+    /// Answers a request; none where it is given up.
+    async fn answer(&self, request: &Request) -> Option<Reply>;
+}
+
+/// That somebody is asked. When it is dropped, nobody is any more, and what was not answered by
+/// then is given up.
 #[derive(Debug)]
-struct Responder {
+pub struct Answering(#[expect(dead_code, reason = "it ends when it is dropped")] DropGuard);
+
+struct Asked {
     holder: Holder,
     patterns: Vec<TopicPattern>,
-    sender: mpsc::Sender<Asked>,
+    responder: Arc<dyn Responder>,
+    /// Places for requests that are not answered yet.
+    places: Arc<Semaphore>,
+    end: CancellationToken,
+}
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Asked")
+            .field("holder", &self.holder)
+            .field("patterns", &self.patterns)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Responders(Vec<Responder>);
+pub(super) struct Responders(Vec<Arc<Asked>>);
 
 impl Responders {
     pub(super) fn add(
         &mut self,
         holder: Holder,
         patterns: Vec<TopicPattern>,
-        waiting_max: usize,
-    ) -> Requests {
-        self.0.retain(|responder| !responder.sender.is_closed());
-        let (sender, receiver) = mpsc::channel(waiting_max.max(1));
-        self.0.push(Responder {
+        responder: Arc<dyn Responder>,
+        requests_max: usize,
+    ) -> Answering {
+        self.0.retain(|asked| !asked.end.is_cancelled());
+        let end = CancellationToken::new();
+        self.0.push(Arc::new(Asked {
             holder,
             patterns,
-            sender,
-        });
-        Requests(receiver)
+            responder,
+            places: Arc::new(Semaphore::new(requests_max.max(1))),
+            end: end.clone(),
+        }));
+        Answering(end.drop_guard())
     }
 
-    fn on<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Responder> {
-        self.0.iter().filter(|responder| {
-            let mut patterns = responder.patterns.iter();
-            !responder.sender.is_closed() && patterns.any(|pattern| pattern.matches(topic))
+    fn on<'a>(&'a self, topic: &'a Topic) -> impl Iterator<Item = &'a Arc<Asked>> {
+        self.0.iter().filter(|asked| {
+            let mut patterns = asked.patterns.iter();
+            !asked.end.is_cancelled() && patterns.any(|pattern| pattern.matches(topic))
         })
     }
 }
@@ -96,41 +126,55 @@ impl Inner {
             self.bury_looping(message, now).await?;
             return Err(refused);
         }
-        let (answer, waiting) = oneshot::channel();
-        {
+        let (asked, place) = {
             let mut core = self.core();
             core.publisher_may(&message.sender.holder, bytes, limits, now)?;
-            let id = message.id.clone();
-            let mut asked = Some((Arc::new(message), answer));
-            let (mut somebody, mut full) = (false, false);
-            for responder in core.responders.on(&publish.topic) {
+            let (mut somebody, mut full, mut found) = (false, false, None);
+            for asked in core.responders.on(&publish.topic) {
                 somebody = true;
-                if !whom(&responder.holder, &id) {
+                if !whom(&asked.holder, &message.id) {
                     continue;
                 }
-                match asked.take().map(|asked| responder.sender.try_send(asked)) {
-                    None | Some(Ok(())) => break,
-                    Some(Err(error)) => asked = Some(error.into_inner()),
+                if let Ok(place) = asked.places.clone().try_acquire_owned() {
+                    found = Some((asked.clone(), place));
+                    break;
                 }
                 full = true;
             }
-            if !somebody {
-                return Err(BrokerError::NobodyAnswers(publish.topic.to_string()));
-            }
-            if asked.is_some() && !full {
-                return Err(BrokerError::NobodyMayAnswer(publish.topic.to_string()));
-            }
-            if asked.is_some() {
-                return Err(BrokerError::Limited {
-                    what: format!("requests that wait on `{}`", publish.topic),
-                    used: limits.requests_max as u64,
-                    allowed: limits.requests_max as u64,
-                    setting: "[messages] requests",
-                    retry_ms: 100,
+            let Some(found) = found else {
+                let topic = publish.topic.to_string();
+                return Err(match (somebody, full) {
+                    (false, _) => BrokerError::NobodyAnswers(topic),
+                    (true, false) => BrokerError::NobodyMayAnswer(topic),
+                    (true, true) => BrokerError::Limited {
+                        what: format!("requests that wait on `{topic}`"),
+                        used: limits.requests_max as u64,
+                        allowed: limits.requests_max as u64,
+                        setting: "[messages] requests",
+                        retry_ms: 100,
+                    },
                 });
-            }
+            };
             core.publisher_takes(&publish.sender.holder, bytes);
-        }
+            found
+        };
+        let (reply, waiting) = oneshot::channel();
+        let request = Request {
+            message: Arc::new(message),
+            reply,
+        };
+        tokio::spawn(async move {
+            let _place = place;
+            let answer = tokio::select! {
+                biased;
+                () = asked.end.cancelled() => None,
+                answer = asked.responder.answer(&request) => answer,
+            };
+            if let Some(answer) = answer {
+                // Whoever asked may have left.
+                let _ = request.reply.send(answer);
+            }
+        });
         let most = u64::try_from(limits.request_ms_max).unwrap_or(u64::MAX);
         let timeout = timeout_ms.min(most);
         match tokio::time::timeout(Duration::from_millis(timeout), waiting).await {

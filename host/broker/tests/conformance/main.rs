@@ -21,11 +21,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use portreeve_broker::{
-    Broker, Delivery, Embedded, Holder, Limits, Outcome, Publish, Published, Requests, Sender,
-    Start, Subscription,
+    Broker, Delivery, Embedded, Holder, Limits, Outcome, Publish, Published, Sender, Start,
+    Subscription,
 };
 use portreeve_manifest::grant::TopicPattern;
 use portreeve_state::{SqliteStore, StateStore as _, StoreConfig};
+use requests::Requests;
 
 /// When the tests begin.
 const START_MS: i64 = 1_700_000_000_000;
@@ -92,7 +93,7 @@ impl Backend for Local {
     fn answer_as(&self, alias: &str, patterns: Vec<TopicPattern>) -> Requests {
         let open = self.open.lock().unwrap();
         let (broker, _) = open.as_ref().unwrap();
-        broker.answer(Holder::plugin(alias), patterns)
+        Requests::new(|responder| broker.answer(Holder::plugin(alias), patterns, responder))
     }
 
     fn pass(&self, ms: i64) {

@@ -1,10 +1,46 @@
 //! Requests and answers.
 
+use std::sync::Arc;
+
 use portreeve_broker::{
-    ANYBODY, Answer, BrokerError, DeadFilter, Holder, Limits, Refusal, Requests,
+    ANYBODY, Answer, Answering, BrokerError, DeadFilter, Holder, Limits, Message, Refusal, Reply,
+    Request, Responder,
 };
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{Backend, message, patterns};
+
+/// Requests for one who answers. Who asked is told that a request was given up when the way of
+/// its answer is dropped.
+pub(crate) struct Requests {
+    asked: mpsc::UnboundedReceiver<(Arc<Message>, oneshot::Sender<Reply>)>,
+    _answering: Answering,
+}
+
+struct Passing(mpsc::UnboundedSender<(Arc<Message>, oneshot::Sender<Reply>)>);
+
+#[async_trait::async_trait]
+impl Responder for Passing {
+    async fn answer(&self, request: &Request) -> Option<Reply> {
+        let (reply, answered) = oneshot::channel();
+        self.0.send((request.message.clone(), reply)).ok()?;
+        answered.await.ok()
+    }
+}
+
+impl Requests {
+    pub(crate) fn new(answer: impl FnOnce(Arc<dyn Responder>) -> Answering) -> Requests {
+        let (passing, asked) = mpsc::unbounded_channel();
+        Requests {
+            asked,
+            _answering: answer(Arc::new(Passing(passing))),
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Option<(Arc<Message>, oneshot::Sender<Reply>)> {
+        self.asked.recv().await
+    }
+}
 
 fn answer(text: &str) -> Answer {
     Answer {
