@@ -218,7 +218,6 @@ fn papers_are_read_with_the_scope_and_no_longer_without() {
         let mut papers = reader.document(PAPERS);
         let papers = papers.as_object_mut().unwrap();
         assert_eq!(papers.remove("alias"), Some(json!("echo")));
-        assert_eq!(papers.remove("signer"), Some(Value::Null));
         assert_eq!(papers, inspected);
         assert!(papers["scan"]["score"]["score"].is_u64());
         let none = reader.read("portreeve://plugins/none/papers");
