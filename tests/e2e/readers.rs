@@ -671,10 +671,7 @@ fn a_tail_begins_where_it_is_told_to() {
         "--count",
         "2",
     ]);
-    let looking = looking
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let looking = looking.stdout(Stdio::piped()).spawn().unwrap();
     publish(&project, "builds.mended", "2");
     publish(&project, "builds.failed", "41");
     let shown = looking.wait_with_output().unwrap();
