@@ -1,6 +1,9 @@
 //! What the host itself has to read, for clients with the scope: in both eras of the protocol,
 //! over standard input and output and over HTTP.
 
+use std::io::Write;
+use std::process::Stdio;
+
 use portreeve_test_artifacts as programs;
 use rmcp::RoleClient;
 use rmcp::model::{
@@ -215,7 +218,6 @@ fn papers_are_read_with_the_scope_and_no_longer_without() {
         let mut papers = reader.document(PAPERS);
         let papers = papers.as_object_mut().unwrap();
         assert_eq!(papers.remove("alias"), Some(json!("echo")));
-        assert_eq!(papers.remove("signer"), Some(Value::Null));
         assert_eq!(papers, inspected);
         assert!(papers["scan"]["score"]["score"].is_u64());
         let none = reader.read("portreeve://plugins/none/papers");
@@ -342,12 +344,24 @@ const FAILED: &str = "portreeve://topics/builds.failed";
 /// Messages are kept, since nobody handles them.
 fn with_topics(scopes: &str) -> String {
     format!(
-        "[serve]\nscopes = {{ {scopes} }}\n[messages.topics.'builds.>']\nkeep = '1d'\n[messages.topics.'feeds.>']\nkeep = '1d'\n"
+        "[serve]\nscopes = {{ {scopes} }}\n[messages.topics.'builds.>']\nkeep = '1d'\n[messages.topics.'feeds.>']\nkeep = '1d'\n[messages.topics.'builds-large']\nkeep = '1d'\n"
     )
 }
 
 fn publish(project: &Project, topic: &str, text: &str) {
     done(&project.run(&["bus", "publish", topic, text]));
+}
+
+/// What is no text, and too large for a command line.
+fn publish_bytes(project: &Project, topic: &str, bytes: &[u8]) {
+    let arguments = ["bus", "publish", topic, "-", "--content-type", "image/png"];
+    let mut command = project.portreeve(&arguments);
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut publishing = command.spawn().unwrap();
+    let mut to = publishing.stdin.take().unwrap();
+    to.write_all(bytes).unwrap();
+    drop(to);
+    assert!(publishing.wait().unwrap().success());
 }
 
 #[test]
@@ -426,34 +440,12 @@ fn what_is_no_text_comes_in_base64_and_only_the_newest_come() {
         way: Way::Stdio(Box::new(project.serve())),
         newer: false,
     };
-    let mut bytes = project.portreeve(&[
-        "bus",
-        "publish",
-        "builds.bytes",
-        "-",
-        "--content-type",
-        "image/png",
-    ]);
-    let bytes = bytes
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn();
-    let mut bytes = bytes.unwrap();
-    std::io::Write::write_all(&mut bytes.stdin.take().unwrap(), b"\xff\x00").unwrap();
-    assert!(bytes.wait().unwrap().success());
+    publish_bytes(&project, "builds.bytes", b"\xff\x00");
     let events = reader.document("portreeve://topics/builds.bytes");
     assert_eq!(events[0]["data_base64"], "/wA=");
     // Six messages of a fifth of a mebibyte are more than a client is given.
-    let large = "x".repeat(200 << 10);
     for _ in 0..6 {
-        let mut publish = project.portreeve(&["bus", "publish", "builds.large", "-"]);
-        let publish = publish
-            .stdin(std::process::Stdio::piped())
-            .stdout(std::process::Stdio::null())
-            .spawn();
-        let mut publish = publish.unwrap();
-        std::io::Write::write_all(&mut publish.stdin.take().unwrap(), large.as_bytes()).unwrap();
-        assert!(publish.wait().unwrap().success());
+        publish_bytes(&project, "builds.large", &[b'x'; 200 << 10]);
     }
     let answer = reader.read("portreeve://topics/builds.large");
     assert!(answer.to_string().len() < (1 << 20) + 4_096);
@@ -637,6 +629,10 @@ fn a_tail_begins_where_it_is_told_to() {
     }
     publish(&project, "builds.mended", "1");
     publish(&project, "feeds.item", "1");
+    // More than is read at once.
+    for _ in 0..8 {
+        publish_bytes(&project, "builds-large", &[b'x'; 200 << 10]);
+    }
     let tail = |arguments: &[&str]| -> Vec<Value> {
         let shown = done(&project.run(&[&["bus", "tail"], arguments].concat()));
         let lines = shown.lines().filter(|line| line.starts_with('{'));
@@ -652,6 +648,12 @@ fn a_tail_begins_where_it_is_told_to() {
             .collect();
         assert_eq!(data, (1..=40).chain([1]).collect::<Vec<_>>());
         assert_eq!(all[40]["type"], "builds.mended");
+        let large = tail(&["builds-large", "--from", "1", "--count", "7"]);
+        let places: Vec<_> = large
+            .iter()
+            .map(|event| event["sequence"].clone())
+            .collect();
+        assert_eq!(places, ["1", "2", "3", "4", "5", "6", "7"]);
         let some = tail(&["builds.failed", "--from", "38", "--count", "3"]);
         assert_eq!(some[0]["sequence"], "38");
         assert_eq!(some[2]["data"], 40);
@@ -669,10 +671,7 @@ fn a_tail_begins_where_it_is_told_to() {
         "--count",
         "2",
     ]);
-    let looking = looking
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let looking = looking.stdout(Stdio::piped()).spawn().unwrap();
     publish(&project, "builds.mended", "2");
     publish(&project, "builds.failed", "41");
     let shown = looking.wait_with_output().unwrap();
