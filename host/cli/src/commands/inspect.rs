@@ -86,7 +86,8 @@ impl Inspect {
                 let _ = write!(shown, "\nWITHHELD\n{}", indented(&lines));
             }
             format!(
-                "{shown}\n{}\nfound by `portreeve scan`\n{}",
+                "{shown}\n{}\n{}\nfound by `portreeve scan`\n{}",
+                licences::section(&licences, &alias),
                 advisories::section(&weaknesses),
                 scan::notes(&looked)
             )

@@ -12,7 +12,7 @@ use portreeve_supply::licence::{self, Answer, Report, Rules, Verdict};
 use serde_json::{Value, json};
 
 use super::inspect;
-use super::papers::read_installed;
+use super::papers::{count, read_installed};
 use crate::context::Context;
 use crate::{error, exit::Exit, output, text};
 
@@ -146,6 +146,24 @@ pub(crate) fn notes(report: &Report) -> String {
         let _ = writeln!(shown, "  {}: {about}: {found}", note.rule);
     }
     shown
+}
+
+/// The whole in a line, why the policy refuses it, and what to look at.
+pub(crate) fn section(licences: &Result<Report, String>, alias: &Alias) -> String {
+    let report = match licences {
+        Ok(report) => report,
+        Err(why) => return format!("licences can't be judged: {}\n", text::line(why)),
+    };
+    let parts = report.rows.iter().skip(1).filter(|row| !row.build_only);
+    let mut shown = format!(
+        "licences of it and {}: `portreeve licenses` shows them\n",
+        count(parts.count(), "package")
+    );
+    if let Some(why) = report.refusal(alias) {
+        // Writing to a string can't fail.
+        let _ = writeln!(shown, "  refused: {}", text::line(&why));
+    }
+    shown + &notes(report)
 }
 
 fn show(examined: &[Examined]) -> String {

@@ -41,6 +41,12 @@ fn a_licence_that_is_not_allowed_is_refused_until_an_exception_says_why() {
         "build only",
     ]);
 
+    sandbox.run(&["inspect", "calc.wasm"]).exits(0).shows(&[
+        "licences of it and 1 package",
+        "refused: licence: its licence `MPL-2.0`",
+        "licence-text-missing",
+    ]);
+
     let exception = "exceptions = [{ plugin = \"calc\", allow = [\"MPL-2.0\"], reason = \"approved 2026-11\" }]\n";
     sandbox.write("portreeve.toml", format!("schema = 1\n{strict}{exception}"));
     sandbox.run(&["add", "calc.wasm"]).exits(0);

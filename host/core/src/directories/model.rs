@@ -198,6 +198,7 @@ proptest! {
         cache in any_target(),
         key in any_target(),
         from in prop_oneof![any_path(true), any_target()],
+        picked in any::<[Option<prop::sample::Index>; 4]>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
@@ -210,7 +211,18 @@ proptest! {
         tree.make(&root);
         let place: Place = project.split('/').map(str::to_owned).collect();
         let absolute = |path: &str| format!("/{}", path.trim_start_matches('/'));
-        let (user_state, cache, key) = (absolute(&user_state), absolute(&cache), absolute(&key));
+        // Chance alone seldom names what is there.
+        let there: Vec<String> = tree.0.keys().map(|place| place.join("/")).collect();
+        let or_there = |text: String, pick: Option<prop::sample::Index>| {
+            pick.map_or(text, |pick| format!("/{}", pick.get(&there)))
+        };
+        let [first, second, third, fourth] = picked;
+        let from = or_there(from, first);
+        let (user_state, cache, key) = (
+            absolute(&or_there(user_state, second)),
+            absolute(&or_there(cache, third)),
+            absolute(&or_there(key, fourth)),
+        );
         let in_project = |name: &str| format!("/{project}/{name}");
         let kept = [
             (in_project(MANIFEST), false),

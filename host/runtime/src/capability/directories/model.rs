@@ -197,6 +197,7 @@ proptest! {
     fn paths_of_guests_lead_where_the_slow_resolver_says(
         things in any_things(),
         paths in proptest::collection::vec(any_target(), 1..8),
+        picked in proptest::collection::vec(any::<prop::sample::Index>(), 4),
         follow in any::<bool>(),
         hard_links in any::<bool>(),
     ) {
@@ -212,7 +213,10 @@ proptest! {
         make(&tree, &root, &outside);
         let mount = Mount::new("/data", "data", File::open(&root).unwrap()).unwrap();
         let mount = Arc::new(mount);
-        for path in paths {
+        // Chance alone seldom names what is there.
+        let there: Vec<String> = tree.keys().map(|place| place.join("/")).collect();
+        let picked = picked.iter().map(|pick| pick.get(&there).clone());
+        for path in paths.into_iter().chain(picked) {
             let source = Arc::new(Source { hard_links, barred: Mutex::default() });
             let asked: Arc<dyn DirectorySource> = source.clone();
             let opened = mount.open(&asked, &path, follow);
