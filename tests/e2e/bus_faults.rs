@@ -207,3 +207,63 @@ fn a_request_ends_with_its_asker_and_fails_as_its_answerer() {
     let trapped = act(&mut client, "a", "ask b.x trap");
     assert_eq!(reason(&trapped), "plugin-trapped");
 }
+
+fn kept(client: &mut crate::support::Client, alias: &str, key: &str) -> u64 {
+    let result = client.call(&format!("{alias}__kept"), json!({ "key": key }));
+    let text = result["content"][0]["text"].as_str().unwrap_or("0");
+    text.parse().unwrap_or(0)
+}
+
+/// Each message has an instance of its own, unless the plugin has one for all.
+#[test]
+fn a_message_has_a_fresh_instance_or_the_one_that_there_is() {
+    let one = Post {
+        alias: "one",
+        resident: true,
+        table: "",
+    };
+    let project = post::project("", &[Post::fresh("fresh"), one]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["fresh", "one"]);
+    publish(&project, "all.x", "turn", 3);
+    eventually("each has handled three", || {
+        kept(&mut client, "fresh", "handled") == 3 && kept(&mut client, "one", "handled") == 3
+    });
+    let turns =
+        |client: &mut _, alias| [1, 2, 3].map(|n| kept(client, alias, &format!("turn-{n}")));
+    assert_eq!(turns(&mut client, "fresh"), [3, 0, 0]);
+    assert_eq!(turns(&mut client, "one"), [1, 1, 1]);
+}
+
+#[test]
+fn a_publish_stands_though_its_call_fails() {
+    let project = post::project("", &[Post::fresh("a"), Post::fresh("good")]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["a", "good"]);
+    let failed = act(&mut client, "a", "both publish good.x 2 hello ; trap");
+    assert_eq!(reason(&failed), "plugin-trapped");
+    eventually("both are handled", || handled(&mut client) == 2);
+}
+
+#[test]
+fn a_dead_letter_is_tried_once_more_by_command() {
+    let project = post::project("[messages]\nattempts = 1", &[Post::fresh("a")]);
+    let mut client = project.serve();
+    post::until_they_subscribe(&project, &["a"]);
+    done(&project.run(&["revoke", "a", "storage.kv"]));
+    publish(&project, "a.x", "note once", 1);
+    let mut letters = Vec::new();
+    eventually("it is a dead letter", || {
+        letters = dead(&project);
+        !letters.is_empty()
+    });
+    done(&project.run(&["grant", "a", "storage.kv=1 MiB"]));
+    let id = letters[0]["id"].as_str().unwrap();
+    done(&project.run(&["bus", "dead", "retry", id]));
+    eventually("it is handled", || kept(&mut client, "a", "once") == 1);
+    assert_eq!(dead(&project).len(), 0);
+    let again = project.run(&["bus", "dead", "retry", id]);
+    assert_eq!(again.status.code(), Some(1), "{}", said(&again));
+    let audit = done(&project.run(&["audit", "search", "--kind", "bus-dead-retry"]));
+    assert!(audit.contains(id), "{audit}");
+}

@@ -212,8 +212,8 @@ impl Residence {
             ResidentState::Asleep | ResidentState::Runs => None,
             ResidentState::Restarts => {
                 let left = self.not_before()?.saturating_duration_since(Instant::now());
-                // Whoever comes now starts it.
-                if left.is_zero() {
+                // Whoever comes now starts it: nobody is told to come again in no time.
+                if left < Duration::from_millis(1) {
                     return None;
                 }
                 let told = format!(

@@ -79,7 +79,8 @@ fn act_on(what: String) -> Result<String, Error> {
     act(&what)
 }
 
-/// `trap`, `spin`, `fill` (memory), `sleep MS`, `after MS ACT`, `until-cancelled`, `fail REASON`,
+/// `trap`, `spin`, `fill` (memory), `sleep MS`, `after MS ACT`, `both ACT ; ACT`, `turn`
+/// (keeps which turn of its instance this is), `until-cancelled`, `fail REASON`,
 /// `publish TOPIC TIMES TEXT`, `ask TOPIC TEXT`, `asks TOPIC TIMES`,
 /// `ask-within MS TOPIC TEXT`,
 /// `ring TOPIC TOPIC` (without end), `note KEY`, or nothing. A message that says `quiet` is not
@@ -99,6 +100,15 @@ fn act(what: &str) -> Result<String, Error> {
         }
         "sleep" => {
             std::thread::sleep(Duration::from_millis(number(rest)?));
+            Ok(String::new())
+        }
+        "both" => {
+            let (first, second) = rest.split_once(" ; ").unwrap_or((rest, ""));
+            crate::act(first)?;
+            crate::act(second)
+        }
+        "turn" => {
+            kv::increment(&format!("turn-{}", TURNS.load(Ordering::Relaxed)), 1)?;
             Ok(String::new())
         }
         "after" => {
