@@ -13,16 +13,23 @@ const TURN_MAX: Duration = Duration::from_millis(1);
 /// One turn of so many is measured, at random: that costs a tenth of a short call.
 const MEASURED_ONE_OF: u64 = 16;
 
-/// How long the calls of a plugin begin elsewhere after one that took more. Should each turn
-/// take a tick of the clock and a large copy on top of it, some 20 ms, then all of them
-/// together have a two hundredth of the thread.
-const PAUSE: Duration = Duration::from_secs(60);
+/// How long the calls of a plugin begin elsewhere after one that took more: little after the
+/// first, which may just have been cold, and twice as long after each that follows. Should each
+/// turn take a tick of the clock and a large copy on top of it, some 20 ms, then all of them
+/// together have a two hundredth of the thread in the end, and some two seconds of it before.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// After so long without one that took more, the next is the first again.
+const FORGIVEN: Duration = Duration::from_secs(600);
 
 /// Whether the calls of a component may begin on their caller's thread.
 pub(crate) struct Pace {
     since: Instant,
     /// Milliseconds from then until they may again; 0 if they may.
     not_before: AtomicU64,
+    /// The last pause, in milliseconds.
+    pause: AtomicU64,
     turns: AtomicU64,
     /// Which turns are measured is not for a guest to know.
     dice: RandomState,
@@ -33,6 +40,7 @@ impl Pace {
         Pace {
             since: Instant::now(),
             not_before: AtomicU64::new(0),
+            pause: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             dice: RandomState::new(),
         }
@@ -53,11 +61,23 @@ impl Pace {
         let begun = thread_cpu();
         let done = turn();
         if thread_cpu().saturating_sub(begun) > TURN_MAX {
-            let until = self.since.elapsed().saturating_add(PAUSE).as_millis();
-            let until = u64::try_from(until).unwrap_or(u64::MAX);
-            self.not_before.store(until, Ordering::Relaxed);
+            self.pause(self.since.elapsed());
         }
         done
+    }
+
+    /// Has the calls begin elsewhere from now on, for a while.
+    fn pause(&self, now: Duration) {
+        let last = Duration::from_millis(self.not_before.load(Ordering::Relaxed));
+        let pause = Duration::from_millis(self.pause.load(Ordering::Relaxed));
+        let pause = match pause.is_zero() || now.saturating_sub(last) > FORGIVEN {
+            true => PAUSE_MIN,
+            false => pause.saturating_mul(2).min(PAUSE_MAX),
+        };
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.pause.store(ms(pause), Ordering::Relaxed);
+        let until = now.saturating_add(pause);
+        self.not_before.store(ms(until), Ordering::Relaxed);
     }
 }
 
@@ -93,5 +113,23 @@ mod tests {
         pace.not_before.store(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(2));
         assert!(pace.is_quick());
+    }
+
+    #[test]
+    fn pauses_grow_and_are_forgiven() {
+        let pace = Pace::new();
+        let mut now = Duration::from_secs(5);
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            pace.pause(now);
+            let until = Duration::from_millis(pace.not_before.load(Ordering::Relaxed));
+            pauses.push((until - now).as_secs());
+            now = until + Duration::from_secs(1);
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        now += FORGIVEN;
+        pace.pause(now);
+        let until = Duration::from_millis(pace.not_before.load(Ordering::Relaxed));
+        assert_eq!(until - now, PAUSE_MIN);
     }
 }
