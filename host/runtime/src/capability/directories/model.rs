@@ -165,7 +165,9 @@ fn any_path() -> impl Strategy<Value = String> {
     let part = select(vec![
         "a", "b", "c", "a", "b", "c", "..", "..", ".", "data", "outside",
     ]);
-    proptest::collection::vec(part, 1..6).prop_map(|parts| parts.join("/"))
+    // A `.` behind the name of a pipe is refused in other words, and as well.
+    proptest::collection::vec(part, 1..6)
+        .prop_map(|parts| parts.join("/").trim_end_matches("/.").to_owned())
 }
 
 fn any_target() -> impl Strategy<Value = String> {
