@@ -204,7 +204,7 @@ fn papers_are_read_with_the_scope_and_no_longer_without() {
     let mut inspected: Value = serde_json::from_str(&inspected).unwrap();
     let inspected = inspected.as_object_mut().unwrap();
     // What is this machine's own affair.
-    for own in ["file", "grants", "withheld", "signer"] {
+    for own in ["file", "grants", "withheld"] {
         assert!(inspected.remove(own).is_some(), "{own}");
     }
     let mut readers = readers(&project, &host);

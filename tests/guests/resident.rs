@@ -157,8 +157,9 @@ fn fuel_is_the_turns_own() {
 /// So are time, host calls and output; a turn that is stopped is the instance's last.
 #[test]
 fn what_stops_a_turn_breaks_the_instance() {
+    // Long enough to fill a memory on a machine that has other things to do.
     let limits = Limits {
-        timeout: Duration::from_millis(300),
+        timeout: Duration::from_secs(2),
         ..Limits::default()
     };
     for (what, setting) in [
@@ -170,8 +171,8 @@ fn what_stops_a_turn_breaks_the_instance() {
         let mut resident = resident(&limits);
         // Time that passes between turns is nobody's.
         std::thread::sleep(Duration::from_millis(20));
-        turn(&mut resident, "act", act("sleep 200")).result.unwrap();
-        turn(&mut resident, "act", act("sleep 200")).result.unwrap();
+        turn(&mut resident, "act", act("sleep 1100")).result.unwrap();
+        turn(&mut resident, "act", act("sleep 1100")).result.unwrap();
         let stopped = turn(&mut resident, "act", act(what));
         match setting {
             Some(setting) => assert_eq!(limit_of(&stopped).setting, setting),
