@@ -171,8 +171,12 @@ fn what_stops_a_turn_breaks_the_instance() {
         let mut resident = resident(&limits);
         // Time that passes between turns is nobody's.
         std::thread::sleep(Duration::from_millis(20));
-        turn(&mut resident, "act", act("sleep 1100")).result.unwrap();
-        turn(&mut resident, "act", act("sleep 1100")).result.unwrap();
+        turn(&mut resident, "act", act("sleep 1100"))
+            .result
+            .unwrap();
+        turn(&mut resident, "act", act("sleep 1100"))
+            .result
+            .unwrap();
         let stopped = turn(&mut resident, "act", act(what));
         match setting {
             Some(setting) => assert_eq!(limit_of(&stopped).setting, setting),

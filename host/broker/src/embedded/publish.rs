@@ -13,6 +13,9 @@ use crate::message::{Message, Publish};
 /// Bytes of one write, or one message more.
 const BATCH_BYTES: u64 = 2 << 20;
 
+/// Turns of other tasks in which nobody else publishes, before what there is is written.
+const GATHERING_TURNS: u32 = 3;
+
 /// After which a publisher that was refused for a full topic may try again.
 const FULL_RETRY_MS: u64 = 1_000;
 
@@ -314,15 +317,30 @@ pub(super) async fn run(inner: Weak<Inner>, mut jobs: mpsc::Receiver<Job>) {
                 None => return,
             },
         }
-        while batch.len() < BATCH_MAX
-            && let Ok(job) = jobs.try_recv()
-        {
-            bytes = bytes.saturating_add(job.append.message.size());
-            if bytes > BATCH_BYTES {
-                next = Some(job);
+        let mut turns = 0;
+        while turns < GATHERING_TURNS {
+            let before = batch.len();
+            while batch.len() < BATCH_MAX
+                && next.is_none()
+                && let Ok(job) = jobs.try_recv()
+            {
+                bytes = bytes.saturating_add(job.append.message.size());
+                if bytes > BATCH_BYTES {
+                    next = Some(job);
+                } else {
+                    batch.push(job);
+                }
+            }
+            if next.is_some() || batch.len() == BATCH_MAX {
                 break;
             }
-            batch.push(job);
+            turns = match batch.len() > before {
+                true => 0,
+                false => turns.saturating_add(1),
+            };
+            // Those who were told of the last write come back about now: one write for all of
+            // them costs as much as one for the first.
+            tokio::task::yield_now().await;
         }
         let Some(inner) = inner.upgrade() else {
             return;
