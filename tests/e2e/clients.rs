@@ -31,23 +31,27 @@ pub(crate) fn node(program: &str) -> Option<PathBuf> {
     installed("PORTREEVE_NODE_DIR", "node", &program)
 }
 
-pub(crate) fn script(name: &str) -> PathBuf {
+fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../tests/clients")
         .join(name)
+}
+
+/// Runs a client; what it prints, and what else it says.
+fn run(mut client: Command) -> (Value, String) {
+    let output = client.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{said}"));
+    (told, said)
 }
 
 /// Runs a client over both transports, `client` being all but how to reach the host, and shows
 /// `check` what it prints.
 fn over_both(client: impl Fn() -> Command, http: &[&str], stdio: &[&str], check: impl Fn(&Value)) {
     let project = Project::of(&[("echo", programs::ECHO)]);
-    let run = |mut command: Command| {
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        check(&serde_json::from_str(&text).unwrap_or_else(|_| panic!("{text}{said}")));
-    };
+    let run = |command: Command| check(&run(command).0);
     // The same program and environment as all tests have.
     let serve = project.portreeve(&["serve"]);
     let mut over_stdio = client();
@@ -90,17 +94,28 @@ fn the_python_client() {
     over_both(client, &[], &[], check);
 }
 
+/// The official TypeScript client with a script.
+fn typescript(dir: &Path, name: &str) -> Command {
+    let mut command = Command::new(dir.join("node_modules/.bin/node"));
+    command.env("PORTREEVE_NODE_DIR", dir);
+    command.arg(script(name));
+    command
+}
+
+/// What a script of it prints about a host, and what else it says; none where there is no Node.
+pub(crate) fn typescript_tells(name: &str, host: &HttpHost) -> Option<(Value, String)> {
+    let dir = node("node")?;
+    let mut client = typescript(&dir, name);
+    client.arg(format!("http://{}/mcp", host.address));
+    Some(run(client))
+}
+
 #[test]
 fn the_typescript_client() {
     let Some(dir) = node("node") else {
         return;
     };
-    let client = || {
-        let mut command = Command::new(dir.join("node_modules/.bin/node"));
-        command.env("PORTREEVE_NODE_DIR", &dir);
-        command.arg(script("client.mjs"));
-        command
-    };
+    let client = || typescript(&dir, "client.mjs");
     over_both(client, &[], &[], check);
 }
 

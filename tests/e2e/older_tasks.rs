@@ -1,7 +1,5 @@
 //! Tasks as clients of 2025-11-25 have them: they say that a call shall be one.
 
-use std::process::Command;
-
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
@@ -270,20 +268,11 @@ fn clients_of_other_versions_begin_no_task_so() {
 
 #[test]
 fn the_typescript_client_calls_tools_as_tasks() {
-    let Some(dir) = clients::node("node") else {
-        return;
-    };
     let project = project("");
     let host = HttpHost::start(&project);
-    let output = Command::new(dir.join("node_modules/.bin/node"))
-        .env("PORTREEVE_NODE_DIR", &dir)
-        .arg(clients::script("tasks.mjs"))
-        .arg(format!("http://{}/mcp", host.address))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Some((told, said)) = clients::typescript_tells("tasks.mjs", &host) else {
+        return;
+    };
     assert_eq!(
         told["slept"],
         json!(["taskCreated", "taskStatus", "result:slept"]),

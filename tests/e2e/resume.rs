@@ -3,7 +3,6 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
-use std::process::Command;
 
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
@@ -265,20 +264,11 @@ fn what_is_kept_of_a_session_is_bounded() {
 
 #[test]
 fn the_typescript_client_comes_back() {
-    let Some(dir) = clients::node("node") else {
-        return;
-    };
     let project = project("stream-time = '300ms'");
     let host = HttpHost::start(&project);
-    let output = Command::new(dir.join("node_modules/.bin/node"))
-        .env("PORTREEVE_NODE_DIR", &dir)
-        .arg(clients::script("resume.mjs"))
-        .arg(format!("http://{}/mcp", host.address))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Some((told, said)) = clients::typescript_tells("resume.mjs", &host) else {
+        return;
+    };
     assert_eq!(told["progress"], json!([1, 2, 3, 4, 5]), "{told}{said}");
     assert_eq!(told["answer"]["accepted"], 5, "{told}");
     assert!(told["back"].as_u64().unwrap() > 1, "{told}");

@@ -185,7 +185,7 @@ impl Host {
             let broker = &self.post.broker;
             let subscribed = broker.subscribe(&subscription, patterns, Start::Now).await;
             subscribed.map_err(|error| error.to_string())?;
-            let at_once = places(plugin).min(AT_ONCE);
+            let at_once = plugin.places().min(AT_ONCE);
             let handler = Handler(plugin.clone());
             let task = consume(Arc::downgrade(self), subscription, at_once, handler);
             serving.handling = Some(AbortOnDropHandle::new(tokio::spawn(task)));
@@ -194,7 +194,7 @@ impl Host {
             let answerer = Arc::new(Answerer {
                 host: Arc::downgrade(self),
                 plugin: plugin.clone(),
-                places: Semaphore::new(places(plugin)),
+                places: Semaphore::new(plugin.places()),
             });
             let holder = Holder::plugin(alias);
             let broker = &self.post.broker;
@@ -207,13 +207,6 @@ impl Host {
         }
         Ok(serving)
     }
-}
-
-/// Calls of a plugin that may run at a time: one where it has one instance for all.
-fn places(plugin: &Plugin) -> usize {
-    plugin
-        .limits()
-        .map_or(1, |limits| limits.concurrent_calls as usize)
 }
 
 /// Waits until a plugin with one instance for all takes messages.

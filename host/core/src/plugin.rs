@@ -143,6 +143,12 @@ impl Plugin {
     pub fn limits(&self) -> Option<&Limits> {
         self.facts.as_ref().map(|facts| &facts.limits)
     }
+
+    /// Calls of it that may run at a time: one where it has one instance for all.
+    pub(crate) fn places(&self) -> usize {
+        self.limits()
+            .map_or(1, |limits| limits.concurrent_calls as usize)
+    }
 }
 
 impl Facts {

@@ -77,6 +77,12 @@ impl Looking {
         *reached = (reached.0.max(position), reached.1.max(time_ms));
     }
 
+    /// The last position that was told of a topic; 0 before any was.
+    fn position(&self, topic: &Topic) -> i64 {
+        let reached = self.reached.get(topic);
+        reached.map_or(0, |(position, _)| *position)
+    }
+
     /// Where to begin in a topic.
     fn from(&self, topic: &Topic, from: ReplayFrom) -> From {
         match (self.reached.get(topic), from) {
@@ -156,10 +162,7 @@ impl Host {
             if !looking.tail.pattern.matches(topic) {
                 continue;
             }
-            let before = looking
-                .reached
-                .get(topic)
-                .map_or(0, |(position, _)| *position);
+            let before = looking.position(topic);
             let told = looking.told;
             loop {
                 let at = Look::From(looking.from(topic, from));
@@ -181,11 +184,8 @@ impl Host {
                 }
             }
             looking.reach(topic, stats.head, 0);
-            let now = looking
-                .reached
-                .get(topic)
-                .map_or(0, |(position, _)| *position);
-            let entered = u64::try_from(now.saturating_sub(before)).unwrap_or(0);
+            let entered = looking.position(topic).saturating_sub(before);
+            let entered = u64::try_from(entered).unwrap_or(0);
             gone = gone.saturating_add(entered.saturating_sub(looking.told.saturating_sub(told)));
         }
         Ok(gone)

@@ -95,11 +95,10 @@ pub(crate) struct Asking<'a> {
 impl Asking<'_> {
     /// Whether `plugin` may be asked; from then on the call waits for it.
     pub(crate) fn may(&self, plugin: &str, request: &str) -> bool {
-        let limits = self.scope.plugin.limits();
         let wait = Wait {
             call: self.scope.call_id.clone(),
             plugin: self.scope.plugin.alias.clone(),
-            places: limits.map_or(1, |limits| limits.concurrent_calls as usize),
+            places: self.scope.plugin.places(),
             asked: plugin.to_owned(),
             answering: None,
         };

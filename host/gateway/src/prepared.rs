@@ -2,6 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rmcp::RoleServer;
+use rmcp::service::TxJsonRpcMessage;
+
+use crate::written::written;
+
 /// Where the server of one request leaves the tools of its answer, as the text of a JSON array.
 /// The protocol's machinery then writes an answer without tools.
 #[derive(Clone, Default)]
@@ -19,6 +24,17 @@ impl Prepared {
     /// Whether anything was left.
     pub(crate) fn is_there(&self) -> bool {
         self.0.get().is_some()
+    }
+
+    /// A message as its client reads it, an answer with its tools.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(crate) fn write(
+        &self,
+        message: &TxJsonRpcMessage<RoleServer>,
+    ) -> serde_json::Result<Vec<u8>> {
+        written(message).map(|text| self.put_into(text))
     }
 
     /// The answer with its tools.

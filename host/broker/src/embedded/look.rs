@@ -39,19 +39,17 @@ impl Inner {
         bytes_max: u64,
     ) -> Result<Vec<Arc<Message>>, BrokerError> {
         let now = self.now();
-        let in_memory: Option<Vec<Arc<Message>>> = {
+        let lasts = |expires_ms: Option<i64>| expires_ms.is_none_or(|end| end > now);
+        {
             let core = self.core();
             let state = core.topics.get(topic.as_str());
             let state = state.ok_or_else(|| {
                 BrokerError::NotFound(format!("there is no topic `{topic}`; topics come with their first message, and go some time after their last"))
             })?;
-            let memory = state.memory.as_ref();
-            memory.map(|memory| memory.log.iter().cloned().collect())
-        };
-        let lasts = |expires_ms: Option<i64>| expires_ms.is_none_or(|end| end > now);
-        if let Some(mut log) = in_memory {
-            log.retain(|message| lasts(message.expires_ms));
-            return Ok(some_of(log, at, max, bytes_max));
+            if let Some(memory) = &state.memory {
+                let log = memory.log.iter().filter(|one| lasts(one.expires_ms));
+                return Ok(some_of(log, at, max, bytes_max));
+            }
         }
         let name = topic.as_str();
         let mut after = match at {
@@ -88,27 +86,33 @@ fn taken(
 }
 
 /// The same of what is in memory.
-fn some_of(mut log: Vec<Arc<Message>>, at: Look, max: u32, bytes_max: u64) -> Vec<Arc<Message>> {
-    match at {
-        Look::Latest => log.reverse(),
-        Look::From(From::Position(position)) => log.retain(|one| one.position >= position),
-        Look::From(From::Time(time_ms)) => {
-            let first = log.iter().position(|one| one.time_ms >= time_ms);
-            log.drain(..first.unwrap_or(log.len()));
-        }
-    }
+fn some_of<'a>(
+    log: impl DoubleEndedIterator<Item = &'a Arc<Message>>,
+    at: Look,
+    max: u32,
+    bytes_max: u64,
+) -> Vec<Arc<Message>> {
     let mut bytes = 0_u64;
-    let within = log.iter().take_while(|one| {
+    let within = |one: &&Arc<Message>| {
         let before = bytes;
         bytes = bytes.saturating_add(one.payload.len() as u64);
         before < bytes_max
-    });
-    let number = within
-        .count()
-        .min(usize::try_from(max).unwrap_or(usize::MAX));
-    log.truncate(number);
-    if at == Look::Latest {
-        log.reverse();
+    };
+    let max = usize::try_from(max).unwrap_or(usize::MAX);
+    match at {
+        Look::Latest => {
+            let latest = log.rev().take(max).take_while(within);
+            let mut latest: Vec<_> = latest.cloned().collect();
+            latest.reverse();
+            latest
+        }
+        Look::From(from) => {
+            let before = |one: &&Arc<Message>| match from {
+                From::Position(position) => one.position < position,
+                From::Time(time_ms) => one.time_ms < time_ms,
+            };
+            let rest = log.skip_while(before);
+            rest.take(max).take_while(within).cloned().collect()
+        }
     }
-    log
 }

@@ -317,30 +317,25 @@ pub(super) async fn run(inner: Weak<Inner>, mut jobs: mpsc::Receiver<Job>) {
                 None => return,
             },
         }
-        let mut turns = 0;
-        while turns < GATHERING_TURNS {
-            let before = batch.len();
-            while batch.len() < BATCH_MAX
-                && next.is_none()
-                && let Ok(job) = jobs.try_recv()
-            {
-                bytes = bytes.saturating_add(job.append.message.size());
-                if bytes > BATCH_BYTES {
-                    next = Some(job);
-                } else {
-                    batch.push(job);
+        let mut idle = 0;
+        while batch.len() < BATCH_MAX {
+            let Ok(job) = jobs.try_recv() else {
+                if idle == GATHERING_TURNS {
+                    break;
                 }
-            }
-            if next.is_some() || batch.len() == BATCH_MAX {
+                // Those who were told of the last write come back about now: one write for all
+                // of them costs as much as one for the first.
+                tokio::task::yield_now().await;
+                idle = idle.saturating_add(1);
+                continue;
+            };
+            idle = 0;
+            bytes = bytes.saturating_add(job.append.message.size());
+            if bytes > BATCH_BYTES {
+                next = Some(job);
                 break;
             }
-            turns = match batch.len() > before {
-                true => 0,
-                false => turns.saturating_add(1),
-            };
-            // Those who were told of the last write come back about now: one write for all of
-            // them costs as much as one for the first.
-            tokio::task::yield_now().await;
+            batch.push(job);
         }
         let Some(inner) = inner.upgrade() else {
             return;

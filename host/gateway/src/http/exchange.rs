@@ -23,7 +23,6 @@ use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
 use crate::prepared::Prepared;
-use crate::written::written;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
 const WAITING_MAX: usize = 16;
@@ -76,8 +75,7 @@ pub(super) async fn answer(
     };
     let first = match first {
         Ok(Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)))) => {
-            let text = written(&message).map(|text| prepared.put_into(text));
-            return checks::json_text(StatusCode::OK, text);
+            return checks::json_text(StatusCode::OK, prepared.write(&message));
         }
         Ok(None) => return events::empty(),
         Ok(first) => first,
@@ -135,8 +133,7 @@ impl Stream {
 
 impl Telling {
     async fn tell(&self, message: ServerJsonRpcMessage) {
-        let text = written(&message).map(|text| self.prepared.put_into(text));
-        let text = match text.map(String::from_utf8) {
+        let text = match self.prepared.write(&message).map(String::from_utf8) {
             Ok(Ok(text)) => text.into(),
             Ok(Err(error)) => return tracing::error!(%error, "a message can't be written"),
             Err(error) => return tracing::error!(%error, "a message can't be written"),
