@@ -13,10 +13,14 @@ const TURN_MAX: Duration = Duration::from_millis(1);
 /// One turn of so many is measured, at random: that costs a tenth of a short call.
 const MEASURED_ONE_OF: u64 = 16;
 
-/// How long the calls of a plugin begin elsewhere after one that took more: little after the
-/// first, which may just have been cold, and twice as long after each that follows. Should each
-/// turn take a tick of the clock and a large copy on top of it, some 20 ms, then all of them
-/// together have a two hundredth of the thread in the end, and some two seconds of it before.
+/// After one that took more, so many are measured one and all. One alone tells nothing: it may
+/// have been cold, or the machine busy elsewhere.
+const SUSPECTED_TURNS: u64 = 16;
+
+/// How long the calls of a plugin begin elsewhere after a second one that took more: little at
+/// first, and twice as long after each that follows. Should each turn take a tick of the clock
+/// and a large copy on top of it, some 20 ms, then all of them together have some 400 ms of the
+/// thread before the first pause, and one turn after each.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
@@ -31,6 +35,8 @@ pub(crate) struct Pace {
     /// The last pause, in milliseconds.
     pause: AtomicU64,
     turns: AtomicU64,
+    /// Turns that are still to be measured because of one that took more.
+    suspected: AtomicU64,
     /// Which turns are measured is not for a guest to know.
     dice: RandomState,
 }
@@ -42,6 +48,7 @@ impl Pace {
             not_before: AtomicU64::new(0),
             pause: AtomicU64::new(0),
             turns: AtomicU64::new(0),
+            suspected: AtomicU64::new(0),
             dice: RandomState::new(),
         }
     }
@@ -55,14 +62,22 @@ impl Pace {
     /// Takes a call's turn on its caller's thread, and notes if it took long.
     pub(crate) fn turn<T>(&self, turn: impl FnOnce() -> T) -> T {
         let number = self.turns.fetch_add(1, Ordering::Relaxed);
-        if !self.dice.hash_one(number).is_multiple_of(MEASURED_ONE_OF) {
+        let suspected = self.suspected.load(Ordering::Relaxed);
+        let chosen = || self.dice.hash_one(number).is_multiple_of(MEASURED_ONE_OF);
+        if suspected == 0 && !chosen() {
             return turn();
         }
         let begun = thread_cpu();
         let done = turn();
-        if thread_cpu().saturating_sub(begun) > TURN_MAX {
+        let long = thread_cpu().saturating_sub(begun) > TURN_MAX;
+        if long && suspected > 0 {
             self.pause(self.since.elapsed());
         }
+        let suspected = match long {
+            true => SUSPECTED_TURNS,
+            false => suspected.saturating_sub(1),
+        };
+        self.suspected.store(suspected, Ordering::Relaxed);
         done
     }
 
@@ -109,9 +124,25 @@ mod tests {
             !pace.is_quick()
         });
         assert!(found);
-        // The pause is over.
+        // The pause is over, and one turn tells that it was too short.
         pace.not_before.store(1, Ordering::Relaxed);
         std::thread::sleep(Duration::from_millis(2));
+        assert!(pace.is_quick());
+        pace.turn(compute);
+        assert!(!pace.is_quick());
+    }
+
+    #[test]
+    fn one_long_turn_among_short_ones_is_an_accident() {
+        let pace = Pace::new();
+        for _ in 0..20 {
+            while pace.suspected.load(Ordering::Relaxed) == 0 {
+                pace.turn(compute);
+            }
+            for _ in 0..SUSPECTED_TURNS {
+                pace.turn(|| ());
+            }
+        }
         assert!(pace.is_quick());
     }
 
