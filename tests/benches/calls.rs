@@ -1,7 +1,4 @@
 //! What a fresh call costs: raw wasmtime, the runtime, the host. CPU time, in one run.
-//!
-//! Raw is the same component with the same engine settings and metering: an `InstancePre`,
-//! a new store with a WASI context and a limiter, one typed call.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,11 +9,12 @@
     reason = "it may fail loudly: nothing but a developer runs it"
 )]
 
+mod raw;
 mod support;
 
 use std::sync::Arc;
 
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::Host;
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{
     Arguments, CallContext, Config as PluginConfig, Failure, NoDirectories, NoHttp, NoKv,
@@ -24,119 +22,22 @@ use portreeve_runtime::{
     Stream, Target, Template,
 };
 use portreeve_supply::Digest;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store,
-    StoreLimits, StoreLimitsBuilder,
-};
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::WasiCtx;
 
-use support::{Bench, cpu, median, report};
-
-mod bindings {
-    wasmtime::component::bindgen!({
-        path: ["../../wit/types", "../../wit/tools"],
-        inline: "
-            package portreeve:bench;
-            world raw { export portreeve:tools/provider@0.1.0; }
-        ",
-        world: "portreeve:bench/raw",
-        exports: { default: async },
-    });
-}
-use bindings::exports::portreeve::tools::provider::GuestIndices;
+use raw::Raw;
+use support::{Bench, call, cpu, median, object, on_threads, report};
 
 /// Calls of one turn, and turns.
 const CALLS: u32 = 2_000;
 const TURNS: usize = 15;
 
-struct RawGuest {
-    wasi: WasiCtx,
-    table: ResourceTable,
-    limits: StoreLimits,
-}
+const TOOL: &str = "echo__echo";
 
-impl WasiView for RawGuest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
-    }
-}
-
-struct Raw {
-    engine: Engine,
-    instance: wasmtime::component::InstancePre<RawGuest>,
-    provider: GuestIndices,
-}
-
-impl Raw {
-    fn new(bytes: &[u8]) -> Raw {
-        let mut config = Config::new();
-        config
-            .consume_fuel(true)
-            .epoch_interruption(true)
-            .concurrency_support(false)
-            .native_unwind_info(false)
-            .generate_address_map(false);
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_component_instances(64)
-            .total_stacks(64)
-            .linear_memory_keep_resident(2 << 20)
-            .table_keep_resident(64 << 10)
-            .async_stack_keep_resident(64 << 10)
-            .max_memory_size(4 << 30)
-            .total_memories(1_024)
-            .total_tables(2_048)
-            .pagemap_scan(Enabled::Auto);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = Engine::new(&config).expect("an engine");
-        let component = Component::new(&engine, bytes).expect("a component");
-        let mut linker = Linker::new(&engine);
-        wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("wasi");
-        let instance = linker.instantiate_pre(&component).expect("an instance");
-        let provider = GuestIndices::new(&instance).expect("a provider");
-        Raw {
-            engine,
-            instance,
-            provider,
-        }
-    }
-
-    async fn call(&self, arguments: &String) {
-        let mut store = Store::new(
-            &self.engine,
-            RawGuest {
-                wasi: WasiCtx::builder().build(),
-                table: ResourceTable::new(),
-                limits: StoreLimitsBuilder::new().memory_size(64 << 20).build(),
-            },
-        );
-        store.limiter(|guest| &mut guest.limits);
-        store.set_fuel(10_000_000_000).expect("fuel");
-        store
-            .fuel_async_yield_interval(Some(1_000_000))
-            .expect("yields");
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_async_yield_and_update(1);
-        let instance = self
-            .instance
-            .instantiate_async(&mut store)
-            .await
-            .expect("an instance");
-        let provider = self
-            .provider
-            .load(&mut store, &instance)
-            .expect("a provider");
-        let answer = provider
-            .call_call_tool(&mut store, "echo", arguments)
-            .await
-            .expect("an answer");
-        assert!(answer.is_ok());
-    }
+async fn raw_call(raw: &Raw, arguments: &String) {
+    raw.call("echo", arguments, WasiCtx::builder().build())
+        .await;
 }
 
 /// A thread that raw calls run on, so that they don't share the caller's: as calls of the host
@@ -161,7 +62,7 @@ impl Apart {
 
     async fn call(&self, raw: &Arc<Raw>, arguments: &str) {
         let (raw, arguments) = (raw.clone(), arguments.to_owned());
-        let call = async move { raw.call(&arguments).await };
+        let call = async move { raw_call(&raw, &arguments).await };
         self.handle.spawn(call).await.expect("the call succeeds");
     }
 }
@@ -214,27 +115,8 @@ async fn through_runtime(
     assert!(finished.result.is_ok());
 }
 
-async fn through_host(host: &Arc<Host>, caller: &Caller, arguments: &Map<String, Value>) {
-    let request = CallRequest {
-        caller: caller.clone(),
-        tool: "echo__echo".to_owned(),
-        arguments: arguments.clone(),
-        progress: None,
-        ui: Default::default(),
-        cancel: CancellationToken::new(),
-    };
-    let response = host.call(request).await;
-    assert!(response.result.is_ok(), "{:?}", response.result);
-}
-
 fn main() {
-    let threads = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("threads");
-    threads.block_on(bench());
-    threads.shutdown_background();
+    on_threads(bench());
 }
 
 async fn bench() {
@@ -256,10 +138,9 @@ async fn bench() {
 
     let arguments = json!({"text": "hello"});
     let text = arguments.to_string();
-    let object = arguments.as_object().expect("an object").clone();
-    let caller = Caller::local("bench");
+    let object = object(arguments.clone());
     let quiet = Arc::new(Quiet);
-    through_host(&host, &caller, &object).await;
+    call(&host, TOOL, &object).await;
 
     let (mut raw_us, mut runtime_ratios, mut host_ratios) = (vec![], vec![], vec![]);
     let (mut raw_many, mut host_many) = (vec![], vec![]);
@@ -269,7 +150,7 @@ async fn bench() {
     for turn in 0..=TURNS {
         let start = cpu();
         for _ in 0..CALLS {
-            raw.call(&text).await;
+            raw_call(&raw, &text).await;
         }
         let after_raw = cpu();
         for _ in 0..CALLS {
@@ -277,7 +158,7 @@ async fn bench() {
         }
         let after_runtime = cpu();
         for _ in 0..CALLS {
-            through_host(&host, &caller, &object).await;
+            call(&host, TOOL, &object).await;
         }
         let after_host = cpu();
         for _ in 0..CALLS {
@@ -287,14 +168,14 @@ async fn bench() {
         let (raw_too, text_too) = (raw.clone(), text.clone());
         at_once(move || {
             let (raw, text) = (raw_too.clone(), text_too.clone());
-            async move { raw.call(&text).await }
+            async move { raw_call(&raw, &text).await }
         })
         .await;
         let after_raw_many = cpu();
-        let (host_too, caller_too, object_too) = (host.clone(), caller.clone(), object.clone());
+        let (host_too, object_too) = (host.clone(), object.clone());
         at_once(move || {
-            let (host, caller, object) = (host_too.clone(), caller_too.clone(), object_too.clone());
-            async move { through_host(&host, &caller, &object).await }
+            let (host, object) = (host_too.clone(), object_too.clone());
+            async move { _ = call(&host, TOOL, &object).await }
         })
         .await;
         let after_host_many = cpu();
@@ -353,13 +234,13 @@ const AT_ONCE: u32 = 8;
 
 /// Makes the calls of a turn, some at once.
 async fn at_once<F: Future<Output = ()> + Send + 'static>(
-    call: impl Fn() -> F + Send + Clone + 'static,
+    make: impl Fn() -> F + Send + Clone + 'static,
 ) {
     let callers = (0..AT_ONCE).map(|_| {
-        let call = call.clone();
+        let make = make.clone();
         tokio::spawn(async move {
             for _ in 0..CALLS / AT_ONCE {
-                call().await;
+                make().await;
             }
         })
     });

@@ -25,8 +25,10 @@ use rmcp::{ErrorData, ServiceExt};
 
 use support::{Bench, cpu_of, median, report};
 
-const CALLS: u32 = 2_000;
-const TURNS: usize = 9;
+/// Calls of one turn, and turns: many short ones, so that what else the machine does in some of
+/// them is no part of the median.
+const CALLS: u32 = 400;
+const TURNS: usize = 61;
 const NATIVE: &str = "--native-server";
 
 /// Answers natively what the plugin `echo` answers.

@@ -17,24 +17,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::Host;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use support::{Bench, cpu, median, report};
+use support::{Bench, call, measured, median, object, on_threads, report};
 
 /// Messages of one turn, and turns.
 const MESSAGES: u64 = 1_000;
 const TURNS: usize = 15;
 
 fn main() {
-    let threads = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("threads");
-    threads.block_on(bench());
-    threads.shutdown_background();
+    on_threads(bench());
 }
 
 /// Packs the program that handles and sends messages as its author would.
@@ -81,16 +74,8 @@ limits = { timeout = "5m" }
 }
 
 async fn act(host: &Arc<Host>, alias: &str, what: &str) {
-    let request = CallRequest {
-        caller: Caller::local("bench"),
-        tool: format!("{alias}__act"),
-        arguments: json!({ "what": what }).as_object().expect("it").clone(),
-        progress: None,
-        ui: Default::default(),
-        cancel: CancellationToken::new(),
-    };
-    let response = host.call(request).await;
-    assert!(response.result.is_ok(), "{:?}", response.result);
+    let what = object(json!({ "what": what }));
+    call(host, &format!("{alias}__act"), &what).await;
 }
 
 /// How many messages were handled; none while nobody subscribes.
@@ -104,13 +89,6 @@ async fn until_handled(host: &Arc<Host>, count: u64) {
     while handled(host).await.is_none_or(|handled| handled < count) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-}
-
-/// CPU time of something, in seconds.
-async fn measured(work: impl Future<Output = ()>) -> f64 {
-    let before = cpu();
-    work.await;
-    (cpu() - before).as_secs_f64()
 }
 
 async fn bench() {

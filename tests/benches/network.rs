@@ -27,11 +27,10 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::Host;
 use portreeve_manifest::grant::{Decision, NetworkPolicy, NetworkRule, Target};
 use serde_json::json;
-use support::{Bench, cpu, median, report};
-use tokio_util::sync::CancellationToken;
+use support::{Bench, call, measured, median, object, on_threads, report};
 
 /// Requests of one turn, and turns.
 const REQUESTS: u32 = 1_000;
@@ -48,13 +47,7 @@ fn main() {
         serve();
     }
     decisions();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(requests());
-    runtime.shutdown_background();
+    on_threads(requests());
 }
 
 /// A server in a process of its own, so that its CPU time is its own.
@@ -117,15 +110,11 @@ async fn requests() {
     let server = Server::start();
     let url = format!("http://{}/a", server.address);
     let bench = Bench::new();
-    let path: &std::path::Path = portreeve_test_artifacts::HTTP.as_ref();
-    let project = bench.project("network", [("web".to_owned(), path)]);
-    let manifest = project.join("portreeve.toml");
-    let mut text = std::fs::read_to_string(&manifest).expect("a manifest");
-    text.push_str(&format!(
+    let table = format!(
         "grants.network = [\"GET http://{}/**\"]\ngrants.addresses = [\"127.0.0.1\"]\nlimits = {{ requests = 100000, requests-a-day = 10000000, timeout = \"5m\" }}\n",
         server.address
-    ));
-    std::fs::write(&manifest, text).expect("a manifest");
+    );
+    let project = bench.project_of("web", portreeve_test_artifacts::HTTP, &table);
     let host = Host::open(bench.host_config(&project))
         .await
         .expect("a host");
@@ -136,13 +125,10 @@ async fn requests() {
     without(&plain, &url, 10).await;
     let (mut each, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
-        let start = cpu();
-        without(&plain, &url, REQUESTS).await;
-        let middle = cpu();
-        from_guest(&host, &url, REQUESTS).await;
-        let (without, guest) = (middle - start, cpu() - middle);
-        each.push(without.as_secs_f64() * 1e6 / f64::from(REQUESTS));
-        ratios.push(guest.as_secs_f64() / without.as_secs_f64());
+        let natively = measured(without(&plain, &url, REQUESTS)).await;
+        let guest = measured(from_guest(&host, &url, REQUESTS)).await;
+        each.push(natively * 1e6 / f64::from(REQUESTS));
+        ratios.push(guest / natively);
     }
     println!(
         "{:.1} µs CPU a request without host and guest (for orientation)",
@@ -168,22 +154,12 @@ async fn without(client: &legacy::Client<HttpConnector, Full<Bytes>>, url: &str,
 }
 
 async fn from_guest(host: &Arc<Host>, url: &str, requests: u32) {
-    let arguments = json!({
+    let arguments = object(json!({
         "request": {"url": url, "read": 1_024},
         "times": requests,
         "pause_ms": 0,
-    });
-    let response = host
-        .call(CallRequest {
-            caller: Caller::local("bench"),
-            tool: "web__send_again".to_owned(),
-            arguments: arguments.as_object().expect("an object").clone(),
-            progress: None,
-            ui: Default::default(),
-            cancel: CancellationToken::new(),
-        })
-        .await;
-    let outcome = response.result.expect("an answer");
+    }));
+    let outcome = call(host, "web__send_again", &arguments).await;
     let answers = &outcome.structured.expect("a structured answer")["answers"];
     let answers = answers.as_array().expect("answers");
     assert_eq!(answers.len(), requests as usize);

@@ -18,11 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use portreeve_core::{CallRequest, Caller, Host};
+use portreeve_core::Host;
 use serde_json::Map;
-use tokio_util::sync::CancellationToken;
 
-use support::{Bench, median, memory_of, report};
+use support::{Bench, call, median, memory_of, report};
 
 const STARTS: usize = 9;
 const CALLS: usize = 100_000;
@@ -32,19 +31,6 @@ async fn open(bench: &Bench, project: PathBuf) -> Arc<Host> {
     Host::open(bench.host_config(&project))
         .await
         .expect("a host")
-}
-
-async fn call(host: &Arc<Host>, tool: &str) {
-    let request = CallRequest {
-        caller: Caller::local("bench"),
-        tool: tool.to_owned(),
-        arguments: Map::new(),
-        progress: None,
-        ui: Default::default(),
-        cancel: CancellationToken::new(),
-    };
-    let response = host.call(request).await;
-    assert!(response.result.is_ok(), "{:?}", response.result);
 }
 
 /// Starts the host, asks for its tools, and ends it. Returns the seconds to the answer.
@@ -114,7 +100,7 @@ fn aliased(components: &[PathBuf]) -> impl Iterator<Item = (String, &Path)> {
 async fn memory_with(bench: &Bench, name: &str, components: &[PathBuf]) -> u64 {
     let host = open(bench, bench.project(name, aliased(components))).await;
     for number in 0..components.len() {
-        call(&host, &format!("p{number}__echo")).await;
+        call(&host, &format!("p{number}__echo"), &Map::new()).await;
     }
     let (_, private) = memory_of("self");
     private
@@ -129,7 +115,7 @@ async fn steady(bench: &Bench) {
     .await;
     let mut before = 0;
     for number in 0..CALLS {
-        call(&host, "p0__echo").await;
+        call(&host, "p0__echo", &Map::new()).await;
         if number == CALLS_BEFORE {
             before = memory_of("self").0;
         }

@@ -7,14 +7,58 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use portreeve_core::{ArtifactStore, HostConfig, Ownership, Project, Role};
+use portreeve_core::{
+    ArtifactStore, CallRequest, Caller, Host, HostConfig, Outcome, Ownership, Project, Role,
+};
+use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 #[path = "figures.rs"]
 mod figures;
 #[allow(unused_imports, reason = "each bench uses a part of it")]
 pub(crate) use figures::{median, report};
+
+/// Runs a bench that needs threads.
+pub(crate) fn on_threads(bench: impl Future<Output = ()>) {
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("threads");
+    threads.block_on(bench);
+    threads.shutdown_background();
+}
+
+/// CPU time of something that this process does, in seconds.
+pub(crate) async fn measured(work: impl Future<Output = ()>) -> f64 {
+    let before = cpu();
+    work.await;
+    (cpu() - before).as_secs_f64()
+}
+
+/// Calls a tool.
+pub(crate) async fn call(host: &Arc<Host>, tool: &str, arguments: &Map<String, Value>) -> Outcome {
+    let request = CallRequest {
+        caller: Caller::local("bench"),
+        tool: tool.to_owned(),
+        arguments: arguments.clone(),
+        progress: None,
+        ui: Default::default(),
+        cancel: CancellationToken::new(),
+    };
+    host.call(request).await.result.expect("an answer")
+}
+
+/// An object of JSON.
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    let Value::Object(object) = value else {
+        panic!("{value} is no object");
+    };
+    object
+}
 
 /// CPU time of this process, all of its threads that are or were: to the moment, so that what is
 /// measured may be short.
@@ -92,6 +136,16 @@ impl Bench {
         }
         std::fs::write(dir.join("portreeve.toml"), text).expect("a manifest");
         dir
+    }
+
+    /// The same with one plugin, and more of its table.
+    pub(crate) fn project_of(&self, alias: &str, component: &str, table: &str) -> PathBuf {
+        let project = self.project(alias, [(alias.to_owned(), component.as_ref())]);
+        let manifest = project.join("portreeve.toml");
+        let mut text = std::fs::read_to_string(&manifest).expect("a manifest");
+        text.push_str(table);
+        std::fs::write(&manifest, text).expect("a manifest");
+        project
     }
 
     /// The host on a project, with caches of this bench.
