@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::convert::{self, META_PLUGIN};
-use crate::{panels, tools};
+use crate::{panels, tools, visible};
 
 /// Prompts and templates on one page.
 const PAGE: usize = 1_000;
@@ -208,9 +208,9 @@ pub(crate) fn resources(
 }
 
 fn resource(uri: String, item: document::Resource) -> Resource {
-    let mut shown = Resource::new(uri, item.name);
-    shown.title = item.title;
-    shown.description = item.description;
+    let mut shown = Resource::new(uri, visible::text(item.name));
+    shown.title = visible::maybe(item.title);
+    shown.description = visible::maybe(item.description);
     shown.mime_type = item.mime_type;
     shown.size = item.size;
     shown.icons = icons(item.icons);
@@ -229,9 +229,9 @@ pub(crate) fn templates(
         .into_iter()
         .map(|item| (item.uri_template.clone(), item));
     let items = items.chain(own).map(|(uri, item)| {
-        let mut shown = ResourceTemplate::new(uri, item.name);
-        shown.title = item.title;
-        shown.description = item.description;
+        let mut shown = ResourceTemplate::new(uri, visible::text(item.name));
+        shown.title = visible::maybe(item.title);
+        shown.description = visible::maybe(item.description);
         shown.mime_type = item.mime_type;
         shown.icons = icons(item.icons);
         shown.annotations = item.annotations.map(annotations);
@@ -253,15 +253,15 @@ pub(crate) fn prompts(
     let items = listed.items.into_iter().map(|(plugin, item)| {
         let arguments = item.arguments.into_iter().map(|argument| {
             let mut shown = PromptArgument::new(argument.name).with_required(argument.required);
-            shown.title = argument.title;
-            shown.description = argument.description;
+            shown.title = visible::maybe(argument.title);
+            shown.description = visible::maybe(argument.description);
             shown
         });
         let arguments: Vec<_> = arguments.collect();
         let arguments = (!arguments.is_empty()).then_some(arguments);
         let name = plugin.name_of(&item.name);
-        let mut shown = Prompt::new(name, item.description, arguments);
-        shown.title = Some(item.title.unwrap_or(item.name));
+        let mut shown = Prompt::new(name, visible::maybe(item.description), arguments);
+        shown.title = Some(visible::text(item.title.unwrap_or(item.name)));
         shown.icons = icons(item.icons);
         shown
     });
@@ -380,7 +380,7 @@ pub(crate) fn filled(
         PromptMessage::new(role, block)
     });
     let mut result = GetPromptResult::new(messages.collect());
-    result.description = filled.description;
+    result.description = visible::maybe(filled.description);
     result.meta = Some(MetaObject(convert::call_meta(&call_id)));
     Ok(result)
 }

@@ -18,6 +18,7 @@ use rmcp::model::{
 use serde_json::{Map, Value, json};
 
 use crate::panels;
+use crate::visible;
 
 /// The call was cancelled, and not by the client that made it, which wants no answer.
 const CANCELLED: ErrorCode = ErrorCode(-32011);
@@ -43,10 +44,12 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
     let source = registered.tool();
     let mut tool = Tool::new_with_raw(
         registered.name.clone(),
-        registered.description().map(|text| text.to_owned().into()),
-        source.input_schema.clone(),
+        registered
+            .description()
+            .map(|said| visible::text(said.to_owned()).into()),
+        visible::schema(source.input_schema.clone()),
     )
-    .with_title(registered.title());
+    .with_title(visible::text(registered.title().to_owned()));
     let mut meta = Map::new();
     if let Some(category) = registered.category() {
         meta.insert(META_CATEGORY.to_owned(), category.into());
@@ -59,10 +62,11 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
         meta.insert("ui".to_owned(), ui);
     }
     tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));
-    tool.output_schema = source.output_schema.clone().map(Into::into);
+    let output = source.output_schema.clone();
+    tool.output_schema = output.map(|schema| visible::schema(schema).into());
     tool.annotations = source.annotations.as_ref().map(|hints| {
         ToolAnnotations::from_raw(
-            hints.title.clone(),
+            visible::maybe(hints.title.clone()),
             hints.read_only_hint,
             hints.destructive_hint,
             hints.idempotent_hint,

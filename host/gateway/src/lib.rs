@@ -31,6 +31,7 @@ mod tasks;
 mod told;
 mod tools;
 mod transport;
+mod visible;
 mod written;
 
 use std::path::PathBuf;

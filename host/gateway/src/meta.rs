@@ -2,6 +2,7 @@
 //! For clients whose model could not hold all of them: `meta-tools = true` under `[serve]`.
 
 use portreeve_core::{RegisteredTool, Registry};
+use portreeve_manifest::clean;
 use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject, Tool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
@@ -166,11 +167,11 @@ fn search(
         .into_iter()
         .take(FOUND_MAX)
         .map(|(_, tool)| {
-            let description = tool.description().unwrap_or_default();
+            let description = clean::visible(tool.description().unwrap_or_default());
             let short: String = description.chars().take(DESCRIPTION_CHARS_MAX).collect();
             json!({
                 "name": tool.name,
-                "title": tool.title(),
+                "title": clean::visible(tool.title()),
                 "description": short,
                 "category": tool.category(),
                 "tags": tool.tags(),

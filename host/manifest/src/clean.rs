@@ -1,7 +1,9 @@
-//! Text of strangers that people read: what could deceive them is taken out.
+//! Text of strangers that people and models read: what could deceive them is taken out.
 //!
 //! The one place that says which characters those are. Beside them letters stay as they are,
 //! those that are written from right to left too: their order is their own.
+
+use std::borrow::Cow;
 
 /// Marks on top of one letter that are left; more would cover the lines above.
 const MARKS_MAX: usize = 4;
@@ -34,6 +36,15 @@ fn is_mark(c: char) -> bool {
         | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20ff}' | '\u{fe00}'..='\u{fe0f}'
         | '\u{fe20}'..='\u{fe2f}' | '\u{200c}' | '\u{200d}'
     )
+}
+
+/// The same text without hostile characters; its lines and tabs stay.
+pub fn visible(text: &str) -> Cow<'_, str> {
+    let seen = |c: &char| matches!(c, '\n' | '\t') || !is_hostile(*c);
+    match text.chars().all(|c| seen(&c)) {
+        true => text.into(),
+        false => text.chars().filter(seen).collect(),
+    }
 }
 
 /// One line of `chars_max` characters at most: hostile characters are gone, spaces are single,
