@@ -206,9 +206,12 @@ impl Component {
         limits: &Limits,
         on_step: &(dyn Fn(Step) + Sync),
     ) -> Result<&Template, CallError> {
-        self.template
-            .get_or_try_init(|| self.make(workshop, alias, limits, on_step))
-            .await
+        if let Some(made) = self.template.get() {
+            return Ok(made);
+        }
+        let make = || self.make(workshop, alias, limits, on_step);
+        // Boxed: it is large, and each call has room for it otherwise.
+        Box::pin(self.template.get_or_try_init(make)).await
     }
 
     async fn make(

@@ -60,7 +60,8 @@ impl<'a> Hearing<'a> {
         match self.reports {
             None => work.await,
             Some((token, reports)) => {
-                progress::passed_on(work, reports, client, token, &self.context.ct).await
+                let cancelled = &self.context.ct;
+                Box::pin(progress::passed_on(work, reports, client, token, cancelled)).await
             }
         }
     }

@@ -77,10 +77,9 @@ async fn pass_on(
         let mut params = ProgressNotificationParam::new(token.clone(), report.done);
         params.total = report.total;
         params.message = report.message;
-        let sent = client
-            .send_notification(ProgressNotification::new(params).into())
-            .await;
-        if sent.is_err() {
+        let report = ProgressNotification::new(params).into();
+        // Boxed: it is large, and each request has room for it otherwise.
+        if Box::pin(client.send_notification(report)).await.is_err() {
             return;
         }
     }

@@ -183,8 +183,8 @@ impl Server {
     ) -> Result<CallToolResponse, ErrorData> {
         let turn = match turns {
             Some(returning) => {
-                let turn = self.host.call_in_turns(call, returning).await;
-                turn.map_err(refused)?
+                let turn = Box::pin(self.host.call_in_turns(call, returning));
+                turn.await.map_err(refused)?
             }
             None => Turn::Done(Box::new(self.host.call(call).await)),
         };
@@ -302,6 +302,52 @@ impl Server {
         match newer {
             true => context.meta.log_level().map(told::weight),
             false => Some(self.wishes.least.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Tells a client of the newer era of the changes that it wants to hear of.
+    async fn tell_changes(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
+        let mut changes = self.changes.clone();
+        let mut content = self.content.resubscribe();
+        let accepted = subscription.accepted().clone();
+        let subscribed = Subscribed::to(accepted.resource_subscriptions.unwrap_or_default());
+        let sink = subscription.sink();
+        loop {
+            let changed = tokio::select! {
+                () = subscription.cancelled() => return Ok(()),
+                () = self.connection.cancelled() => return Ok(()),
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    let wanted = accepted.tools_list_changed == Some(true);
+                    if wanted && sink.notify_tool_list_changed().await.is_err() {
+                        return Ok(());
+                    }
+                    continue;
+                }
+                changed = content.recv() => {
+                    match subscribed.told(changed, &self.host, &self.caller) {
+                        Some(heard) => heard,
+                        None => return Ok(()),
+                    }
+                }
+            };
+            for heard in changed {
+                let sent = match heard {
+                    Heard::Resources if accepted.resources_list_changed == Some(true) => {
+                        sink.notify_resource_list_changed().await
+                    }
+                    Heard::Prompts if accepted.prompts_list_changed == Some(true) => {
+                        sink.notify_prompt_list_changed().await
+                    }
+                    Heard::Updated(uri) => sink.notify_resource_updated(&*uri).await,
+                    Heard::Resources | Heard::Prompts => Ok(()),
+                };
+                if sent.is_err() {
+                    return Ok(());
+                }
+            }
         }
     }
 }
@@ -568,7 +614,9 @@ impl ServerHandler for Server {
             "tasks/get" if older => older_tasks::get(host, owner, &params).await,
             "tasks/list" if older => older_tasks::list(host, owner, &params).await,
             "tasks/cancel" if older => older_tasks::cancel(host, owner, &params).await,
-            "tasks/result" if older => older_tasks::result(host, owner, &params, &context).await,
+            "tasks/result" if older => {
+                Box::pin(older_tasks::result(host, owner, &params, &context)).await
+            }
             method => Err(ErrorData::new(
                 ErrorCode::METHOD_NOT_FOUND,
                 format!("this server has no method {method:?}"),
@@ -628,47 +676,7 @@ impl ServerHandler for Server {
     }
 
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
-        let mut changes = self.changes.clone();
-        let mut content = self.content.resubscribe();
-        let accepted = subscription.accepted().clone();
-        let subscribed = Subscribed::to(accepted.resource_subscriptions.unwrap_or_default());
-        let sink = subscription.sink();
-        loop {
-            let changed = tokio::select! {
-                () = subscription.cancelled() => return Ok(()),
-                () = self.connection.cancelled() => return Ok(()),
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                    let wanted = accepted.tools_list_changed == Some(true);
-                    if wanted && sink.notify_tool_list_changed().await.is_err() {
-                        return Ok(());
-                    }
-                    continue;
-                }
-                changed = content.recv() => {
-                    match subscribed.told(changed, &self.host, &self.caller) {
-                        Some(heard) => heard,
-                        None => return Ok(()),
-                    }
-                }
-            };
-            for heard in changed {
-                let sent = match heard {
-                    Heard::Resources if accepted.resources_list_changed == Some(true) => {
-                        sink.notify_resource_list_changed().await
-                    }
-                    Heard::Prompts if accepted.prompts_list_changed == Some(true) => {
-                        sink.notify_prompt_list_changed().await
-                    }
-                    Heard::Updated(uri) => sink.notify_resource_updated(&*uri).await,
-                    Heard::Resources | Heard::Prompts => Ok(()),
-                };
-                if sent.is_err() {
-                    return Ok(());
-                }
-            }
-        }
+        // Boxed, as all that is large: each request has room for the largest otherwise.
+        Box::pin(self.tell_changes(subscription)).await
     }
 }

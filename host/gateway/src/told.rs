@@ -126,7 +126,7 @@ pub(crate) async fn passed_on<T>(
 async fn tell(client: &Peer<RoleServer>, told: Told) {
     let mut params = LoggingMessageNotificationParam::new(told.level, told.data);
     params.logger = Some(told.plugin);
-    let _ = client
-        .send_notification(LoggingMessageNotification::new(params).into())
-        .await;
+    let told = LoggingMessageNotification::new(params).into();
+    // Boxed, as in `progress`: it is large, and few calls tell anything.
+    let _ = Box::pin(client.send_notification(told)).await;
 }

@@ -133,10 +133,9 @@ impl Host {
         match &facts.residence {
             None => Ok(Vessel::Fresh(template.clone())),
             Some(residence) => {
-                let turn = self
-                    .residents_turn(residence, plugin, facts, template)
-                    .await?;
-                Ok(Vessel::Resident(Box::new(turn)))
+                // Boxed: it is large, and each call has room for it otherwise.
+                let turn = Box::pin(self.residents_turn(residence, plugin, facts, template));
+                Ok(Vessel::Resident(Box::new(turn.await?)))
             }
         }
     }
