@@ -31,8 +31,9 @@ const WAITING_MAX: usize = 16;
 const ANSWERS_MAX: usize = 16;
 
 /// How long an answer that is one message is waited for. Then a stream begins, which stays
-/// alive: what stands between may take a silent connection for a dead one.
-const JSON_TIME_MAX: Duration = Duration::from_secs(5);
+/// alive, and has an id that its client can come back with: what is answered as one message is
+/// lost with its connection. Quick answers, which are most, cost no stream.
+const JSON_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// Works on one request.
 pub(super) async fn answer(
