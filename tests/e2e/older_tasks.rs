@@ -4,7 +4,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::clients;
-use crate::http::HttpHost;
+use crate::http::{HttpHost, older as fields};
 use crate::support::{Client, Project, eventually, plugin};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
@@ -118,6 +118,71 @@ fn a_call_is_a_task_where_its_client_says_so() {
         let answer = client.request("tools/call", params.clone());
         assert_eq!(answer["error"]["code"], code, "{params}: {answer}");
     }
+}
+
+/// Holds what a client was told of a task that reports 1 to 4 against what it should be: how far
+/// it is, then that it is done.
+fn check_progress(told: &[Value], id: &Value) {
+    let (status, reports) = told.split_last().unwrap();
+    assert_eq!(status["params"]["status"], "completed", "{status}");
+    assert_eq!(status["params"]["taskId"], *id, "{status}");
+    let mut last = 0.0;
+    for report in reports {
+        assert_eq!(report["method"], "notifications/progress", "{report}");
+        let params = &report["params"];
+        assert_eq!(params["progressToken"], "far", "{report}");
+        assert_eq!(params["total"], 4.0, "{report}");
+        assert_eq!(params["_meta"][RELATED]["taskId"], *id, "{report}");
+        let now = params["progress"].as_f64().unwrap();
+        assert!(now > last && now <= 4.0, "{reports:?}");
+        last = now;
+    }
+    assert!(last > 0.0, "{told:?}");
+}
+
+#[test]
+fn the_token_of_a_task_is_good_until_it_ends() {
+    let project = Project::with(&format!(
+        "{}grants.ui = {{ progress = true }}\n",
+        plugin("progress", programs::PROGRESS)
+    ));
+    let arguments = json!({"times": 4, "total": 4.0, "pause_ms": 200});
+    let mut params = call("progress__report", &arguments);
+    params["_meta"] = json!({"progressToken": "far"});
+    let is_status = |message: &Value| message["method"] == "notifications/tasks/status";
+
+    let mut client = older(&project);
+    let answer = client.request("tools/call", params.clone());
+    let id = &answer["result"]["task"]["taskId"];
+    let mut told = std::mem::take(&mut client.notifications);
+    while !told.last().is_some_and(is_status) {
+        told.push(client.message());
+    }
+    check_progress(&told, id);
+    // That is all.
+    client.request("ping", json!({}));
+    assert_eq!(client.notifications, Vec::<Value>::new());
+    // Without a token, nobody is told.
+    params["_meta"] = json!({});
+    client.request("tools/call", params.clone());
+    client.notification("notifications/tasks/status");
+    assert_eq!(client.notifications, Vec::<Value>::new());
+    assert!(client.close());
+
+    // In a session, its own stream has it.
+    params["_meta"] = json!({"progressToken": "far"});
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let mut stream = host.listen(&session);
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let (head, answers) = host.post(&fields(&session), &message);
+    assert_eq!(answers.len(), 1, "{head}{answers:?}");
+    let id = &answers[0]["result"]["task"]["taskId"];
+    let mut told = vec![stream.message()];
+    while !told.last().is_some_and(is_status) {
+        told.push(stream.message());
+    }
+    check_progress(&told, id);
 }
 
 #[test]
