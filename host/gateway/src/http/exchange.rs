@@ -40,9 +40,8 @@ pub(super) async fn answer(
     front: &Arc<Front>,
     working: Working,
     request: JsonRpcRequest<ClientRequest>,
-    end: CancellationToken,
 ) -> Response {
-    let session = working.session.clone();
+    let (session, end) = (working.session.clone(), working.end.clone());
     let prepared = Prepared::default();
     let (sender, mut messages) = mpsc::channel(WAITING_MAX);
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);

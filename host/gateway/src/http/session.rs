@@ -1,6 +1,10 @@
 //! Sessions of clients of the older protocol: what they said when they greeted, what is being
 //! worked on for them, and what they were told. An idle one is a small record; no task and no
 //! channel belongs to it.
+#![allow(
+    deprecated,
+    reason = "sampling and roots are served while clients have them"
+)]
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,12 +22,12 @@ use http::{HeaderMap, StatusCode};
 use portreeve_core::Caller;
 use portreeve_manifest::settings::ServeLimits;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, InitializeRequestParams,
-    JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, ProtocolVersion, RequestId,
-    ServerJsonRpcMessage, ServerResult,
+    ClientCapabilities, ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData,
+    Implementation, InitializeRequestParams, JsonRpcMessage, JsonRpcNotification, JsonRpcRequest,
+    ProtocolVersion, RequestId, SamplingCapability, ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::{RoleServer, ServerHandler};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::checks::{self, LAST_EVENT, Refused, SESSION, VERSION};
@@ -49,7 +53,7 @@ pub(super) struct Sessions {
 pub(super) struct Session {
     pub(super) id: Arc<str>,
     pub(super) caller: Caller,
-    /// What the client said of itself, with the version that both agreed on.
+    /// What matters of what the client said of itself, with the version that both agreed on.
     pub(super) client: InitializeRequestParams,
     /// What the client has said that it wants.
     pub(super) wishes: Arc<Wishes>,
@@ -84,6 +88,27 @@ struct Question {
 }
 
 impl Session {
+    fn new(
+        id: Arc<str>,
+        caller: Caller,
+        client: InitializeRequestParams,
+        changes: watch::Receiver<u64>,
+        end: CancellationToken,
+    ) -> Session {
+        Session {
+            id,
+            caller,
+            client,
+            wishes: Arc::default(),
+            changes,
+            used_ms: AtomicU64::new(now_ms()),
+            end,
+            work: Mutex::default(),
+            next_question: AtomicU32::new(0),
+            streams: Streams::default(),
+        }
+    }
+
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,12 +146,13 @@ impl Session {
         }
     }
 
-    /// Notes that a request is being worked on, until the result is dropped.
+    /// Notes that a request is being worked on, and holds the room of its body, until the result
+    /// is dropped.
     fn begin(
         self: &Arc<Self>,
         id: RequestId,
         requests_max: u32,
-        end: CancellationToken,
+        room: OwnedSemaphorePermit,
     ) -> Result<Working, Refused> {
         let mut work = self.work();
         let requests_max = usize::try_from(requests_max).unwrap_or(usize::MAX);
@@ -145,10 +171,14 @@ impl Session {
                 Err(Refused::new(StatusCode::BAD_REQUEST, why))
             }
             Entry::Vacant(entry) => {
-                entry.insert(end);
+                // Ended at once, where the session has.
+                let end = self.end.child_token();
+                entry.insert(end.clone());
                 Ok(Working {
                     session: self.clone(),
+                    end,
                     id,
+                    _room: room,
                 })
             }
         }
@@ -197,7 +227,11 @@ impl Session {
 /// That a request is being worked on.
 pub(super) struct Working {
     pub(super) session: Arc<Session>,
+    /// Ends it.
+    pub(super) end: CancellationToken,
     id: RequestId,
+    /// What it holds of the room for bodies.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Drop for Working {
@@ -205,6 +239,18 @@ impl Drop for Working {
         self.session.work().requests.remove(&self.id);
         self.session.touch();
     }
+}
+
+/// What is kept of a greeting: what decides something later. The rest is as long as its client
+/// likes.
+fn kept(said: &ClientCapabilities, version: ProtocolVersion) -> InitializeRequestParams {
+    let mut capabilities = ClientCapabilities::default();
+    capabilities.elicitation.clone_from(&said.elicitation);
+    capabilities.roots.clone_from(&said.roots);
+    let sampling = said.sampling.as_ref();
+    capabilities.sampling = sampling.map(|_| SamplingCapability::default());
+    InitializeRequestParams::new(capabilities, Implementation::new("", ""))
+        .with_protocol_version(version)
 }
 
 /// Now, in milliseconds after the process's first session.
@@ -219,8 +265,9 @@ impl Sessions {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The session that a request names.
-    fn of(&self, headers: &HeaderMap) -> Result<Arc<Session>, Refused> {
+    /// The session that a request names. Another principal than the one that opened it is told
+    /// that there is none.
+    fn of(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Session>, Refused> {
         check_version(headers)?;
         let Some(id) = headers.get(SESSION) else {
             let why = "the request names no session (`mcp-session-id`), and no version of the protocol that has none: open with `initialize`, or send `mcp-protocol-version: 2026-07-28` and the version in `_meta`";
@@ -230,6 +277,7 @@ impl Sessions {
             .to_str()
             .ok()
             .and_then(|id| self.by_id().get(id).cloned());
+        let session = session.filter(|session| peer.is(&session.caller));
         let session = session.ok_or_else(|| {
             Refused::new(
                 StatusCode::NOT_FOUND,
@@ -247,6 +295,7 @@ impl Sessions {
         peer: &Peer,
         parts: &Parts,
         message: Option<ClientJsonRpcMessage>,
+        room: OwnedSemaphorePermit,
     ) -> Result<Response, Refused> {
         let message = match message {
             Some(JsonRpcMessage::Request(JsonRpcRequest {
@@ -256,7 +305,7 @@ impl Sessions {
             })) => return self.initialize(front, peer, parts, id, request.params),
             message => message,
         };
-        let session = self.of(&parts.headers).map_err(|mut refused| {
+        let session = self.of(peer, &parts.headers).map_err(|mut refused| {
             if let Some(JsonRpcMessage::Request(request)) = &message {
                 refused.id = Some(request.id.clone());
             }
@@ -265,9 +314,8 @@ impl Sessions {
         match message {
             Some(JsonRpcMessage::Request(request)) => {
                 let requests_max = front.settings().limits.session_requests;
-                let end = front.cancelled().child_token();
-                let working = session.begin(request.id.clone(), requests_max, end.clone())?;
-                Ok(exchange::answer(front, working, request, end).await)
+                let working = session.begin(request.id.clone(), requests_max, room)?;
+                Ok(exchange::answer(front, working, request).await)
             }
             Some(JsonRpcMessage::Notification(JsonRpcNotification {
                 notification: ClientNotification::CancelledNotification(cancelled),
@@ -297,7 +345,7 @@ impl Sessions {
         peer: &Peer,
         parts: &Parts,
         id: RequestId,
-        mut client: InitializeRequestParams,
+        client: InitializeRequestParams,
     ) -> Result<Response, Refused> {
         let refused = |status, error| Refused::of(status, Some(id.clone()), error);
         if let Some(version) = parts.headers.get(VERSION)
@@ -313,25 +361,19 @@ impl Sessions {
         let result = server
             .negotiate_initialize(&client)
             .map_err(|error| refused(StatusCode::OK, error))?;
-        client.protocol_version = result.protocol_version.clone();
         let mut chance = [0; ID_BYTES];
         getrandom::fill(&mut chance).map_err(|error| {
             tracing::error!(%error, "the system gives no random numbers");
             let error = ErrorData::internal_error("no session can be opened", None);
             refused(StatusCode::INTERNAL_SERVER_ERROR, error)
         })?;
-        let session = Arc::new(Session {
-            id: BASE64_URL_SAFE_NO_PAD.encode(chance).into(),
+        let session = Arc::new(Session::new(
+            BASE64_URL_SAFE_NO_PAD.encode(chance).into(),
             caller,
-            client,
-            wishes: Arc::default(),
-            changes: front.host.changes(),
-            used_ms: AtomicU64::new(now_ms()),
-            end: front.cancelled().child_token(),
-            work: Mutex::default(),
-            next_question: AtomicU32::new(0),
-            streams: Streams::default(),
-        });
+            kept(&client.capabilities, result.protocol_version.clone()),
+            front.host.changes(),
+            front.cancelled().child_token(),
+        ));
         let name = HeaderValue::from_str(&session.id).map_err(|_| {
             let error = ErrorData::internal_error("no session can be opened", None);
             refused(StatusCode::INTERNAL_SERVER_ERROR, error)
@@ -370,7 +412,12 @@ impl Sessions {
 
     /// Opens the stream of what a client is told unasked, or goes on with one that the client
     /// has lost. A session has one of the former: a second takes the first one's place.
-    pub(super) fn listen(&self, front: &Arc<Front>, parts: &Parts) -> Result<Response, Refused> {
+    pub(super) fn listen(
+        &self,
+        front: &Arc<Front>,
+        peer: &Peer,
+        parts: &Parts,
+    ) -> Result<Response, Refused> {
         if route::says_newer(&parts.headers) {
             // They ask by `subscriptions/listen`.
             return Ok(route::not_allowed());
@@ -379,7 +426,7 @@ impl Sessions {
             let why = "send `accept: text/event-stream`";
             return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, why));
         }
-        let session = self.of(&parts.headers)?;
+        let session = self.of(peer, &parts.headers)?;
         if let Some(last) = parts.headers.get(LAST_EVENT) {
             let after = last.to_str().ok().and_then(|last| last.parse().ok());
             let resumed = after.and_then(|after| exchange::resume(front, &session, after));
@@ -403,13 +450,10 @@ impl Sessions {
     }
 
     /// Ends a session at its client's wish.
-    pub(super) fn delete(&self, parts: &Parts) -> Result<Response, Refused> {
-        let session = self.of(&parts.headers)?;
+    pub(super) fn delete(&self, peer: &Peer, parts: &Parts) -> Result<Response, Refused> {
+        let session = self.of(peer, &parts.headers)?;
         self.by_id().remove(&session.id);
         session.end.cancel();
-        for end in session.work().requests.values() {
-            end.cancel();
-        }
         Ok(accepted())
     }
 
@@ -466,3 +510,96 @@ fn accepted() -> Response {
 
 /// The role that this host plays.
 pub(super) type Role = RoleServer;
+
+#[cfg(test)]
+mod tests {
+    use super::super::listen::Ends;
+    use super::*;
+    use expect_test::{Expect, expect};
+    use serde_json::{Value, json};
+
+    fn session(id: &str, peer: &Peer) -> Arc<Session> {
+        let client = kept(&ClientCapabilities::default(), ProtocolVersion::default());
+        let (_, changes) = watch::channel(0);
+        let end = CancellationToken::new();
+        Arc::new(Session::new(
+            id.into(),
+            peer.caller_in(id),
+            client,
+            changes,
+            end,
+        ))
+    }
+
+    #[test]
+    fn a_session_is_for_the_principal_that_opened_it() {
+        let peer = |remote: Option<&str>| {
+            let remote = remote.map(|remote| remote.parse().unwrap());
+            Peer::new(Ends {
+                remote,
+                local: None,
+            })
+        };
+        let (near, far) = (peer(Some("127.0.0.1:1")), peer(Some("192.0.2.1:1")));
+        let sessions = Sessions::default();
+        for (id, peer) in [("near", &near), ("far", &far)] {
+            sessions.add(session(id, peer), 10).unwrap();
+        }
+        let of = |peer: &Peer, id: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(SESSION, HeaderValue::from_static(id));
+            sessions.of(peer, &headers).is_ok()
+        };
+        for near in [near, peer(None), peer(Some("[::1]:2"))] {
+            assert!(of(&near, "near"), "{near:?}");
+            assert!(!of(&near, "far"), "{near:?}");
+        }
+        assert!(of(&far, "far"));
+        assert!(!of(&far, "near"));
+    }
+
+    #[test]
+    fn a_request_that_comes_as_its_session_ends_is_ended() {
+        let session = session("s", &Peer::new(Ends::default()));
+        let room = Arc::new(tokio::sync::Semaphore::new(2));
+        let begin = |id| {
+            let room = room.clone().try_acquire_owned().unwrap();
+            session.begin(RequestId::Number(id), 2, room).unwrap()
+        };
+        let before = begin(1);
+        session.end.cancel();
+        let after = begin(2);
+        assert!(before.end.is_cancelled() && after.end.is_cancelled());
+        assert_eq!(room.available_permits(), 0);
+        drop((before, after));
+        assert_eq!(room.available_permits(), 2);
+    }
+
+    #[test]
+    fn of_a_greeting_what_decides_something_is_kept() {
+        fn check(said: Value, expected: Expect) {
+            let said: ClientCapabilities = serde_json::from_value(said).unwrap();
+            let kept = kept(&said, ProtocolVersion::V_2025_11_25);
+            expected.assert_eq(&serde_json::to_value(kept).unwrap().to_string());
+        }
+        check(
+            json!({}),
+            expect![[
+                r#"{"capabilities":{},"clientInfo":{"name":"","version":""},"protocolVersion":"2025-11-25"}"#
+            ]],
+        );
+        check(
+            json!({
+                "elicitation": {"form": {"x": "long"}, "url": {}, "x": "long"},
+                "roots": {"listChanged": true, "x": "long"},
+                "sampling": {"tools": {"x": "long"}},
+                "experimental": {"x": {"y": "long"}},
+                "extensions": {"x/y": {"z": "long"}},
+                "x": "long",
+            }),
+            expect![[
+                r#"{"capabilities":{"elicitation":{"form":{},"url":{}},"roots":{"listChanged":true},"sampling":{}},"clientInfo":{"name":"","version":""},"protocolVersion":"2025-11-25"}"#
+            ]],
+        );
+    }
+}
