@@ -9,8 +9,9 @@ use std::time::Duration;
 use axum::response::Response;
 use http::StatusCode;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, JsonRpcRequest, ProtocolVersion,
-    RequestId, ServerJsonRpcMessage, ServerNotification, ToolListChangedNotification,
+    ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, JsonRpcRequest,
+    ProtocolVersion, RequestId, ServerJsonRpcMessage, ServerNotification,
+    ToolListChangedNotification,
 };
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_directly_with_ct};
 use rmcp::transport::Transport;
@@ -270,12 +271,21 @@ impl Transport<Role> for Exchange {
             message,
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)
         );
+        let asks = match &message {
+            JsonRpcMessage::Request(request) => Some(request.id.clone()),
+            _ => None,
+        };
         let message = self.renamed(message);
-        let sender = self.sender.clone();
+        let (sender, answers) = (self.sender.clone(), self.answers.clone());
         let done = is_answer.then(|| self.done.clone());
         async move {
-            // A client that has gone hears nothing; that ends no call.
-            let _ = sender.send(message).await;
+            // A client that has gone before a stream began hears nothing; that ends no call, but
+            // it can't be asked.
+            if let (Err(_), Some(id)) = (sender.send(message).await, asks) {
+                let why = "its connection ended before it could be asked";
+                let error = ErrorData::internal_error(why, None);
+                let _ = answers.try_send(JsonRpcMessage::error(error, Some(id)));
+            }
             if let Some(done) = done {
                 done.cancel();
             }
@@ -295,5 +305,39 @@ impl Transport<Role> for Exchange {
 
     async fn close(&mut self) -> Result<(), Infallible> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmcp::model::{PingRequest, ServerRequest};
+
+    #[tokio::test]
+    async fn a_question_that_nobody_can_hear_waits_for_nobody() {
+        let (sender, messages) = mpsc::channel(WAITING_MAX);
+        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+        let mut exchange = Exchange {
+            first: None,
+            answers,
+            answered,
+            sender,
+            asked: HashMap::new(),
+            session: session::tests::session("s"),
+            done: CancellationToken::new(),
+        };
+        let question = |id| {
+            let ping = ServerRequest::PingRequest(PingRequest::default());
+            JsonRpcMessage::request(ping, RequestId::Number(id))
+        };
+        // Somebody may hear the first one, and nobody the second.
+        exchange.send(question(7)).await.unwrap();
+        assert!(exchange.answered.try_recv().is_err());
+        drop(messages);
+        exchange.send(question(8)).await.unwrap();
+        let Some(JsonRpcMessage::Error(error)) = exchange.receive().await else {
+            panic!("it has no answer");
+        };
+        assert_eq!(error.id, Some(RequestId::Number(8)));
     }
 }

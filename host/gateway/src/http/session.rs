@@ -512,13 +512,18 @@ fn accepted() -> Response {
 pub(super) type Role = RoleServer;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::listen::Ends;
     use super::*;
     use expect_test::{Expect, expect};
     use serde_json::{Value, json};
 
-    fn session(id: &str, peer: &Peer) -> Arc<Session> {
+    /// A session of this machine.
+    pub(in super::super) fn session(id: &str) -> Arc<Session> {
+        session_of(id, &Peer::new(Ends::default()))
+    }
+
+    fn session_of(id: &str, peer: &Peer) -> Arc<Session> {
         let client = kept(&ClientCapabilities::default(), ProtocolVersion::default());
         let (_, changes) = watch::channel(0);
         let end = CancellationToken::new();
@@ -543,7 +548,7 @@ mod tests {
         let (near, far) = (peer(Some("127.0.0.1:1")), peer(Some("192.0.2.1:1")));
         let sessions = Sessions::default();
         for (id, peer) in [("near", &near), ("far", &far)] {
-            sessions.add(session(id, peer), 10).unwrap();
+            sessions.add(session_of(id, peer), 10).unwrap();
         }
         let of = |peer: &Peer, id: &'static str| {
             let mut headers = HeaderMap::new();
@@ -560,7 +565,7 @@ mod tests {
 
     #[test]
     fn a_request_that_comes_as_its_session_ends_is_ended() {
-        let session = session("s", &Peer::new(Ends::default()));
+        let session = session("s");
         let room = Arc::new(tokio::sync::Semaphore::new(2));
         let begin = |id| {
             let room = room.clone().try_acquire_owned().unwrap();
