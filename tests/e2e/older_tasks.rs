@@ -11,10 +11,11 @@ const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 fn project(limits: &str) -> Project {
     Project::with(&format!(
-        "[host]\nlimits = {{ {limits} }}\n{}{}{}grants.ui = {{ ask = true }}\n",
+        "[host]\nlimits = {{ {limits} }}\n{}{}{}grants.ui = {{ ask = true }}\n{}grants.ui = {{ progress = true }}\n",
         plugin("sleep", programs::SLEEP),
         plugin("failing", programs::FAILING),
         plugin("client", programs::CLIENT),
+        plugin("progress", programs::PROGRESS),
     ))
 }
 
@@ -142,10 +143,7 @@ fn check_progress(told: &[Value], id: &Value) {
 
 #[test]
 fn the_token_of_a_task_is_good_until_it_ends() {
-    let project = Project::with(&format!(
-        "{}grants.ui = {{ progress = true }}\n",
-        plugin("progress", programs::PROGRESS)
-    ));
+    let project = project("");
     let arguments = json!({"times": 4, "total": 4.0, "pause_ms": 200});
     let mut params = call("progress__report", &arguments);
     params["_meta"] = json!({"progressToken": "far"});
@@ -343,16 +341,26 @@ fn the_typescript_client_calls_tools_as_tasks() {
         json!(["taskCreated", "taskStatus", "result:slept"]),
         "{told}{said}"
     );
+    let progress = told["progress"].as_array().unwrap();
+    let progress: Vec<f64> = progress.iter().filter_map(Value::as_f64).collect();
+    assert!(!progress.is_empty(), "{told}{said}");
+    assert!(progress.is_sorted_by(|a, b| a < b), "{told}{said}");
     assert_eq!(told["asked"]["questions"], 1, "{told}{said}");
     assert!(
         told["asked"]["given"].as_str().unwrap().contains('7'),
         "{told}"
     );
     assert_eq!(told["cancelled"], "cancelled", "{told}");
-    assert_eq!(told["listed"], 3, "{told}");
+    assert_eq!(told["listed"], 4, "{told}");
     assert_eq!(
         told["told"],
-        json!(["completed", "input_required", "completed", "cancelled"]),
+        json!([
+            "completed",
+            "completed",
+            "input_required",
+            "completed",
+            "cancelled"
+        ]),
         "{told}"
     );
 }
