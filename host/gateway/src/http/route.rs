@@ -27,7 +27,7 @@ use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
 use super::hooks;
 use super::panels;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use crate::message::{self, Refusal};
 use crate::prepared::Prepared;
 use crate::server::Server;
