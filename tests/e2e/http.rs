@@ -349,7 +349,7 @@ fn requests_of_a_session_are_bounded() {
 }
 
 /// Reads until this has come, or the other side closes.
-fn until(stream: &mut TcpStream, wanted: &str) -> String {
+pub(crate) fn until(stream: &mut TcpStream, wanted: &str) -> String {
     let mut read = Vec::new();
     let mut buffer = [0; 4096];
     loop {

@@ -4,7 +4,7 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::clients;
-use crate::http::{HttpHost, older as fields};
+use crate::http::{HttpHost, older as fields, request, until};
 use crate::support::{Client, Project, eventually, plugin};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
@@ -238,6 +238,53 @@ fn a_task_asks_whoever_waits_for_its_result() {
     let given = answer["result"]["structuredContent"]["given"].as_str();
     assert!(given.unwrap().contains('7'), "{answer}");
     once(&mut client, &id, "completed");
+}
+
+#[test]
+fn a_wait_for_a_result_ends_when_nobody_comes_back_for_it() {
+    // Longer than this test waits for anything.
+    let project = Project::with(&format!(
+        "[serve]\nlimits = {{ replay-age = '1s' }}\n{}limits = {{ timeout = '200s' }}\n",
+        plugin("sleep", programs::SLEEP)
+    ));
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let message = |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    let post = |message: &Value| host.post(&fields(&session), message);
+    let begin = message(
+        1,
+        "tools/call",
+        call("sleep__sleep", &json!({"ms": 150_000})),
+    );
+    let (_, begun) = post(&begin);
+    let id = json!({"taskId": begun[0]["result"]["task"]["taskId"]});
+    // An id is in use while its request is being worked on.
+    let is_worked_on = |id| {
+        let (head, _) = post(&message(id, "ping", json!({})));
+        head.starts_with("HTTP/1.1 400")
+    };
+    let wait = |number| {
+        let wait = message(number, "tasks/result", id.clone());
+        host.send(&request(&fields(&session), &wait))
+    };
+    let mut begun = wait(2);
+    until(&mut begun, "id: a");
+    let new = wait(3);
+    for (number, waiting) in [(2, begun), (3, new)] {
+        eventually("it waits", || is_worked_on(number));
+        drop(waiting);
+    }
+    for number in [2, 3] {
+        eventually("it waits no more", || !is_worked_on(number));
+    }
+    // The task goes on.
+    let (_, got) = post(&message(4, "tasks/get", id.clone()));
+    assert_eq!(got[0]["result"]["status"], "working", "{got:?}");
+    let (_, cancelled) = post(&message(5, "tasks/cancel", id.clone()));
+    assert_eq!(
+        cancelled[0]["result"]["status"], "cancelled",
+        "{cancelled:?}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portreeve_core::{Answer, Answers, Host, Task, TaskProgress};
 use rmcp::RoleServer;
-use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, TaskStatus};
+use rmcp::model::{ClientRequest, ErrorCode, ErrorData, ProtocolVersion, TaskStatus};
 use rmcp::service::RequestContext;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -34,6 +34,12 @@ pub(crate) fn is_asked(method: &str, params: &Map<String, Value>) -> bool {
         "tasks/get" | "tasks/list" | "tasks/result" | "tasks/cancel" => true,
         _ => false,
     }
+}
+
+/// Whether a request does nothing but wait, so that nothing is lost where it ends before that
+/// for which it waits.
+pub(crate) fn only_waits(request: &ClientRequest) -> bool {
+    matches!(request, ClientRequest::CustomRequest(custom) if custom.method == "tasks/result")
 }
 
 /// Whether the client of a request greeted with this version.

@@ -17,12 +17,13 @@ use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_directly_with_ct};
 use rmcp::transport::Transport;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
+use crate::older_tasks;
 use crate::prepared::Prepared;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
@@ -44,6 +45,7 @@ pub(super) async fn answer(
 ) -> Response {
     let (session, end) = (working.session.clone(), working.end.clone());
     let prepared = Prepared::default();
+    let leave = older_tasks::only_waits(&request.request).then(|| end.clone().drop_guard());
     let (sender, mut messages) = mpsc::channel(WAITING_MAX);
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let transport = Exchange {
@@ -61,7 +63,8 @@ pub(super) async fn answer(
         .answering(prepared.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
-    // It goes on when the client's connection ends: that is no wish to cancel it.
+    // It goes on when the client's connection ends: that is no wish to cancel it. Only what waits
+    // for something else ends when nobody can come back for it: it is asked for anew.
     tokio::spawn(async move {
         if let Err(error) = served.waiting().await {
             tracing::error!(%error, "the task of a request failed");
@@ -82,7 +85,8 @@ pub(super) async fn answer(
         Ok(first) => first,
         Err(_) => None,
     };
-    let stream = Stream::open(front, &session, Kind::Answer, prepared);
+    let left = leave.map(DropGuard::disarm);
+    let stream = Stream::open(front, &session, Kind::Answer, prepared, left);
     let response = stream.response;
     let telling = stream.telling;
     tokio::spawn(async move {
@@ -119,8 +123,14 @@ struct Telling {
 }
 
 impl Stream {
-    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind, prepared: Prepared) -> Stream {
-        let connected = session.streams.open(kind);
+    fn open(
+        front: &Arc<Front>,
+        session: &Arc<Session>,
+        kind: Kind,
+        prepared: Prepared,
+        left: Option<CancellationToken>,
+    ) -> Stream {
+        let connected = session.streams.open(kind, left);
         let telling = Telling {
             front: front.clone(),
             session: session.clone(),
@@ -174,8 +184,8 @@ pub(super) fn listen(
     session: &Arc<Session>,
     end: CancellationToken,
 ) -> (StreamId, Response) {
-    let Stream { response, telling } =
-        Stream::open(front, session, Kind::Unasked, Prepared::default());
+    let (prepared, left) = (Prepared::default(), Some(end.clone()));
+    let Stream { response, telling } = Stream::open(front, session, Kind::Unasked, prepared, left);
     let stream = telling.stream;
     let shutdown = front.shutdown().clone();
     let mut changes = session.changes.clone();

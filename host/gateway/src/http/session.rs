@@ -132,20 +132,14 @@ impl Session {
         idle.then(|| now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)))
     }
 
-    /// Forgets what is too old of its streams, and ends the one of what it is told unasked where
-    /// its client has stayed away for that long.
+    /// Forgets what is too old of its streams, and ends what its client has not come back for,
+    /// for that long.
     pub(super) fn sweep(&self, bounds: &Bounds, now_ms: u64) {
-        let mut work = self.work();
-        if self.is_heard(&work) {
+        if self.is_listened_to() {
             // It counts as used until the client leaves.
             self.used_ms.store(now_ms, Ordering::Relaxed);
         }
-        let stream = work.listening.as_ref().map(|(stream, _)| *stream);
-        if self.streams.sweep(stream, bounds, now_ms)
-            && let Some((_, end)) = work.listening.take()
-        {
-            end.cancel();
-        }
+        self.streams.sweep(bounds, now_ms);
     }
 
     /// Notes that a request is being worked on, and holds the room of its body, until the result
