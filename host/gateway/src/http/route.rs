@@ -222,6 +222,8 @@ async fn post(
         let (sessions, room) = (&front.sessions, held.room);
         return sessions.post(front, peer, &parts, message, room).await;
     }
+    // The protocol's own service reads it once more.
+    drop(message);
     let prepared = Prepared::default();
     let request = http::Request::from_parts(parts, Full::new(held.bytes));
     let response = stateless(front, peer, &prepared).handle(request).await;
