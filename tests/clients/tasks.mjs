@@ -32,6 +32,13 @@ for await (const message of stream("sleep__sleep", { ms: 300 })) {
   const text = message.type === "result" ? `result:${message.result.content[0].text}` : message.type;
   if (slept.at(-1) !== text) slept.push(text);
 }
+// Its token is good until the task ends.
+const progress = [];
+const onprogress = (report) => progress.push(report.progress);
+const report = { name: "progress__report", arguments: { times: 4, pause_ms: 200 } };
+for await (const message of tasks.callToolStream(report, undefined, { onprogress })) {
+  if (message.type === "error") throw message.error;
+}
 let given;
 for await (const message of stream("client__gather_later", { ms: 100 })) {
   if (message.type === "error") throw message.error;
@@ -42,12 +49,13 @@ const { value: created } = await begun.next();
 const cancelled = await tasks.cancelTask(created.task.taskId);
 const { tasks: listed } = await tasks.listTasks();
 // What it is told comes on a stream of its own.
-for (let tries = 0; told.length < 4 && tries < 100; tries += 1) {
+for (let tries = 0; told.length < 5 && tries < 100; tries += 1) {
   await new Promise((resolve) => setTimeout(resolve, 50));
 }
 console.log(
   JSON.stringify({
     slept,
+    progress,
     asked: { questions, given },
     cancelled: cancelled.status,
     listed: listed.length,

@@ -287,6 +287,10 @@ fn those_who_subscribed_hear_of_changes() {
     let unknown = json!({"uri": "portreeve://b/shelf://text"});
     let unknown = older.request("resources/subscribe", unknown);
     assert_eq!(unknown["error"]["code"], -32002);
+    // What is longer than an address can be is none, and is not kept.
+    let long = json!({"uri": format!("{uri}{}", "x".repeat(3_000))});
+    let long = older.request("resources/subscribe", long);
+    assert_eq!(long["error"]["code"], -32002, "{long}");
     let touch = |uri: &str, fail: bool| json!({"uri": uri, "fail": fail});
     // What failed may have changed nothing, and others were not asked for.
     older.call("a__touch", touch("shelf://text", true));

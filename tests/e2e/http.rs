@@ -348,6 +348,64 @@ fn requests_of_a_session_are_bounded() {
     assert_eq!(answers[0]["result"]["content"][0]["text"], "slept");
 }
 
+/// Reads until this has come, or the other side closes.
+pub(crate) fn until(stream: &mut TcpStream, wanted: &str) -> String {
+    let mut read = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).unwrap();
+        read.extend_from_slice(&buffer[..count]);
+        let text = String::from_utf8_lossy(&read).into_owned();
+        if count == 0 || text.contains(wanted) {
+            return text;
+        }
+    }
+}
+
+#[test]
+fn what_a_request_holds_is_counted_until_it_has_ended() {
+    let project = Project::with(&format!(
+        "[serve]\nlimits = {{ body = '1 MiB', bodies = '1 MiB' }}\n{}",
+        plugin("sleep", programs::SLEEP)
+    ));
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let large = |mut message: Value, id: u64| {
+        message["id"] = id.into();
+        message["params"]["_meta"]["x"] = "x".repeat(700_000).into();
+        message
+    };
+    let status = |id| {
+        let call = large(call("sleep__sleep", json!({"ms": 1})), id);
+        let (head, _) = host.post(&older(&session), &call);
+        head.split(' ').nth(1).map(str::to_owned)
+    };
+    assert_eq!(status(1).as_deref(), Some("200"));
+    // A call whose stream has begun.
+    let long = large(call("sleep__sleep", json!({"ms": 25_000})), 2);
+    let mut called = host.send(&request(&older(&session), &long));
+    let began = until(&mut called, "id: a");
+    assert!(began.contains("text/event-stream"), "{began}");
+    assert_eq!(status(3).as_deref(), Some("503"));
+    let cancel =
+        json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 2}});
+    host.post(&older(&session), &cancel);
+    eventually("it has ended", || status(4).as_deref() == Some("200"));
+    // In the newer era, whoever listens.
+    let (fields, mut listen) = newer("subscriptions/listen", json!({}));
+    let fields = fields
+        .replace("tools/call", "subscriptions/listen")
+        .replace("mcp-name: subscriptions/listen\r\n", "");
+    listen["method"] = "subscriptions/listen".into();
+    listen["params"]["notifications"] = json!({"toolsListChanged": true});
+    let mut listening = host.send(&request(&fields, &large(listen, 5)));
+    let began = until(&mut listening, "acknowledged");
+    assert!(began.contains("text/event-stream"), "{began}");
+    assert_eq!(status(6).as_deref(), Some("503"));
+    drop(listening);
+    eventually("it has gone", || status(7).as_deref() == Some("200"));
+}
+
 #[test]
 fn a_host_that_ends_gives_the_answers_that_are_worked_on() {
     let project = Project::of(&[("sleep", programs::SLEEP)]);

@@ -4,17 +4,18 @@ use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
 use crate::clients;
-use crate::http::HttpHost;
+use crate::http::{HttpHost, older as fields, request, until};
 use crate::support::{Client, Project, eventually, plugin};
 
 const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 fn project(limits: &str) -> Project {
     Project::with(&format!(
-        "[host]\nlimits = {{ {limits} }}\n{}{}{}grants.ui = {{ ask = true }}\n",
+        "[host]\nlimits = {{ {limits} }}\n{}{}{}grants.ui = {{ ask = true }}\n{}grants.ui = {{ progress = true }}\n",
         plugin("sleep", programs::SLEEP),
         plugin("failing", programs::FAILING),
         plugin("client", programs::CLIENT),
+        plugin("progress", programs::PROGRESS),
     ))
 }
 
@@ -120,6 +121,68 @@ fn a_call_is_a_task_where_its_client_says_so() {
     }
 }
 
+/// Holds what a client was told of a task that reports 1 to 4 against what it should be: how far
+/// it is, then that it is done.
+fn check_progress(told: &[Value], id: &Value) {
+    let (status, reports) = told.split_last().unwrap();
+    assert_eq!(status["params"]["status"], "completed", "{status}");
+    assert_eq!(status["params"]["taskId"], *id, "{status}");
+    let mut last = 0.0;
+    for report in reports {
+        assert_eq!(report["method"], "notifications/progress", "{report}");
+        let params = &report["params"];
+        assert_eq!(params["progressToken"], "far", "{report}");
+        assert_eq!(params["total"], 4.0, "{report}");
+        assert_eq!(params["_meta"][RELATED]["taskId"], *id, "{report}");
+        let now = params["progress"].as_f64().unwrap();
+        assert!(now > last && now <= 4.0, "{reports:?}");
+        last = now;
+    }
+    assert!(last > 0.0, "{told:?}");
+}
+
+#[test]
+fn the_token_of_a_task_is_good_until_it_ends() {
+    let project = project("");
+    let arguments = json!({"times": 4, "total": 4.0, "pause_ms": 200});
+    let mut params = call("progress__report", &arguments);
+    params["_meta"] = json!({"progressToken": "far"});
+    let is_status = |message: &Value| message["method"] == "notifications/tasks/status";
+
+    let mut client = older(&project);
+    let answer = client.request("tools/call", params.clone());
+    let id = &answer["result"]["task"]["taskId"];
+    let mut told = std::mem::take(&mut client.notifications);
+    while !told.last().is_some_and(is_status) {
+        told.push(client.message());
+    }
+    check_progress(&told, id);
+    // That is all.
+    client.request("ping", json!({}));
+    assert_eq!(client.notifications, Vec::<Value>::new());
+    // Without a token, nobody is told.
+    params["_meta"] = json!({});
+    client.request("tools/call", params.clone());
+    client.notification("notifications/tasks/status");
+    assert_eq!(client.notifications, Vec::<Value>::new());
+    assert!(client.close());
+
+    // In a session, its own stream has it.
+    params["_meta"] = json!({"progressToken": "far"});
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let mut stream = host.listen(&session);
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+    let (head, answers) = host.post(&fields(&session), &message);
+    assert_eq!(answers.len(), 1, "{head}{answers:?}");
+    let id = &answers[0]["result"]["task"]["taskId"];
+    let mut told = vec![stream.message()];
+    while !told.last().is_some_and(is_status) {
+        told.push(stream.message());
+    }
+    check_progress(&told, id);
+}
+
 #[test]
 fn many_tasks_are_listed_page_by_page() {
     let project = project("");
@@ -175,6 +238,53 @@ fn a_task_asks_whoever_waits_for_its_result() {
     let given = answer["result"]["structuredContent"]["given"].as_str();
     assert!(given.unwrap().contains('7'), "{answer}");
     once(&mut client, &id, "completed");
+}
+
+#[test]
+fn a_wait_for_a_result_ends_when_nobody_comes_back_for_it() {
+    // Longer than this test waits for anything.
+    let project = Project::with(&format!(
+        "[serve]\nlimits = {{ replay-age = '1s' }}\n{}limits = {{ timeout = '200s' }}\n",
+        plugin("sleep", programs::SLEEP)
+    ));
+    let host = HttpHost::start(&project);
+    let session = host.greet();
+    let message = |id: u64, method: &str, params: Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    let post = |message: &Value| host.post(&fields(&session), message);
+    let begin = message(
+        1,
+        "tools/call",
+        call("sleep__sleep", &json!({"ms": 150_000})),
+    );
+    let (_, begun) = post(&begin);
+    let id = json!({"taskId": begun[0]["result"]["task"]["taskId"]});
+    // An id is in use while its request is being worked on.
+    let is_worked_on = |id| {
+        let (head, _) = post(&message(id, "ping", json!({})));
+        head.starts_with("HTTP/1.1 400")
+    };
+    let wait = |number| {
+        let wait = message(number, "tasks/result", id.clone());
+        host.send(&request(&fields(&session), &wait))
+    };
+    let mut begun = wait(2);
+    until(&mut begun, "id: a");
+    let new = wait(3);
+    for (number, waiting) in [(2, begun), (3, new)] {
+        eventually("it waits", || is_worked_on(number));
+        drop(waiting);
+    }
+    for number in [2, 3] {
+        eventually("it waits no more", || !is_worked_on(number));
+    }
+    // The task goes on.
+    let (_, got) = post(&message(4, "tasks/get", id.clone()));
+    assert_eq!(got[0]["result"]["status"], "working", "{got:?}");
+    let (_, cancelled) = post(&message(5, "tasks/cancel", id.clone()));
+    assert_eq!(
+        cancelled[0]["result"]["status"], "cancelled",
+        "{cancelled:?}"
+    );
 }
 
 #[test]
@@ -278,16 +388,26 @@ fn the_typescript_client_calls_tools_as_tasks() {
         json!(["taskCreated", "taskStatus", "result:slept"]),
         "{told}{said}"
     );
+    let progress = told["progress"].as_array().unwrap();
+    let progress: Vec<f64> = progress.iter().filter_map(Value::as_f64).collect();
+    assert!(!progress.is_empty(), "{told}{said}");
+    assert!(progress.is_sorted_by(|a, b| a < b), "{told}{said}");
     assert_eq!(told["asked"]["questions"], 1, "{told}{said}");
     assert!(
         told["asked"]["given"].as_str().unwrap().contains('7'),
         "{told}"
     );
     assert_eq!(told["cancelled"], "cancelled", "{told}");
-    assert_eq!(told["listed"], 3, "{told}");
+    assert_eq!(told["listed"], 4, "{told}");
     assert_eq!(
         told["told"],
-        json!(["completed", "input_required", "completed", "cancelled"]),
+        json!([
+            "completed",
+            "completed",
+            "input_required",
+            "completed",
+            "cancelled"
+        ]),
         "{told}"
     );
 }

@@ -189,6 +189,28 @@ fn a_call_goes_on_without_its_connection_and_is_read_from_where_it_was() {
 }
 
 #[test]
+fn a_call_that_has_said_nothing_yet_is_come_back_for() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let host = HttpHost::start(&project);
+    let session = Session {
+        host: &host,
+        id: host.greet(),
+    };
+    // There is something to come back with long before there is an answer.
+    let mut events = session.call(1, "sleep__sleep", json!({"ms": 3_000}));
+    let first = events.next().expect("a stream has begun");
+    assert_eq!(
+        (first.id.as_str(), first.data.as_deref()),
+        ("a1-0", Some(""))
+    );
+    drop(events);
+    let rest = session.back("a1-0").rest();
+    let answer = rest.last().unwrap().message();
+    assert_eq!(answer["id"], 1);
+    assert_eq!(answer["result"]["content"][0]["text"], "slept");
+}
+
+#[test]
 fn a_long_call_does_not_hold_its_connection() {
     let project = project("stream-time = '300ms'");
     let host = HttpHost::start(&project);

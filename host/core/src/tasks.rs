@@ -90,6 +90,8 @@ struct Open {
     owner: Arc<str>,
     cancel: CancellationToken,
     seen: Mutex<Seen>,
+    /// Who hears of its progress besides: a caller that asked for a task hears of it until its end.
+    reports: Option<Arc<dyn ProgressListener>>,
     /// Marked whenever it begins or ends to ask; gone with it.
     changes: watch::Sender<()>,
 }
@@ -126,9 +128,14 @@ impl ProgressListener for Open {
             Some(message) => format!("{done}: {message}"),
             None => done,
         };
-        let mut seen = self.seen();
-        seen.updated_ms = wall_clock();
-        seen.message = Some(clean::line(&message, MESSAGE_CHARS_MAX));
+        {
+            let mut seen = self.seen();
+            seen.updated_ms = wall_clock();
+            seen.message = Some(clean::line(&message, MESSAGE_CHARS_MAX));
+        }
+        if let Some(listener) = &self.reports {
+            listener.progress(report);
+        }
     }
 }
 
@@ -212,12 +219,13 @@ impl Tasks {
 }
 
 impl Host {
-    /// Makes a task of a call that runs; none where there are too many, or the state can't keep
-    /// it: then its caller goes on waiting.
+    /// Makes a task of a call that runs, whose progress `reports` hears; none where there are too
+    /// many, or the state can't keep it: then its caller goes on waiting.
     pub(crate) async fn become_task(
         self: &Arc<Self>,
         running: Running,
         request: &CallRequest,
+        reports: Option<Arc<dyn ProgressListener>>,
     ) -> Result<Task, Running> {
         let limits = self.tasks.limits();
         let mut random = [0; ID_BYTES];
@@ -264,9 +272,11 @@ impl Host {
                 updated_ms: now,
                 ..Seen::default()
             }),
+            reports,
             changes: watch::Sender::new(()),
         });
         self.tasks.all().insert(id.clone(), open.clone());
+        running.heard_by(open.clone());
         tokio::spawn(self.clone().drive(id.clone(), open, running));
         Ok(Task {
             id,
@@ -280,7 +290,6 @@ impl Host {
 
     /// Follows a task's call to its end.
     async fn drive(self: Arc<Self>, id: String, open: Arc<Open>, mut running: Running) {
-        running.heard_by(open.clone());
         loop {
             match running.next().await {
                 Ok(questions) => open.ask(questions),
@@ -364,7 +373,8 @@ impl Host {
         taken
     }
 
-    /// Calls a tool as a task from its beginning: the task is kept before anything runs.
+    /// Calls a tool as a task from its beginning: the task is kept before anything runs, and who
+    /// listens to the call's progress does so until its end.
     ///
     /// # Errors
     /// No further task can be kept.
@@ -378,7 +388,8 @@ impl Host {
             }
         };
         let running = Running::begin(&request, Answers::new(), run);
-        match self.become_task(running, &request).await {
+        let reports = request.progress.clone();
+        match self.become_task(running, &request, reports).await {
             Ok(task) => {
                 // Who waits for it ends with the task alone.
                 let _ = begin.send(());

@@ -27,6 +27,7 @@ mod prepared;
 mod progress;
 mod sampling;
 mod server;
+mod statuses;
 mod tasks;
 mod told;
 mod tools;

@@ -22,6 +22,9 @@ use crate::older_tasks;
 /// Deepest nesting of a message. Arguments lie two levels within it.
 const DEPTH_MAX: usize = 100;
 
+/// Longest token for progress, in bytes: each report comes with it.
+const TOKEN_BYTES_MAX: usize = 1_024;
+
 /// Longest part of a client's own words in a refusal, in characters.
 const QUOTED_CHARS_MAX: usize = 64;
 
@@ -209,6 +212,13 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
         Some(Value::Object(meta)) => Some(RequestMetaObject::from(meta)),
         Some(_) => return Err("`_meta` must be an object".to_owned()),
     };
+    let token = meta.as_ref().and_then(|meta| meta.get("progressToken"));
+    let bytes = token.and_then(Value::as_str).map_or(0, str::len);
+    if bytes > TOKEN_BYTES_MAX {
+        return Err(format!(
+            "`progressToken` has {bytes} bytes, but at most {TOKEN_BYTES_MAX} are allowed; send a shorter one"
+        ));
+    }
     let newer = meta
         .as_ref()
         .is_some_and(|meta| meta.protocol_version().is_some());
@@ -522,6 +532,15 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":1}}"#,
             expect!["Number(1) -32602: ping: `_meta` must be an object"],
+        );
+        let token = "t".repeat(TOKEN_BYTES_MAX + 1);
+        check(
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"n","_meta":{{"progressToken":"{token}"}}}}}}"#
+            ),
+            expect![
+                "Number(1) -32602: tools/call: `progressToken` has 1025 bytes, but at most 1024 are allowed; send a shorter one"
+            ],
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call"}"#,

@@ -2,18 +2,13 @@
 //! asks for its result by a method of its own. The library has the newer form only; these are
 //! JSON of our own making, over the same tasks.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use portreeve_core::{Answer, Answers, Host, Task, TaskProgress};
 use rmcp::RoleServer;
-use rmcp::model::{
-    CustomNotification, ErrorCode, ErrorData, ProtocolVersion, ServerNotification, TaskStatus,
-};
+use rmcp::model::{ClientRequest, ErrorCode, ErrorData, ProtocolVersion, TaskStatus};
 use rmcp::service::RequestContext;
 use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::convert;
@@ -32,9 +27,6 @@ const CANCELLED_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a question waits at most; its plugin's own limit comes long before that.
 const ASK_TIME_MAX: Duration = Duration::from_secs(86_400);
 
-/// Notifications that wait for a client that does not listen; then the oldest go.
-const WAITING_MAX: usize = 32;
-
 /// Whether these methods and parameters ask for what this version has alone.
 pub(crate) fn is_asked(method: &str, params: &Map<String, Value>) -> bool {
     match method {
@@ -42,6 +34,12 @@ pub(crate) fn is_asked(method: &str, params: &Map<String, Value>) -> bool {
         "tasks/get" | "tasks/list" | "tasks/result" | "tasks/cancel" => true,
         _ => false,
     }
+}
+
+/// Whether a request does nothing but wait, so that nothing is lost where it ends before that
+/// for which it waits.
+pub(crate) fn only_waits(request: &ClientRequest) -> bool {
+    matches!(request, ClientRequest::CustomRequest(custom) if custom.method == "tasks/result")
 }
 
 /// Whether the client of a request greeted with this version.
@@ -56,7 +54,7 @@ pub(crate) fn capability() -> Value {
 }
 
 /// How far a task is, in the words of this version: a tool's own error is a failure.
-fn status(task: &Task) -> TaskStatus {
+pub(crate) fn status(task: &Task) -> TaskStatus {
     match &task.progress {
         TaskProgress::Working => TaskStatus::Working,
         TaskProgress::Asks(_) => TaskStatus::InputRequired,
@@ -254,62 +252,6 @@ fn ended(response: portreeve_core::CallResponse, id: &str) -> Result<Value, Erro
     Ok(result)
 }
 
-/// What a client is told of its tasks, until it listens.
-#[derive(Default)]
-pub(crate) struct Statuses {
-    waiting: Mutex<VecDeque<ServerNotification>>,
-    more: Notify,
-}
-
-impl Statuses {
-    fn tell(&self, task: &Task) {
-        let params = Value::from(shown(task));
-        let told = CustomNotification::new("notifications/tasks/status", Some(params));
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.len() >= WAITING_MAX {
-            waiting.pop_front();
-        }
-        waiting.push_back(ServerNotification::CustomNotification(told));
-        self.more.notify_one();
-    }
-
-    /// The next one. Dropping the future loses nothing.
-    pub(crate) async fn next(&self) -> ServerNotification {
-        loop {
-            let next = {
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.pop_front()
-            };
-            if let Some(next) = next {
-                return next;
-            }
-            self.more.notified().await;
-        }
-    }
-
-    /// Tells of each change of a task's status, until it ends.
-    pub(crate) async fn follow(&self, host: &Host, id: &str, owner: &str) {
-        let mut last = TaskStatus::Working;
-        loop {
-            let follow = host.follow_task(id, owner);
-            let Ok(task) = host.task(id, owner).await else {
-                return;
-            };
-            let now = status(&task);
-            if now != last {
-                last = now;
-                self.tell(&task);
-            }
-            match follow {
-                Some(mut changes) if !now.is_terminal() => {
-                    let _ = changes.changed().await;
-                }
-                _ => return,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,23 +310,5 @@ mod tests {
         ] {
             assert_eq!(shown(&task(progress))["status"], expected);
         }
-    }
-
-    #[tokio::test]
-    async fn statuses_wait_for_who_listens_and_the_oldest_go() {
-        let statuses = Statuses::default();
-        for number in 0..=WAITING_MAX {
-            statuses.tell(&Task {
-                id: number.to_string(),
-                ..task(TaskProgress::Cancelled)
-            });
-        }
-        for number in 1..=WAITING_MAX {
-            let told = serde_json::to_value(statuses.next().await).unwrap();
-            assert_eq!(told["method"], "notifications/tasks/status");
-            assert_eq!(told["params"]["taskId"], number.to_string());
-        }
-        let none = timeout(Duration::from_millis(10), statuses.next()).await;
-        assert!(none.is_err());
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use portreeve_core::{
     Asking, CallError, CallRequest, Caller, CallerUi, ClientCan, ContentChange, Host, Listed,
-    Pending, Returning, Turn,
+    Pending, ProgressListener, Returning, Turn,
 };
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
@@ -31,10 +31,11 @@ use crate::convert;
 use crate::hearing::Hearing;
 use crate::message;
 use crate::meta;
-use crate::older_tasks::{self, Statuses};
+use crate::older_tasks;
 use crate::panels::Shown;
 use crate::people::{self, Elicitor};
 use crate::prepared::Prepared;
+use crate::statuses::{Reports, Statuses};
 use crate::tasks;
 use crate::told;
 use crate::tools::{self, ToolLists};
@@ -247,11 +248,15 @@ impl Server {
             let why = "this tool answers at once, and can't be called as a task";
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
         }
+        let reports = context.meta.get_progress_token();
+        let reports = reports.map(|token| Arc::new(Reports::new(self.wishes.clone(), token)));
         let call = CallRequest {
             caller: self.caller.clone(),
             tool: request.name.into_owned(),
             arguments: request.arguments.unwrap_or_default(),
-            progress: None,
+            progress: reports
+                .clone()
+                .map(|reports| -> Arc<dyn ProgressListener> { reports }),
             ui: Client::of(&context).ui,
             // It goes on after this request, until somebody cancels the task.
             cancel: CancellationToken::new(),
@@ -263,6 +268,9 @@ impl Server {
             }
             _ => refused(error),
         })?;
+        if let Some(reports) = reports {
+            reports.are_of(&task.id);
+        }
         let (host, wishes) = (self.host.clone(), self.wishes.clone());
         let (id, owner) = (task.id.clone(), self.caller.name.clone());
         tokio::spawn(async move { wishes.statuses.follow(&host, &id, &owner).await });

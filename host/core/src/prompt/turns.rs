@@ -638,7 +638,7 @@ impl Host {
                 () = request.cancel.cancelled(), if !running.cancel.is_cancelled() => {
                     running.cancel.cancel();
                 }
-                () = &mut late, if tasks => match self.become_task(running, request).await {
+                () = &mut late, if tasks => match self.become_task(running, request, None).await {
                     Ok(task) => return Turn::Task(Box::new(task)),
                     Err(left) => {
                         running = left;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use portreeve_manifest::content::{
-    Named, PAPERS_TEMPLATE, Resource, ResourceTemplate, TOPIC_TEMPLATE, named, papers_uri,
-    topic_uri,
+    Named, PAPERS_TEMPLATE, Resource, ResourceTemplate, TOPIC_TEMPLATE, URI_BYTES_MAX, named,
+    papers_uri, topic_uri,
 };
 use portreeve_manifest::grant::{Topic, TopicPattern};
 use portreeve_manifest::id::Alias;
@@ -197,7 +197,9 @@ impl Host {
     ) -> Result<(), (String, CallError)> {
         let call_id = self.ids.next();
         let Some(own) = Own::named(uri) else {
-            let known = self.registry().resource(uri).is_some();
+            // It is kept: no resource that is listed has a longer address.
+            let resource = self.registry().resource(uri);
+            let known = resource.is_some_and(|(_, own)| own.len() <= URI_BYTES_MAX);
             return known.then_some(()).ok_or_else(|| (call_id, no_resource()));
         };
         let may = self.audit_is_kept();

@@ -18,6 +18,12 @@ use super::checks::Refused;
 /// Bytes are counted in units of this many.
 const UNIT_BYTES: usize = 1 << 10;
 
+/// Bytes that an object takes up once it is read, besides its text: room for several members.
+const OBJECT_BYTES: usize = 640;
+
+/// The same for each further member or item.
+const VALUE_BYTES: usize = 64;
+
 /// The room for the bodies of all requests that are being worked on, or for something else
 /// that all clients share.
 pub(super) struct Room {
@@ -75,6 +81,14 @@ impl Room {
             }
             collected.extend_from_slice(&data);
         }
+        let (bytes, held) = (read_bytes(&collected), room.num_permits());
+        let held = held.saturating_mul(UNIT_BYTES);
+        if bytes > self.size.as_usize() {
+            return Err(too_much(bytes, self.size));
+        }
+        if bytes > held {
+            room.merge(self.take(bytes.saturating_sub(held))?);
+        }
         Ok(Held {
             bytes: collected.freeze(),
             room,
@@ -98,6 +112,29 @@ impl Room {
             )
         })
     }
+}
+
+/// What a JSON text takes up at most once it is read: many times its length where it has many
+/// small objects. Those that only stand in its strings count, too.
+fn read_bytes(text: &[u8]) -> usize {
+    let many = |byte, bytes: usize| {
+        memchr::memchr_iter(byte, text)
+            .count()
+            .saturating_mul(bytes)
+    };
+    let objects = many(b'{', OBJECT_BYTES);
+    let values = many(b',', VALUE_BYTES);
+    text.len().saturating_add(objects).saturating_add(values)
+}
+
+fn too_much(bytes: usize, size: ByteSize) -> Refused {
+    let bytes = ByteSize(u64::try_from(bytes).unwrap_or(u64::MAX));
+    Refused::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!(
+            "the message would take up {bytes} once it is read, and all together may take up {size}; send fewer objects at once, or the operator raises `bodies` under [serve] limits"
+        ),
+    )
 }
 
 fn too_large(size_max: ByteSize) -> Refused {

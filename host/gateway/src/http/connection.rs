@@ -33,7 +33,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    fn new(ends: Ends) -> Peer {
+    pub(super) fn new(ends: Ends) -> Peer {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Peer {
             ends,
@@ -44,6 +44,11 @@ impl Peer {
     /// Who calls, where nothing but the connection tells one from another.
     pub(super) fn caller(&self) -> Caller {
         self.caller_in(&format!("http-{}", self.number))
+    }
+
+    /// Whether it is the principal of this call.
+    pub(super) fn is(&self, caller: &Caller) -> bool {
+        self.caller_in(&caller.connection).name == caller.name
     }
 
     /// Who calls in what has this name.

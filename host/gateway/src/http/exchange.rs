@@ -9,19 +9,21 @@ use std::time::Duration;
 use axum::response::Response;
 use http::StatusCode;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, JsonRpcMessage, JsonRpcRequest, ProtocolVersion,
-    RequestId, ServerJsonRpcMessage, ServerNotification, ToolListChangedNotification,
+    ClientJsonRpcMessage, ClientRequest, ErrorData, JsonRpcMessage, JsonRpcRequest,
+    ProtocolVersion, RequestId, ServerJsonRpcMessage, ServerNotification,
+    ToolListChangedNotification,
 };
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage, serve_directly_with_ct};
 use rmcp::transport::Transport;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::replay::{Bounds, Connected, EventId, Kind, StreamId};
 use super::route::Front;
 use super::session::{self, Role, Session, Working};
 use super::{checks, events};
+use crate::older_tasks;
 use crate::prepared::Prepared;
 
 /// Messages that wait to be told on a stream; then whoever sends them waits.
@@ -31,18 +33,19 @@ const WAITING_MAX: usize = 16;
 const ANSWERS_MAX: usize = 16;
 
 /// How long an answer that is one message is waited for. Then a stream begins, which stays
-/// alive: what stands between may take a silent connection for a dead one.
-const JSON_TIME_MAX: Duration = Duration::from_secs(5);
+/// alive, and has an id that its client can come back with: what is answered as one message is
+/// lost with its connection. Quick answers, which are most, cost no stream.
+const JSON_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// Works on one request.
 pub(super) async fn answer(
     front: &Arc<Front>,
     working: Working,
     request: JsonRpcRequest<ClientRequest>,
-    end: CancellationToken,
 ) -> Response {
-    let session = working.session.clone();
+    let (session, end) = (working.session.clone(), working.end.clone());
     let prepared = Prepared::default();
+    let leave = older_tasks::only_waits(&request.request).then(|| end.clone().drop_guard());
     let (sender, mut messages) = mpsc::channel(WAITING_MAX);
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let transport = Exchange {
@@ -60,7 +63,8 @@ pub(super) async fn answer(
         .answering(prepared.clone());
     let client = session.client.clone();
     let served = serve_directly_with_ct(server, transport, Some(client), end.clone());
-    // It goes on when the client's connection ends: that is no wish to cancel it.
+    // It goes on when the client's connection ends: that is no wish to cancel it. Only what waits
+    // for something else ends when nobody can come back for it: it is asked for anew.
     tokio::spawn(async move {
         if let Err(error) = served.waiting().await {
             tracing::error!(%error, "the task of a request failed");
@@ -81,7 +85,8 @@ pub(super) async fn answer(
         Ok(first) => first,
         Err(_) => None,
     };
-    let stream = Stream::open(front, &session, Kind::Answer, prepared);
+    let left = leave.map(DropGuard::disarm);
+    let stream = Stream::open(front, &session, Kind::Answer, prepared, left);
     let response = stream.response;
     let telling = stream.telling;
     tokio::spawn(async move {
@@ -118,8 +123,14 @@ struct Telling {
 }
 
 impl Stream {
-    fn open(front: &Arc<Front>, session: &Arc<Session>, kind: Kind, prepared: Prepared) -> Stream {
-        let connected = session.streams.open(kind);
+    fn open(
+        front: &Arc<Front>,
+        session: &Arc<Session>,
+        kind: Kind,
+        prepared: Prepared,
+        left: Option<CancellationToken>,
+    ) -> Stream {
+        let connected = session.streams.open(kind, left);
         let telling = Telling {
             front: front.clone(),
             session: session.clone(),
@@ -173,8 +184,8 @@ pub(super) fn listen(
     session: &Arc<Session>,
     end: CancellationToken,
 ) -> (StreamId, Response) {
-    let Stream { response, telling } =
-        Stream::open(front, session, Kind::Unasked, Prepared::default());
+    let (prepared, left) = (Prepared::default(), Some(end.clone()));
+    let Stream { response, telling } = Stream::open(front, session, Kind::Unasked, prepared, left);
     let stream = telling.stream;
     let shutdown = front.shutdown().clone();
     let mut changes = session.changes.clone();
@@ -270,12 +281,21 @@ impl Transport<Role> for Exchange {
             message,
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_)
         );
+        let asks = match &message {
+            JsonRpcMessage::Request(request) => Some(request.id.clone()),
+            _ => None,
+        };
         let message = self.renamed(message);
-        let sender = self.sender.clone();
+        let (sender, answers) = (self.sender.clone(), self.answers.clone());
         let done = is_answer.then(|| self.done.clone());
         async move {
-            // A client that has gone hears nothing; that ends no call.
-            let _ = sender.send(message).await;
+            // A client that has gone before a stream began hears nothing; that ends no call, but
+            // it can't be asked.
+            if let (Err(_), Some(id)) = (sender.send(message).await, asks) {
+                let why = "its connection ended before it could be asked";
+                let error = ErrorData::internal_error(why, None);
+                let _ = answers.try_send(JsonRpcMessage::error(error, Some(id)));
+            }
             if let Some(done) = done {
                 done.cancel();
             }
@@ -295,5 +315,39 @@ impl Transport<Role> for Exchange {
 
     async fn close(&mut self) -> Result<(), Infallible> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rmcp::model::{PingRequest, ServerRequest};
+
+    #[tokio::test]
+    async fn a_question_that_nobody_can_hear_waits_for_nobody() {
+        let (sender, messages) = mpsc::channel(WAITING_MAX);
+        let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+        let mut exchange = Exchange {
+            first: None,
+            answers,
+            answered,
+            sender,
+            asked: HashMap::new(),
+            session: session::tests::session("s"),
+            done: CancellationToken::new(),
+        };
+        let question = |id| {
+            let ping = ServerRequest::PingRequest(PingRequest::default());
+            JsonRpcMessage::request(ping, RequestId::Number(id))
+        };
+        // Somebody may hear the first one, and nobody the second.
+        exchange.send(question(7)).await.unwrap();
+        assert!(exchange.answered.try_recv().is_err());
+        drop(messages);
+        exchange.send(question(8)).await.unwrap();
+        let Some(JsonRpcMessage::Error(error)) = exchange.receive().await else {
+            panic!("it has no answer");
+        };
+        assert_eq!(error.id, Some(RequestId::Number(8)));
     }
 }

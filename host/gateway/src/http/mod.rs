@@ -4,11 +4,11 @@
 //! ```text
 //! listen  → what is accepted: addresses, sockets, TLS          (listen, tls)
 //!         → a connection under its limits                      (connection, stall)
-//!         → a request under its limits: Host, Origin, fields   (checks, cors)
+//!         → a request under its limits: Host, Origin, fields   (checks)
 //!         → one strict message                                 (body)
 //!         → people: pages around panels                        (panels)
 //!           newer clients: rmcp's own service, no state
-//!           older clients: a session, and an exchange in it    (session, exchange)
+//!           older clients: a session, and an exchange in it    (sessions, session, exchange)
 //!           their streams, and what was told on them           (events, replay)
 //! ```
 //!
@@ -26,6 +26,7 @@ mod panels;
 mod replay;
 mod route;
 mod session;
+mod sessions;
 mod stall;
 mod tls;
 

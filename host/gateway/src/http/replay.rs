@@ -148,6 +148,8 @@ struct Open {
     replaced: CancellationToken,
     /// Since when that is known to have ended.
     left_ms: Option<u64>,
+    /// What ends once its client has stayed away for too long; none where that goes on.
+    left: Option<CancellationToken>,
 }
 
 struct Kept {
@@ -214,8 +216,8 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens a stream, with its first connection.
-    pub(super) fn open(&self, kind: Kind) -> Connected {
+    /// Opens a stream, with its first connection. `left` ends when nobody comes back for it.
+    pub(super) fn open(&self, kind: Kind, left: Option<CancellationToken>) -> Connected {
         let (connection, rest) = mpsc::channel(WAITING_MAX);
         let mut inner = self.inner();
         inner.last = inner.last.saturating_add(1);
@@ -226,6 +228,7 @@ impl Streams {
             connection,
             replaced: CancellationToken::new(),
             left_ms: None,
+            left,
         };
         inner.open.insert(stream, open);
         Connected {
@@ -305,21 +308,23 @@ impl Streams {
         open.is_some_and(|open| !open.connection.is_closed())
     }
 
-    /// Forgets what is too old. Whether this stream has had no listener for that long, too.
-    pub(super) fn sweep(&self, stream: Option<StreamId>, bounds: &Bounds, now_ms: u64) -> bool {
+    /// Forgets what is too old, and ends what nobody has come back for, for that long.
+    pub(super) fn sweep(&self, bounds: &Bounds, now_ms: u64) {
         let mut inner = self.inner();
         inner.forget_old(bounds, now_ms);
-        let Some(open) = stream.and_then(|stream| inner.open.get_mut(&stream)) else {
-            return false;
-        };
-        if !open.connection.is_closed() {
-            open.left_ms = None;
-            return false;
+        let too_old_ms = bounds.too_old_ms(now_ms);
+        for open in inner.open.values_mut() {
+            if !open.connection.is_closed() {
+                open.left_ms = None;
+                continue;
+            }
+            let left_ms = *open.left_ms.get_or_insert(now_ms);
+            if too_old_ms.is_some_and(|too_old_ms| left_ms <= too_old_ms)
+                && let Some(left) = &open.left
+            {
+                left.cancel();
+            }
         }
-        let left_ms = *open.left_ms.get_or_insert(now_ms);
-        bounds
-            .too_old_ms(now_ms)
-            .is_some_and(|too_old_ms| left_ms <= too_old_ms)
     }
 }
 
@@ -367,7 +372,10 @@ mod tests {
     #[tokio::test]
     async fn a_stream_goes_on_after_what_was_seen_and_no_other_one_is_heard() {
         let streams = Streams::default();
-        let (first, second) = (streams.open(Kind::Answer), streams.open(Kind::Answer));
+        let (first, second) = (
+            streams.open(Kind::Answer, None),
+            streams.open(Kind::Answer, None),
+        );
         assert_eq!((first.after, second.after), (id("a1-0"), id("a2-0")));
         drop((first, second));
         for (stream, text) in [(1, "a"), (2, "b"), (1, "c")] {
@@ -400,7 +408,7 @@ mod tests {
     #[tokio::test]
     async fn events_bytes_and_ages_are_bounded() {
         let streams = Streams::default();
-        drop(streams.open(Kind::Answer));
+        drop(streams.open(Kind::Answer, None));
         for index in 1..=6 {
             tell(&streams, 1, "x", index).await;
         }
@@ -419,9 +427,9 @@ mod tests {
         drop(streams.resume(all));
         tell(&streams, 1, "old", 9).await;
         tell(&streams, 1, "new", 5_000).await;
-        streams.sweep(None, &bounds(), 10_009);
+        streams.sweep(&bounds(), 10_009);
         assert_eq!(told(streams.resume(all)), ["a1-10 new"]);
-        streams.sweep(None, &bounds(), 15_000);
+        streams.sweep(&bounds(), 15_000);
         assert!(told(streams.resume(all)).is_empty());
         assert_eq!(streams.inner().bytes, 0);
     }
@@ -430,7 +438,7 @@ mod tests {
     async fn all_sessions_share_one_room() {
         let room = Room::new(ByteSize::kib(2));
         let (one, other) = (Streams::default(), Streams::default());
-        drop((one.open(Kind::Answer), other.open(Kind::Answer)));
+        drop((one.open(Kind::Answer, None), other.open(Kind::Answer, None)));
         let bounds = bounds();
         one.tell(answer(1), "a".into(), &bounds, &room, 0).await;
         one.tell(answer(1), "b".into(), &bounds, &room, 0).await;
@@ -449,18 +457,28 @@ mod tests {
     #[test]
     fn a_stream_that_nobody_comes_back_for_is_noticed() {
         let streams = Streams::default();
-        let connected = streams.open(Kind::Answer);
-        assert!(!streams.sweep(Some(answer(1)), &bounds(), 0));
+        let (left, others) = (CancellationToken::new(), CancellationToken::new());
+        let connected = streams.open(Kind::Answer, Some(left.clone()));
+        let other = streams.open(Kind::Answer, Some(others.clone()));
+        drop(streams.open(Kind::Answer, None));
+        let sweep = |now_ms| {
+            streams.sweep(&bounds(), now_ms);
+            left.is_cancelled()
+        };
+        assert!(!sweep(0));
         assert!(streams.is_heard(answer(1)));
         drop(connected);
         assert!(!streams.is_heard(answer(1)));
-        assert!(!streams.sweep(Some(answer(1)), &bounds(), 1_000));
-        assert!(!streams.sweep(Some(answer(1)), &bounds(), 10_999));
+        assert!(!sweep(1_000));
+        assert!(!sweep(10_999));
         let back = streams.resume(id("a1-0"));
-        assert!(!streams.sweep(Some(answer(1)), &bounds(), 11_000));
+        assert!(!sweep(11_000));
         drop(back);
-        assert!(!streams.sweep(Some(answer(1)), &bounds(), 12_000));
-        assert!(streams.sweep(Some(answer(1)), &bounds(), 22_000));
+        assert!(!sweep(12_000));
+        assert!(sweep(22_000));
+        // The other one is heard all the time.
+        assert!(!others.is_cancelled());
+        drop(other);
     }
 
     proptest! {

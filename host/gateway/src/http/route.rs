@@ -10,6 +10,7 @@ use axum::routing::{any, get, post as post_at};
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
+use http_body::Body as _;
 use http_body_util::{BodyExt as _, Collected, Full};
 use portreeve_core::{Caller, Host};
 use portreeve_manifest::settings::{ServeLimits, ServeSettings};
@@ -26,7 +27,7 @@ use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
 use super::hooks;
 use super::panels;
-use super::session::Sessions;
+use super::sessions::Sessions;
 use crate::message::{self, Refusal};
 use crate::prepared::Prepared;
 use crate::server::Server;
@@ -168,8 +169,8 @@ async fn mcp(
     };
     let answered = match parts.method {
         Method::POST => post(&front, &peer, parts, body).await,
-        Method::GET => front.sessions.listen(&front, &parts),
-        Method::DELETE => front.sessions.delete(&parts),
+        Method::GET => front.sessions.listen(&front, &peer, &parts),
+        Method::DELETE => front.sessions.delete(&peer, &parts),
         Method::OPTIONS if origin.is_some() => Ok(checks::preflight(&parts.headers)),
         _ => Ok(not_allowed()),
     };
@@ -218,16 +219,25 @@ async fn post(
         read.map_err(|Refusal { id, error }| Refused::of(StatusCode::BAD_REQUEST, id, error))?;
     if !is_newer(&parts.headers, message.as_ref()) {
         // What is read now holds what there was.
-        let room = held.room;
-        let answered = front.sessions.post(front, peer, &parts, message).await;
-        drop(room);
-        return answered;
+        let (sessions, room) = (&front.sessions, held.room);
+        return sessions.post(front, peer, &parts, message, room).await;
     }
+    // The protocol's own service reads it once more.
+    drop(message);
     let prepared = Prepared::default();
     let request = http::Request::from_parts(parts, Full::new(held.bytes));
     let response = stateless(front, peer, &prepared).handle(request).await;
     if !prepared.is_there() {
-        return Ok(response.map(Body::new));
+        if response.body().size_hint().exact().is_some() {
+            return Ok(response.map(Body::new));
+        }
+        // On a stream it is worked on still, with what was read.
+        let room = held.room;
+        let holding = move |frame| {
+            let _ = &room;
+            frame
+        };
+        return Ok(response.map(|told| Body::new(told.map_frame(holding))));
     }
     // It is short: the tools are yet to come.
     let (mut parts, body) = response.into_parts();

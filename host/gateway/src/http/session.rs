@@ -1,6 +1,10 @@
-//! Sessions of clients of the older protocol: what they said when they greeted, what is being
-//! worked on for them, and what they were told. An idle one is a small record; no task and no
-//! channel belongs to it.
+//! The session of a client of the older protocol: what it said when it greeted, what is being
+//! worked on for it, and what it was told. An idle one is a small record; no task and no channel
+//! belongs to it.
+#![allow(
+    deprecated,
+    reason = "sampling and roots are served while clients have them"
+)]
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,48 +12,29 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use axum::body::Body;
-use axum::response::Response;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::header::HeaderValue;
-use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use portreeve_core::Caller;
-use portreeve_manifest::settings::ServeLimits;
+use rmcp::RoleServer;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, InitializeRequestParams,
-    JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, ProtocolVersion, RequestId,
-    ServerJsonRpcMessage, ServerResult,
+    ClientCapabilities, ClientJsonRpcMessage, ErrorData, Implementation, InitializeRequestParams,
+    JsonRpcMessage, ProtocolVersion, RequestId, SamplingCapability,
 };
-use rmcp::{RoleServer, ServerHandler};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::checks::{self, LAST_EVENT, Refused, SESSION, VERSION};
-use super::connection::Peer;
-use super::exchange;
-use super::replay::{Bounds, EventId, Kind, StreamId, Streams};
-use super::route::{self, Front};
+use super::checks::Refused;
+use super::replay::{Bounds, StreamId, Streams};
 use crate::message::BUSY;
 use crate::server::Wishes;
 
-/// Bytes of chance in a session's id: nobody guesses it.
-const ID_BYTES: usize = 24;
-
-/// All sessions.
-#[derive(Default)]
-pub(super) struct Sessions {
-    by_id: Mutex<HashMap<Arc<str>, Arc<Session>>>,
-    /// Counted from the start of this process.
-    next: AtomicU64,
-}
+/// The role that this host plays.
+pub(super) type Role = RoleServer;
 
 /// One client of the older protocol.
 pub(super) struct Session {
     pub(super) id: Arc<str>,
     pub(super) caller: Caller,
-    /// What the client said of itself, with the version that both agreed on.
+    /// What matters of what the client said of itself, with the version that both agreed on.
     pub(super) client: InitializeRequestParams,
     /// What the client has said that it wants.
     pub(super) wishes: Arc<Wishes>,
@@ -84,49 +69,86 @@ struct Question {
 }
 
 impl Session {
+    pub(super) fn new(
+        id: Arc<str>,
+        caller: Caller,
+        client: InitializeRequestParams,
+        changes: watch::Receiver<u64>,
+        end: CancellationToken,
+    ) -> Session {
+        Session {
+            id,
+            caller,
+            client,
+            wishes: Arc::default(),
+            changes,
+            used_ms: AtomicU64::new(now_ms()),
+            end,
+            work: Mutex::default(),
+            next_question: AtomicU32::new(0),
+            streams: Streams::default(),
+        }
+    }
+
     fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn touch(&self) {
+    pub(super) fn touch(&self) {
         self.used_ms.store(now_ms(), Ordering::Relaxed);
     }
 
     /// Whether its client has a connection for what it is told unasked.
-    fn is_listened_to(&self, work: &Work) -> bool {
+    pub(super) fn is_listened_to(&self) -> bool {
+        self.is_heard(&self.work())
+    }
+
+    fn is_heard(&self, work: &Work) -> bool {
         let listening = work.listening.as_ref();
         listening.is_some_and(|(stream, _)| self.streams.is_heard(*stream))
     }
 
-    /// How long nothing has been asked in it; none while something is worked on or listened to.
-    fn idle_ms(&self, now_ms: u64) -> Option<u64> {
-        let work = self.work();
-        let idle = work.requests.is_empty() && !self.is_listened_to(&work);
-        idle.then(|| now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)))
+    /// Notes the stream of what its client is told unasked, which takes the place of the one
+    /// before.
+    pub(super) fn listens_to(&self, stream: StreamId, end: CancellationToken) {
+        let before = self.work().listening.replace((stream, end));
+        if let Some((_, before)) = before {
+            before.cancel();
+        }
     }
 
-    /// Forgets what is too old of its streams, and ends the one of what it is told unasked where
-    /// its client has stayed away for that long.
-    fn sweep(&self, bounds: &Bounds, now_ms: u64) {
-        let mut work = self.work();
-        if self.is_listened_to(&work) {
-            // It counts as used until the client leaves.
-            self.used_ms.store(now_ms, Ordering::Relaxed);
-        }
-        let stream = work.listening.as_ref().map(|(stream, _)| *stream);
-        if self.streams.sweep(stream, bounds, now_ms)
-            && let Some((_, end)) = work.listening.take()
-        {
+    /// Ends a request that is being worked on, if it is.
+    pub(super) fn cancel(&self, id: &RequestId) {
+        let end = self.work().requests.get(id).cloned();
+        if let Some(end) = end {
             end.cancel();
         }
     }
 
-    /// Notes that a request is being worked on, until the result is dropped.
-    fn begin(
+    /// How long nothing has been asked in it; none while something is worked on or listened to.
+    pub(super) fn idle_ms(&self, now_ms: u64) -> Option<u64> {
+        let work = self.work();
+        let idle = work.requests.is_empty() && !self.is_heard(&work);
+        idle.then(|| now_ms.saturating_sub(self.used_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Forgets what is too old of its streams, and ends what its client has not come back for,
+    /// for that long.
+    pub(super) fn sweep(&self, bounds: &Bounds, now_ms: u64) {
+        if self.is_listened_to() {
+            // It counts as used until the client leaves.
+            self.used_ms.store(now_ms, Ordering::Relaxed);
+        }
+        self.streams.sweep(bounds, now_ms);
+    }
+
+    /// Notes that a request is being worked on, and holds the room of its body, until the result
+    /// is dropped.
+    pub(super) fn begin(
         self: &Arc<Self>,
         id: RequestId,
         requests_max: u32,
-        end: CancellationToken,
+        room: OwnedSemaphorePermit,
     ) -> Result<Working, Refused> {
         let mut work = self.work();
         let requests_max = usize::try_from(requests_max).unwrap_or(usize::MAX);
@@ -145,10 +167,14 @@ impl Session {
                 Err(Refused::new(StatusCode::BAD_REQUEST, why))
             }
             Entry::Vacant(entry) => {
-                entry.insert(end);
+                // Ended at once, where the session has.
+                let end = self.end.child_token();
+                entry.insert(end.clone());
                 Ok(Working {
                     session: self.clone(),
+                    end,
                     id,
+                    _room: room,
                 })
             }
         }
@@ -173,7 +199,7 @@ impl Session {
     }
 
     /// Hands an answer to whoever asked.
-    fn answered(&self, mut message: ClientJsonRpcMessage) {
+    pub(super) fn answered(&self, mut message: ClientJsonRpcMessage) {
         let asked = match &message {
             JsonRpcMessage::Response(response) => Some(response.id.clone()),
             JsonRpcMessage::Error(error) => error.id.clone(),
@@ -197,7 +223,11 @@ impl Session {
 /// That a request is being worked on.
 pub(super) struct Working {
     pub(super) session: Arc<Session>,
+    /// Ends it.
+    pub(super) end: CancellationToken,
     id: RequestId,
+    /// What it holds of the room for bodies.
+    _room: OwnedSemaphorePermit,
 }
 
 impl Drop for Working {
@@ -207,6 +237,18 @@ impl Drop for Working {
     }
 }
 
+/// What is kept of a greeting: what decides something later. The rest is as long as its client
+/// likes.
+pub(super) fn kept(said: &ClientCapabilities, version: ProtocolVersion) -> InitializeRequestParams {
+    let mut capabilities = ClientCapabilities::default();
+    capabilities.elicitation.clone_from(&said.elicitation);
+    capabilities.roots.clone_from(&said.roots);
+    let sampling = said.sampling.as_ref();
+    capabilities.sampling = sampling.map(|_| SamplingCapability::default());
+    InitializeRequestParams::new(capabilities, Implementation::new("", ""))
+        .with_protocol_version(version)
+}
+
 /// Now, in milliseconds after the process's first session.
 pub(super) fn now_ms() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
@@ -214,255 +256,74 @@ pub(super) fn now_ms() -> u64 {
     u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-impl Sessions {
-    fn by_id(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Session>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::connection::Peer;
+    use super::super::listen::Ends;
+    use super::*;
+    use expect_test::{Expect, expect};
+    use serde_json::{Value, json};
+
+    /// A session of this machine.
+    pub(in super::super) fn session(id: &str) -> Arc<Session> {
+        session_of(id, &Peer::new(Ends::default()))
     }
 
-    /// The session that a request names.
-    fn of(&self, headers: &HeaderMap) -> Result<Arc<Session>, Refused> {
-        check_version(headers)?;
-        let Some(id) = headers.get(SESSION) else {
-            let why = "the request names no session (`mcp-session-id`), and no version of the protocol that has none: open with `initialize`, or send `mcp-protocol-version: 2026-07-28` and the version in `_meta`";
-            return Err(Refused::new(StatusCode::BAD_REQUEST, why));
-        };
-        let session = id
-            .to_str()
-            .ok()
-            .and_then(|id| self.by_id().get(id).cloned());
-        let session = session.ok_or_else(|| {
-            Refused::new(
-                StatusCode::NOT_FOUND,
-                "there is no such session: it ended, or this host was started again; open another one with `initialize`",
-            )
-        })?;
-        session.touch();
-        Ok(session)
-    }
-
-    /// A message of a client of the older protocol; none is one that is of no use here.
-    pub(super) async fn post(
-        &self,
-        front: &Arc<Front>,
-        peer: &Peer,
-        parts: &Parts,
-        message: Option<ClientJsonRpcMessage>,
-    ) -> Result<Response, Refused> {
-        let message = match message {
-            Some(JsonRpcMessage::Request(JsonRpcRequest {
-                id,
-                request: ClientRequest::InitializeRequest(request),
-                ..
-            })) => return self.initialize(front, peer, parts, id, request.params),
-            message => message,
-        };
-        let session = self.of(&parts.headers).map_err(|mut refused| {
-            if let Some(JsonRpcMessage::Request(request)) = &message {
-                refused.id = Some(request.id.clone());
-            }
-            refused
-        })?;
-        match message {
-            Some(JsonRpcMessage::Request(request)) => {
-                let requests_max = front.settings().limits.session_requests;
-                let end = front.cancelled().child_token();
-                let working = session.begin(request.id.clone(), requests_max, end.clone())?;
-                Ok(exchange::answer(front, working, request, end).await)
-            }
-            Some(JsonRpcMessage::Notification(JsonRpcNotification {
-                notification: ClientNotification::CancelledNotification(cancelled),
-                ..
-            })) => {
-                let end = cancelled
-                    .params
-                    .request_id
-                    .and_then(|id| session.work().requests.get(&id).cloned());
-                if let Some(end) = end {
-                    end.cancel();
-                }
-                Ok(accepted())
-            }
-            Some(message @ (JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_))) => {
-                session.answered(message);
-                Ok(accepted())
-            }
-            Some(JsonRpcMessage::Notification(_)) | None => Ok(accepted()),
-        }
-    }
-
-    /// Opens a session.
-    fn initialize(
-        &self,
-        front: &Front,
-        peer: &Peer,
-        parts: &Parts,
-        id: RequestId,
-        mut client: InitializeRequestParams,
-    ) -> Result<Response, Refused> {
-        let refused = |status, error| Refused::of(status, Some(id.clone()), error);
-        if let Some(version) = parts.headers.get(VERSION)
-            && version.as_bytes() != client.protocol_version.as_str().as_bytes()
-        {
-            let why = "`mcp-protocol-version` and `params.protocolVersion` differ";
-            let error = ErrorData::invalid_request(why, None);
-            return Err(refused(StatusCode::BAD_REQUEST, error));
-        }
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let caller = peer.caller_in(&format!("http-session-{number}"));
-        let server = front.server(caller.clone(), front.shutdown().clone());
-        let result = server
-            .negotiate_initialize(&client)
-            .map_err(|error| refused(StatusCode::OK, error))?;
-        client.protocol_version = result.protocol_version.clone();
-        let mut chance = [0; ID_BYTES];
-        getrandom::fill(&mut chance).map_err(|error| {
-            tracing::error!(%error, "the system gives no random numbers");
-            let error = ErrorData::internal_error("no session can be opened", None);
-            refused(StatusCode::INTERNAL_SERVER_ERROR, error)
-        })?;
-        let session = Arc::new(Session {
-            id: BASE64_URL_SAFE_NO_PAD.encode(chance).into(),
-            caller,
+    pub(in super::super) fn session_of(id: &str, peer: &Peer) -> Arc<Session> {
+        let client = kept(&ClientCapabilities::default(), ProtocolVersion::default());
+        let (_, changes) = watch::channel(0);
+        let end = CancellationToken::new();
+        Arc::new(Session::new(
+            id.into(),
+            peer.caller_in(id),
             client,
-            wishes: Arc::default(),
-            changes: front.host.changes(),
-            used_ms: AtomicU64::new(now_ms()),
-            end: front.cancelled().child_token(),
-            work: Mutex::default(),
-            next_question: AtomicU32::new(0),
-            streams: Streams::default(),
-        });
-        let name = HeaderValue::from_str(&session.id).map_err(|_| {
-            let error = ErrorData::internal_error("no session can be opened", None);
-            refused(StatusCode::INTERNAL_SERVER_ERROR, error)
-        })?;
-        self.add(session, front.settings().limits.sessions)?;
-        let message = ServerJsonRpcMessage::response(ServerResult::InitializeResult(result), id);
-        let mut response = checks::json(StatusCode::OK, &message);
-        response.headers_mut().insert(SESSION, name);
-        Ok(response)
+            changes,
+            end,
+        ))
     }
 
-    /// Adds a session; where there is no place, the one that was idle longest ends.
-    fn add(&self, session: Arc<Session>, sessions_max: u32) -> Result<(), Refused> {
-        let sessions_max = usize::try_from(sessions_max).unwrap_or(usize::MAX);
-        let mut by_id = self.by_id();
-        if by_id.len() >= sessions_max {
-            let now = now_ms();
-            let idlest = by_id
-                .values()
-                .filter_map(|session| Some((session.idle_ms(now)?, session.id.clone())))
-                .max_by_key(|(idle_ms, _)| *idle_ms);
-            let Some((_, id)) = idlest else {
-                let why = format!(
-                    "busy: there are {sessions_max} sessions that are in use, as many as `sessions` under [serve] limits allows; try again later"
-                );
-                return Err(Refused::new(StatusCode::SERVICE_UNAVAILABLE, why));
-            };
-            if let Some(ended) = by_id.remove(&id) {
-                tracing::debug!("a session ends: there are as many as `sessions` allows");
-                ended.end.cancel();
-            }
-        }
-        by_id.insert(session.id.clone(), session);
-        Ok(())
-    }
-
-    /// Opens the stream of what a client is told unasked, or goes on with one that the client
-    /// has lost. A session has one of the former: a second takes the first one's place.
-    pub(super) fn listen(&self, front: &Arc<Front>, parts: &Parts) -> Result<Response, Refused> {
-        if route::says_newer(&parts.headers) {
-            // They ask by `subscriptions/listen`.
-            return Ok(route::not_allowed());
-        }
-        if !route::accepts(&parts.headers, "text/event-stream") {
-            let why = "send `accept: text/event-stream`";
-            return Err(Refused::new(StatusCode::NOT_ACCEPTABLE, why));
-        }
-        let session = self.of(&parts.headers)?;
-        if let Some(last) = parts.headers.get(LAST_EVENT) {
-            let after = last.to_str().ok().and_then(|last| last.parse().ok());
-            let resumed = after.and_then(|after| exchange::resume(front, &session, after));
-            if let Some(resumed) = resumed {
-                return Ok(resumed);
-            }
-            // One who was away for too long is told again of all that has changed, unless
-            // another connection has taken the place.
-            let unasked = after.is_some_and(|after: EventId| after.stream.kind == Kind::Unasked);
-            if !unasked || session.is_listened_to(&session.work()) {
-                let why = "nothing is left after this event (`last-event-id`): this session never had it, all that came after it was told, or that is not kept any more; `replay`, `replays`, `replay-events` and `replay-age` under [serve] limits say how much is kept, and for how long";
-                return Err(Refused::new(StatusCode::BAD_REQUEST, why));
-            }
-        }
-        let end = session.end.child_token();
-        let (stream, response) = exchange::listen(front, &session, end.clone());
-        if let Some((_, before)) = session.work().listening.replace((stream, end)) {
-            before.cancel();
-        }
-        Ok(response)
-    }
-
-    /// Ends a session at its client's wish.
-    pub(super) fn delete(&self, parts: &Parts) -> Result<Response, Refused> {
-        let session = self.of(&parts.headers)?;
-        self.by_id().remove(&session.id);
+    #[test]
+    fn a_request_that_comes_as_its_session_ends_is_ended() {
+        let session = session("s");
+        let room = Arc::new(tokio::sync::Semaphore::new(2));
+        let begin = |id| {
+            let room = room.clone().try_acquire_owned().unwrap();
+            session.begin(RequestId::Number(id), 2, room).unwrap()
+        };
+        let before = begin(1);
         session.end.cancel();
-        for end in session.work().requests.values() {
-            end.cancel();
+        let after = begin(2);
+        assert!(before.end.is_cancelled() && after.end.is_cancelled());
+        assert_eq!(room.available_permits(), 0);
+        drop((before, after));
+        assert_eq!(room.available_permits(), 2);
+    }
+
+    #[test]
+    fn of_a_greeting_what_decides_something_is_kept() {
+        fn check(said: Value, expected: Expect) {
+            let said: ClientCapabilities = serde_json::from_value(said).unwrap();
+            let kept = kept(&said, ProtocolVersion::V_2025_11_25);
+            expected.assert_eq(&serde_json::to_value(kept).unwrap().to_string());
         }
-        Ok(accepted())
-    }
-
-    /// Ends the sessions in which nothing was asked for too long, and forgets what is too old
-    /// of the others.
-    pub(super) fn end_idle(&self, limits: &ServeLimits) {
-        let idle_max = u64::try_from(limits.session_idle.as_millis()).unwrap_or(u64::MAX);
-        let bounds = Bounds::of(limits);
-        let now = now_ms();
-        self.by_id().retain(|_, session| {
-            session.sweep(&bounds, now);
-            let stays = session.idle_ms(now).is_none_or(|idle| idle < idle_max);
-            if !stays {
-                session.end.cancel();
-            }
-            stays
-        });
-    }
-
-    pub(super) fn end_all(&self) {
-        for (_, session) in self.by_id().drain() {
-            session.end.cancel();
-        }
+        check(
+            json!({}),
+            expect![[
+                r#"{"capabilities":{},"clientInfo":{"name":"","version":""},"protocolVersion":"2025-11-25"}"#
+            ]],
+        );
+        check(
+            json!({
+                "elicitation": {"form": {"x": "long"}, "url": {}, "x": "long"},
+                "roots": {"listChanged": true, "x": "long"},
+                "sampling": {"tools": {"x": "long"}},
+                "experimental": {"x": {"y": "long"}},
+                "extensions": {"x/y": {"z": "long"}},
+                "x": "long",
+            }),
+            expect![[
+                r#"{"capabilities":{"elicitation":{"form":{},"url":{}},"roots":{"listChanged":true},"sampling":{}},"clientInfo":{"name":"","version":""},"protocolVersion":"2025-11-25"}"#
+            ]],
+        );
     }
 }
-
-/// A version that this protocol never had is a mistake of the client's.
-fn check_version(headers: &HeaderMap) -> Result<(), Refused> {
-    let Some(version) = headers.get(VERSION) else {
-        return Ok(());
-    };
-    let known = ProtocolVersion::KNOWN_VERSIONS
-        .iter()
-        .any(|known| known.as_str().as_bytes() == version.as_bytes());
-    if known {
-        return Ok(());
-    }
-    let versions: Vec<&str> = ProtocolVersion::KNOWN_VERSIONS
-        .iter()
-        .map(ProtocolVersion::as_str)
-        .collect();
-    let why = format!(
-        "`mcp-protocol-version` is none that this host speaks: {}",
-        versions.join(", ")
-    );
-    Err(Refused::new(StatusCode::BAD_REQUEST, why))
-}
-
-fn accepted() -> Response {
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::ACCEPTED;
-    response
-}
-
-/// The role that this host plays.
-pub(super) type Role = RoleServer;

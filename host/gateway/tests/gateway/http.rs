@@ -559,6 +559,25 @@ async fn bodies_are_bounded_together() {
 }
 
 #[tokio::test]
+async fn a_message_counts_as_what_it_takes_up_once_it_is_read() {
+    let served = Served::with("body = '1 MiB'\nbodies = '1 MiB'").await;
+    let with = |objects: usize| {
+        let objects = vec![json!({"a": 1}); objects];
+        newer("tools/list", None, json!({"x": objects}))
+    };
+    // 8 KiB of text, and 80 KiB: an object takes up many times what it is written with.
+    assert_eq!(exchange(served.address, with(1_000)).await.status, 200);
+    let refused = exchange(served.address, with(10_000)).await;
+    assert_eq!(refused.status, 413);
+    assert!(
+        refused.body.contains("`bodies` under [serve]"),
+        "{refused:?}"
+    );
+    assert_eq!(exchange(served.address, with(1_000)).await.status, 200);
+    served.end().await;
+}
+
+#[tokio::test]
 async fn slow_clients_are_dropped() {
     let served = Served::with("idle = '300ms'\nbody-time = '300ms'").await;
     // One that says nothing, one that drips its head, one that has asked once and stays.
