@@ -111,7 +111,10 @@ impl Accept {
                     Some(acceptor) => {
                         let patience = front.settings().limits.idle;
                         match timeout(patience, acceptor.accept(stream)).await {
-                            Ok(Ok(stream)) => serve(stream, Peer::new(ends), front, router).await,
+                            // Boxed: each connection without TLS has room for it otherwise.
+                            Ok(Ok(stream)) => {
+                                Box::pin(serve(stream, Peer::new(ends), front, router)).await
+                            }
                             Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
                             Err(_) => tracing::debug!("a handshake took too long"),
                         }
