@@ -207,6 +207,10 @@ fn host(bench: &Bench, name: &str, plugins: usize, component: &str) -> Server {
         (alias, component.as_ref())
     });
     let project = bench.project(name, plugins);
+    let manifest = project.join("portreeve.toml");
+    let text = std::fs::read_to_string(&manifest).expect("a manifest");
+    let limits = "[serve]\nlimits = { connections = 4096 }\n";
+    std::fs::write(&manifest, text + limits).expect("a manifest");
     let mut command = bench.portreeve(&project);
     command.args(["serve", "--listen", "127.0.0.1:0"]);
     Server::start(command)
@@ -273,19 +277,46 @@ fn lists(bench: &Bench) {
     );
 }
 
+/// Sessions by themselves, and with the connection on which their client hears of changes.
 fn sessions(bench: &Bench) {
+    // Two thousand connections; the host inherits it.
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let all = rustix::process::Rlimit {
+        current: files.maximum,
+        ..files
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, all).expect("open files");
     let mut host = host(bench, "sessions", 1, portreeve_test_artifacts::ECHO);
-    for _ in 0..SESSIONS {
-        host.greet();
+    let listens = |host: &Server, session: &str| {
+        let address = host.connection.get_ref().peer_addr().expect("an address");
+        let mut connection = TcpStream::connect(address).expect("a connection");
+        let request = format!(
+            "GET /mcp HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\nmcp-session-id: {session}\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).expect("sent");
+        let mut head = [0; 15];
+        connection.read_exact(&mut head).expect("an answer");
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        connection
+    };
+    let mut held = vec![];
+    for (what, listening) in [
+        ("an idle session", false),
+        ("an idle session whose client listens", true),
+    ] {
+        let mut begin = || {
+            for _ in 0..SESSIONS {
+                let session = host.greet();
+                if listening {
+                    held.push(listens(&host, &session));
+                }
+            }
+            memory_of(&host.child.id().to_string()).0
+        };
+        let before = begin();
+        let each = begin().saturating_sub(before) as f64 / f64::from(SESSIONS);
+        report(what, each / 1024.0, 20.0, " KiB");
     }
-    let pid = host.child.id().to_string();
-    let (before, _) = memory_of(&pid);
-    for _ in 0..SESSIONS {
-        host.greet();
-    }
-    let (after, _) = memory_of(&pid);
-    let each = after.saturating_sub(before) as f64 / f64::from(SESSIONS);
-    report("an idle session", each / 1024.0, 20.0, " KiB");
 }
 
 fn main() {
