@@ -184,16 +184,20 @@ impl Agreement {
     }
 }
 
-/// The digest of a tool as models see it: a name that stays, and words that change under it, is
-/// how a tool becomes another one unseen.
+/// The digest of a tool as clients see it: a name that stays, and words or pictures that change
+/// under it, is how a tool becomes another one unseen.
 fn tool_digest(tool: &Tool) -> String {
-    let seen = serde_json::json!({
+    let mut seen = serde_json::json!({
         "title": tool.title,
         "description": tool.description,
         "inputSchema": tool.input_schema,
         "outputSchema": tool.output_schema,
         "annotations": tool.annotations,
     });
+    // Those who agreed before there were icons stay with what they agreed to.
+    if let (false, Some(seen)) = (tool.icons.is_empty(), seen.as_object_mut()) {
+        seen.insert("icons".to_owned(), serde_json::json!(tool.icons));
+    }
     Digest::of(seen.to_string().as_bytes()).to_string()
 }
 
@@ -217,8 +221,9 @@ impl WithheldTool {
         WithheldTool {
             plugin: alias.to_owned(),
             name,
-            reason: "it has another description or other schemas than those that were agreed to"
-                .to_owned(),
+            reason:
+                "it has another description, other schemas or icons than those that were agreed to"
+                    .to_owned(),
             command: format!("portreeve grant {alias} --agree"),
         }
     }
@@ -318,5 +323,45 @@ pub(crate) fn lockfile(
     });
     Lockfile {
         plugins: plugins.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn tool(more: &Value) -> Tool {
+        let mut tool = json!({"name": "t", "description": "d", "inputSchema": {"type": "object"}});
+        for (member, value) in more.as_object().unwrap() {
+            tool[member] = value.clone();
+        }
+        Tool::parse(&tool.to_string()).unwrap()
+    }
+
+    #[test]
+    fn tools_are_pinned_as_clients_see_them() {
+        // As it was before tools had icons.
+        let before = json!({
+            "title": null,
+            "description": "d",
+            "inputSchema": {"type": "object"},
+            "outputSchema": null,
+            "annotations": null,
+        });
+        let before = Digest::of(before.to_string().as_bytes()).to_string();
+        assert_eq!(tool_digest(&tool(&json!({}))), before);
+        let others = [
+            json!({"title": "T"}),
+            json!({"description": "e"}),
+            json!({"inputSchema": {"type": "object", "title": "x"}}),
+            json!({"outputSchema": {"type": "object"}}),
+            json!({"annotations": {"readOnlyHint": true}}),
+            json!({"icons": [{"src": "data:image/png,A"}]}),
+            json!({"icons": [{"src": "data:image/png,B"}]}),
+        ];
+        let digests = others.iter().map(|more| tool_digest(&tool(more)));
+        let digests: std::collections::BTreeSet<_> = digests.chain([before]).collect();
+        assert_eq!(digests.len(), others.len() + 1);
     }
 }

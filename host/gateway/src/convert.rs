@@ -11,9 +11,10 @@ use portreeve_core::{
     CLIENT_CAPABILITY, CallError, CallResponse, Content, ErrorCode as CallErrorCode, Failure,
     LimitHit, Origin, Outcome, RegisteredTool,
 };
+use portreeve_manifest::icon;
 use rmcp::model::{
-    CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject, Resource, ResourceContents,
-    Tool, ToolAnnotations,
+    CallToolResult, ContentBlock, ErrorCode, ErrorData, Icon, IconTheme, MetaObject, Resource,
+    ResourceContents, Tool, ToolAnnotations,
 };
 use serde_json::{Map, Value, json};
 
@@ -59,6 +60,7 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
         meta.insert("ui".to_owned(), ui);
     }
     tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));
+    tool.icons = icons(&source.icons);
     tool.output_schema = source.output_schema.clone().map(Into::into);
     tool.annotations = source.annotations.as_ref().map(|hints| {
         ToolAnnotations::from_raw(
@@ -70,6 +72,24 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
         )
     });
     tool
+}
+
+/// The icons of a tool, resource or prompt as clients see them.
+pub(crate) fn icons(icons: &[icon::Icon]) -> Option<Vec<Icon>> {
+    if icons.is_empty() {
+        return None;
+    }
+    let shown = icons.iter().map(|icon| {
+        let mut shown = Icon::new(icon.src.clone());
+        shown.mime_type.clone_from(&icon.mime_type);
+        shown.sizes = (!icon.sizes.is_empty()).then(|| icon.sizes.clone());
+        shown.theme = icon.theme.map(|theme| match theme {
+            icon::Theme::Light => IconTheme::Light,
+            icon::Theme::Dark => IconTheme::Dark,
+        });
+        shown
+    });
+    Some(shown.collect())
 }
 
 /// The answer to a call.

@@ -216,6 +216,7 @@ impl BareFunction {
             input_schema,
             output_schema,
             annotations: None,
+            icons: Vec::new(),
             meta: ToolMeta::default(),
         };
         BareFunction {

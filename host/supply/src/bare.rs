@@ -229,6 +229,7 @@ impl<'t> Gathered<'t, '_> {
             input_schema: input_schema(&params),
             output_schema: result.as_ref().and_then(output_schema),
             annotations: None,
+            icons: Vec::new(),
             meta: ToolMeta::default(),
         };
         let size = size_of_json(&tool);

@@ -1,0 +1,18 @@
+//! Tools that say all that they can say, through the SDK.
+
+use portreeve_sdk::{Icon, Theme, plugin, tool};
+
+const ICONS: &[Icon] = &[
+    Icon::new("data:image/png;base64,iVBORw0KGgo=").sizes(&["48x48", "any"]),
+    Icon::new("data:image/svg+xml;base64,PHN2Zy8+")
+        .mime_type("image/svg+xml")
+        .theme(Theme::Dark),
+];
+
+/// Has pictures.
+#[tool(icons = ICONS)]
+fn pictured() -> String {
+    "seen".to_owned()
+}
+
+plugin!(pictured);
