@@ -20,6 +20,8 @@ pub trait Tool {
     const ANNOTATIONS: Annotations = Annotations::NONE;
     /// Pictures that clients show beside its name: up to 8.
     const ICONS: &'static [Icon] = &[];
+    /// Whether its calls are tasks.
+    const TASKS: TaskSupport = TaskSupport::Optional;
     /// The address of the panel that clients show with its answers; it begins with `ui://`.
     const PANEL: Option<&'static str> = None;
     /// Whether it is there for the plugin's panels alone, and not for models.
@@ -59,6 +61,28 @@ impl Annotations {
         idempotent: None,
         open_world: None,
     };
+}
+
+/// Whether a tool's calls are tasks: those that callers come back for. The host keeps them; a
+/// tool knows nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskSupport {
+    /// Never: it is done before anybody would come back.
+    Forbidden,
+    /// Where the caller says so, or it takes long.
+    #[default]
+    Optional,
+    /// Always: it takes long each time. Callers that don't come back for tasks are refused, but for
+    /// those of versions that knew none.
+    Required,
+}
+
+/// How a tool is called, as in MCP.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: TaskSupport,
 }
 
 /// A picture of a tool.
@@ -148,6 +172,8 @@ struct Document {
     annotations: Annotations,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     icons: &'static [Icon],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     meta: Option<Value>,
 }
@@ -200,6 +226,9 @@ pub fn describe<T: Tool>() -> Result<Value, Error> {
         output_schema,
         annotations: T::ANNOTATIONS,
         icons: T::ICONS,
+        execution: (T::TASKS != TaskSupport::Optional).then_some(Execution {
+            task_support: T::TASKS,
+        }),
         meta: meta::<T>(),
     })?)
 }

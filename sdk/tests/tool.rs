@@ -68,7 +68,8 @@ const ICONS: &[Icon] = &[
     destructive = false,
     idempotent,
     open_world = false,
-    icons = ICONS
+    icons = ICONS,
+    tasks = "required"
 )]
 fn find_issues(
     /// Words to look for,
@@ -139,6 +140,9 @@ fn a_tool_with_everything() {
             "readOnlyHint": true
           },
           "description": "Finds issues.\n\nUse it before filing one.",
+          "execution": {
+            "taskSupport": "required"
+          },
           "icons": [
             {
               "sizes": [

@@ -6,7 +6,7 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::{LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
-use portreeve_manifest::tool::{TOOLS_MAX, Tool};
+use portreeve_manifest::tool::{TOOLS_MAX, Tool, ToolExecution};
 use portreeve_supply::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -194,9 +194,14 @@ fn tool_digest(tool: &Tool) -> String {
         "outputSchema": tool.output_schema,
         "annotations": tool.annotations,
     });
-    // Those who agreed before there were icons stay with what they agreed to.
-    if let (false, Some(seen)) = (tool.icons.is_empty(), seen.as_object_mut()) {
-        seen.insert("icons".to_owned(), serde_json::json!(tool.icons));
+    // Those who agreed before there were these stay with what they agreed to.
+    if let Some(seen) = seen.as_object_mut() {
+        if !tool.icons.is_empty() {
+            seen.insert("icons".to_owned(), serde_json::json!(tool.icons));
+        }
+        if tool.execution != ToolExecution::default() {
+            seen.insert("execution".to_owned(), serde_json::json!(tool.execution));
+        }
     }
     Digest::of(seen.to_string().as_bytes()).to_string()
 }
@@ -222,7 +227,7 @@ impl WithheldTool {
             plugin: alias.to_owned(),
             name,
             reason:
-                "it has another description, other schemas or icons than those that were agreed to"
+                "it has another description, other schemas, icons or tasks than those that were agreed to"
                     .to_owned(),
             command: format!("portreeve grant {alias} --agree"),
         }
@@ -341,7 +346,7 @@ mod tests {
 
     #[test]
     fn tools_are_pinned_as_clients_see_them() {
-        // As it was before tools had icons.
+        // As it was before tools had icons, and said of tasks what they do.
         let before = json!({
             "title": null,
             "description": "d",
@@ -359,6 +364,8 @@ mod tests {
             json!({"annotations": {"readOnlyHint": true}}),
             json!({"icons": [{"src": "data:image/png,A"}]}),
             json!({"icons": [{"src": "data:image/png,B"}]}),
+            json!({"execution": {"taskSupport": "forbidden"}}),
+            json!({"execution": {"taskSupport": "required"}}),
         ];
         let digests = others.iter().map(|more| tool_digest(&tool(more)));
         let digests: std::collections::BTreeSet<_> = digests.chain([before]).collect();

@@ -12,6 +12,7 @@ use portreeve_core::{
     LimitHit, Origin, Outcome, RegisteredTool,
 };
 use portreeve_manifest::icon;
+use portreeve_manifest::tool::TaskSupport;
 use rmcp::model::{
     CallToolResult, ContentBlock, ErrorCode, ErrorData, Icon, IconTheme, MetaObject, Resource,
     ResourceContents, Tool, ToolAnnotations,
@@ -33,6 +34,9 @@ const BY_PLUGIN: &str = "Error of the plugin";
 const META_CALL_ID: &str = "portreeve/call-id";
 const META_CATEGORY: &str = "portreeve/category";
 const META_TAGS: &str = "portreeve/tags";
+/// Whether a tool's calls are tasks, where its plugin says something else than that they may be.
+/// The newer protocol has no other place for it.
+pub(crate) const META_TASK_SUPPORT: &str = "portreeve/task-support";
 const META_ERROR: &str = "portreeve/error";
 
 /// What stands before the names of a plugin's own pairs in `_meta`, so that they can't be
@@ -55,6 +59,10 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
     let tags: Vec<_> = registered.tags().into_iter().collect();
     if !tags.is_empty() {
         meta.insert(META_TAGS.to_owned(), tags.into());
+    }
+    let tasks = source.execution.task_support;
+    if tasks != TaskSupport::Optional {
+        meta.insert(META_TASK_SUPPORT.to_owned(), tasks.as_str().into());
     }
     if let Some(ui) = panels::of_tool(registered, shown) {
         meta.insert("ui".to_owned(), ui);

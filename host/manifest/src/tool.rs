@@ -52,9 +52,46 @@ pub struct Tool {
     /// Pictures.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub icons: Vec<Icon>,
+    /// How it is called.
+    #[serde(default, skip_serializing_if = "ToolExecution::is_plain")]
+    pub execution: ToolExecution,
     /// What it has to do with panels.
     #[serde(default, rename = "_meta", skip_serializing_if = "ToolMeta::is_empty")]
     pub meta: ToolMeta,
+}
+
+/// How a tool is called, as in MCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolExecution {
+    /// Whether its calls are tasks.
+    #[serde(default)]
+    pub task_support: TaskSupport,
+}
+
+/// Whether a tool's calls are tasks, which their callers come back for. The host keeps tasks for
+/// its plugins, so that any tool can be one whose author says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskSupport {
+    /// Never.
+    Forbidden,
+    /// Where the caller says so, or they take long.
+    #[default]
+    Optional,
+    /// Always. Callers of versions that knew no tasks just call.
+    Required,
+}
+
+impl TaskSupport {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskSupport::Forbidden => "forbidden",
+            TaskSupport::Optional => "optional",
+            TaskSupport::Required => "required",
+        }
+    }
 }
 
 /// What belongs to extensions of MCP.
@@ -85,6 +122,12 @@ pub enum Visibility {
     Model,
     /// Panels.
     App,
+}
+
+impl ToolExecution {
+    fn is_plain(&self) -> bool {
+        *self == ToolExecution::default()
+    }
 }
 
 impl ToolMeta {
@@ -297,12 +340,25 @@ mod tests {
                 "outputSchema": { "type": "object" },
                 "annotations": { "readOnlyHint": true, "later": 1 },
                 "icons": [{ "src": "data:image/png;base64,AAAA", "sizes": ["48x48"], "later": 1 }],
+                "execution": { "taskSupport": "required", "later": 1 },
                 "later": [],
             }),
             expect![[
-                r#"{"name":"search.all","title":"Search","description":"Find\nissues","inputSchema":{"properties":{"q":{"type":"string"}},"type":"object"},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true},"icons":[{"src":"data:image/png;base64,AAAA","sizes":["48x48"]}]}"#
+                r#"{"name":"search.all","title":"Search","description":"Find\nissues","inputSchema":{"properties":{"q":{"type":"string"}},"type":"object"},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true},"icons":[{"src":"data:image/png;base64,AAAA","sizes":["48x48"]}],"execution":{"taskSupport":"required"}}"#
             ]],
         );
+    }
+
+    #[test]
+    fn calls_may_be_tasks_where_nothing_is_said() {
+        let tool = json!({ "name": "t", "inputSchema": { "type": "object" } });
+        for execution in [json!({}), json!({ "taskSupport": "optional" })] {
+            let mut with = tool.clone();
+            with["execution"] = execution;
+            let read = Tool::parse(&with.to_string()).unwrap();
+            assert_eq!(read.execution.task_support, TaskSupport::Optional);
+            assert_eq!(serde_json::to_value(read).unwrap(), tool);
+        }
     }
 
     #[test]
@@ -415,6 +471,12 @@ mod tests {
             expect![[
                 r#"the tool "t" is refused: its outputSchema is no usable JSON Schema: the reference "https://example.com/x" is none within the schema (#/…)"#
             ]],
+        );
+        check(
+            &with(json!({ "execution": { "taskSupport": "never" } })),
+            expect![
+                "the tool document is refused: unknown variant `never`, expected one of `forbidden`, `optional`, `required`"
+            ],
         );
         check(
             &with(json!({ "annotations": { "readOnlyHint": "yes" } })),

@@ -19,6 +19,7 @@ pub(crate) struct ToolArgs {
     idempotent: Option<bool>,
     open_world: Option<bool>,
     pub(crate) icons: Option<Expr>,
+    pub(crate) tasks: Option<Ident>,
     pub(crate) panel: Option<String>,
     pub(crate) panel_only: Option<bool>,
 }
@@ -56,6 +57,19 @@ impl ToolArgs {
                 let icons = meta.value()?.parse()?;
                 set(&mut self.icons, icons, meta)
             }
+            "tasks" => {
+                let literal: LitStr = meta.value()?.parse()?;
+                let variant = match literal.value().as_str() {
+                    "forbidden" => "Forbidden",
+                    "optional" => "Optional",
+                    "required" => "Required",
+                    _ => {
+                        let why = "tasks are `\"forbidden\"`, `\"optional\"` or `\"required\"`";
+                        return Err(Error::new(literal.span(), why));
+                    }
+                };
+                set(&mut self.tasks, Ident::new(variant, literal.span()), meta)
+            }
             "panel" => {
                 let literal: LitStr = meta.value()?.parse()?;
                 let panel = literal.value();
@@ -68,9 +82,9 @@ impl ToolArgs {
             "panel_only" => set(&mut self.panel_only, flag(meta)?, meta),
             _ => Err(meta.error(
                 "unknown argument; a tool takes `name = \"…\"`, `title = \"…\"`, \
-                 `icons = ICONS`, `panel = \"ui://…\"`, `read_only`, `destructive`, \
-                 `idempotent`, `open_world` and `panel_only` (each of the last five also as \
-                 `= false`)",
+                 `icons = ICONS`, `tasks = \"required\"`, `panel = \"ui://…\"`, `read_only`, \
+                 `destructive`, `idempotent`, `open_world` and `panel_only` (each of the last \
+                 five also as `= false`)",
             )),
         }
     }

@@ -57,6 +57,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let title = Quoted(args.title.as_ref());
     let annotations = args.annotations();
     let icons = args.icons.iter();
+    let tasks = args.tasks.iter();
     let panel = Quoted(args.panel.as_ref());
     let panel_only = args.panel_only.unwrap_or(false);
     let fields = parameters.iter().map(|parameter| {
@@ -92,6 +93,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                 const DESCRIPTION: &'static str = #description;
                 const ANNOTATIONS: ::portreeve_sdk::Annotations = #annotations;
                 #(const ICONS: &'static [::portreeve_sdk::Icon] = #icons;)*
+                #(const TASKS: ::portreeve_sdk::TaskSupport = ::portreeve_sdk::TaskSupport::#tasks;)*
                 const PANEL: ::core::option::Option<&'static str> = #panel;
                 const PANEL_ONLY: bool = #panel_only;
                 type Arguments = Arguments;

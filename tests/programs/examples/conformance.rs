@@ -333,6 +333,8 @@ impl resources::Guest for Program {
 
 /// What the suite's scenarios of tasks call.
 fn jobs() -> [Value; 7] {
+    let mut failing = tool_document("failing_job", "Fails after a while.", &[]);
+    failing["execution"] = json!({"taskSupport": "required"});
     let text = || json!({"type": "string"});
     let seconds = json!({"type": "number", "minimum": 0, "maximum": 60});
     [
@@ -342,7 +344,7 @@ fn jobs() -> [Value; 7] {
             "Computes for a while.",
             &[("seconds", seconds, true), ("label", text(), false)],
         ),
-        tool_document("failing_job", "Fails after a while.", &[]),
+        failing,
         tool_document("protocol_error_job", "Breaks after a while.", &[]),
         tool_document(
             "confirm_delete",

@@ -1,5 +1,7 @@
 //! Tools that say all that they can say, through the SDK.
 
+use std::time::Duration;
+
 use portreeve_sdk::{Icon, Theme, plugin, tool};
 
 const ICONS: &[Icon] = &[
@@ -15,4 +17,18 @@ fn pictured() -> String {
     "seen".to_owned()
 }
 
-plugin!(pictured);
+/// Sleeps for `ms` milliseconds, and is no task.
+#[tool(tasks = "forbidden")]
+fn no_task(ms: u64) -> String {
+    std::thread::sleep(Duration::from_millis(ms));
+    "slept".to_owned()
+}
+
+/// Sleeps for `ms` milliseconds, as a task.
+#[tool(tasks = "required")]
+fn task(ms: u64) -> String {
+    std::thread::sleep(Duration::from_millis(ms));
+    "slept".to_owned()
+}
+
+plugin!(pictured, no_task, task);

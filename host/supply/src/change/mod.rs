@@ -20,7 +20,7 @@ use std::fmt;
 
 use portreeve_manifest::lock::{self, RequestDiff};
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::tool::Tool;
+use portreeve_manifest::tool::{TaskSupport, Tool};
 use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
@@ -362,6 +362,22 @@ fn compare_tool(old: &Tool, new: &Tool) -> Vec<Finding> {
             class: Class::Patch,
             what: "hints".to_owned(),
             how: format!("are now {}, before {}", shown(new), shown(old)),
+        });
+    }
+    let tasks = |tool: &Tool| tool.execution.task_support;
+    if tasks(old) != tasks(new) {
+        findings.push(Finding {
+            // Whoever called it in the one way can do so no more, or in both ways from now on.
+            class: match tasks(new) {
+                TaskSupport::Optional => Class::Minor,
+                TaskSupport::Forbidden | TaskSupport::Required => Class::Major,
+            },
+            what: "tasks".to_owned(),
+            how: format!(
+                "are {} from now on, before {}",
+                tasks(new).as_str(),
+                tasks(old).as_str()
+            ),
         });
     }
     if old.icons != new.icons {

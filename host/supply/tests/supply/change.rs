@@ -122,6 +122,30 @@ fn what_agents_read_is_shown_in_full() {
 }
 
 #[test]
+fn whether_calls_are_tasks_matters_to_those_who_call() {
+    use Class::{Major, Minor};
+    let saying = |support: &str| {
+        tool(json!({
+            "name": "t", "inputSchema": { "type": "object" },
+            "execution": { "taskSupport": support },
+        }))
+    };
+    for (old, new, class) in [
+        ("optional", "required", Major),
+        ("optional", "forbidden", Major),
+        ("required", "forbidden", Major),
+        ("forbidden", "required", Major),
+        ("required", "optional", Minor),
+        ("forbidden", "optional", Minor),
+    ] {
+        let change = change(&[saying(old)], &[saying(new)]);
+        assert_eq!(change.class, class, "{old} {new}");
+        let told = format!("tasks are {new} from now on, before {old}");
+        assert!(change.lines().join("\n").contains(&told), "{told}");
+    }
+}
+
+#[test]
 fn schemas_of_arguments_and_answers_are_opposites() {
     use Class::{Major, Minor, Patch};
     let property = |schema: Value| json!({ "properties": { "q": schema } });
