@@ -58,3 +58,53 @@ fn icons_of_tools_reach_clients_of_both_eras() {
         assert!(named(&tools, "echo__echo").get("icons").is_none());
     }
 }
+
+#[test]
+fn what_an_argument_says_in_its_header_must_be_so() {
+    let project = Project::of(&[("t", programs::SDK_TOOLS)]);
+    for tools in lists(&project) {
+        let schema = &named(&tools, "t__regional")["inputSchema"];
+        assert_eq!(schema["properties"]["region"]["x-mcp-header"], "Region");
+    }
+    let host = HttpHost::start(&project);
+    let call = |region: &Value| {
+        let arguments = match region {
+            Value::Null => json!({}),
+            region => json!({"region": region}),
+        };
+        let params = newer(json!({"name": "t__regional", "arguments": arguments}));
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    };
+    for (region, headers, code) in [
+        (json!("north"), "mcp-param-region: north\r\n", None),
+        (
+            json!("north"),
+            "Mcp-Param-REGION: =?base64?bm9ydGg=?=\r\n",
+            None,
+        ),
+        (json!("north"), "", Some(-32020)),
+        (json!("north"), "mcp-param-region: south\r\n", Some(-32020)),
+        (
+            json!("north"),
+            "mcp-param-region: =?base64?bm9ydGg?=\r\n",
+            Some(-32020),
+        ),
+        (
+            json!("north"),
+            "mcp-param-region: north\r\nmcp-param-region: south\r\n",
+            Some(-32020),
+        ),
+        (Value::Null, "mcp-param-region: north\r\n", Some(-32020)),
+    ] {
+        let fields = format!(
+            "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: t__regional\r\n{headers}"
+        );
+        let (head, answers) = host.post(&fields, &call(&region));
+        let answer = &answers[0];
+        assert_eq!(answer["error"]["code"].as_i64(), code, "{headers}{answer}");
+        match code {
+            None => assert_eq!(answer["result"]["content"][0]["text"], "north", "{answer}"),
+            Some(_) => assert!(head.starts_with("HTTP/1.1 400"), "{head}"),
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Tool documents, as plugins hand them over and packages record them, and the names under
 //! which clients see tools.
 
+mod header;
 mod name;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use crate::content::check_uri;
 use crate::icon::{ICONS_BYTES_MAX, Icon, check_icons};
 use crate::json::{self, JsonError, JsonLimits};
 
+pub use header::HeaderArgument;
 pub use name::{NAME_BYTES_MAX, ToolPrefix, exposed_name, is_plain_name, is_tool_name};
 
 /// The longest tool document without its icons, in bytes of JSON text: its schemas are all
@@ -228,6 +230,11 @@ impl Tool {
         said.is_none_or(|said| said.contains(&whom))
     }
 
+    /// The arguments that clients repeat in headers of HTTP.
+    pub fn header_arguments(&self) -> Vec<HeaderArgument<'_>> {
+        header::arguments(&self.input_schema)
+    }
+
     /// Reads the documents of a plugin's whole list.
     ///
     /// # Errors
@@ -250,7 +257,7 @@ impl Tool {
             .collect()
     }
 
-    /// Checks the name, the texts, the icons and the schemas.
+    /// Checks the name, the texts, the icons, the schemas and the headers of arguments.
     ///
     /// # Errors
     /// The first fault, with what would be right.
@@ -311,6 +318,9 @@ impl Tool {
             if let Err(why) = crate::schema::compile(&Value::Object(schema.clone())) {
                 return refuse(format!("its {member} is no usable JSON Schema: {why}"));
             }
+        }
+        if let Err(why) = header::check(&self.input_schema) {
+            return refuse(why);
         }
         Ok(())
     }
@@ -470,6 +480,14 @@ mod tests {
             &with(json!({ "outputSchema": { "type": "object", "$ref": "https://example.com/x" } })),
             expect![[
                 r#"the tool "t" is refused: its outputSchema is no usable JSON Schema: the reference "https://example.com/x" is none within the schema (#/…)"#
+            ]],
+        );
+        check(
+            &with(
+                json!({ "inputSchema": { "type": "object", "properties": { "a": { "type": "number", "x-mcp-header": "A" } } } }),
+            ),
+            expect![[
+                r#"the tool "t" is refused: its argument `a` has a header, so that its type must be "string", "integer" or "boolean""#
             ]],
         );
         check(

@@ -81,7 +81,7 @@ impl Guest for Program {
             .iter()
             .chain(&with_text)
             .chain(&jobs())
-            .chain([&json_schema_2020_12()])
+            .chain([&json_schema_2020_12(), &with_header()])
             .map(ToString::to_string)
             .collect())
     }
@@ -112,7 +112,7 @@ impl Guest for Program {
                 is_error: true,
                 ..text("This tool intentionally returns an error for testing")
             },
-            "json_schema_2020_12_tool" => text("called"),
+            "json_schema_2020_12_tool" | "test_custom_header" => text("called"),
             "test_tool_with_logging" | "test_logging_tool" => {
                 for entry in [
                     "Tool execution started",
@@ -618,6 +618,16 @@ fn json_schema_2020_12() -> Value {
         "additionalProperties": false,
     });
     tool
+}
+
+/// A tool with an argument that clients repeat in a header.
+fn with_header() -> Value {
+    let region = json!({"type": "string", "x-mcp-header": "Region"});
+    tool_document(
+        "test_custom_header",
+        "Has an argument that is a header as well.",
+        &[("region", region, true)],
+    )
 }
 
 export!(Program);

@@ -31,4 +31,14 @@ fn task(ms: u64) -> String {
     "slept".to_owned()
 }
 
-plugin!(pictured, no_task, task);
+/// Tells the region.
+#[tool]
+fn regional(
+    /// Where it is; clients repeat it in a header.
+    #[schemars(extend("x-mcp-header" = "Region"))]
+    region: String,
+) -> String {
+    region
+}
+
+plugin!(pictured, no_task, task, regional);
