@@ -52,7 +52,21 @@ fuzz_target!(|text: &str| {
             Some(value)
         );
     }
-    let _ = Tool::parse(text);
+    if let Ok(tool) = Tool::parse(text) {
+        let written = serde_json::to_string(&tool).unwrap();
+        // Numbers in its schemas may be written in more digits than they were read from.
+        if written.len() <= text.len() {
+            let again = Tool::parse(&written).unwrap();
+            assert_eq!(
+                (&again.name, &again.icons, &again.execution, &again.meta),
+                (&tool.name, &tool.icons, &tool.execution, &tool.meta)
+            );
+            assert_eq!(
+                again.header_arguments().len(),
+                tool.header_arguments().len()
+            );
+        }
+    }
     let name = exposed_name("alias", text);
     assert!((1..=64).contains(&name.len()));
     assert!(

@@ -68,7 +68,9 @@ fuzz_target!(|bytes: &[u8]| {
                 "name": "tool",
                 "title": name.chars().take(60).collect::<String>(),
                 "description": about,
-                "inputSchema": { "type": "object", "properties": { name: { "description": about } } },
+                "inputSchema": { "type": "object", "properties": {
+                    name: { "type": "string", "description": about, "x-mcp-header": "A" },
+                } },
             });
             if let Ok(tool) = Tool::parse(&document.to_string()) {
                 let manifest = Package::read(&with_section("x", b""), "fuzz", &IntakeLimits::default());

@@ -77,7 +77,7 @@ pub use portreeve_sdk_macros::plugin;
 /// async fn count() {}
 /// ```
 pub use portreeve_sdk_macros::tool;
-pub use tool::{Annotations, Tool, call, describe};
+pub use tool::{Annotations, Icon, TaskSupport, Theme, Tool, call, describe};
 
 /// What the macros need. Not for use by hand: it changes without notice.
 #[doc(hidden)]

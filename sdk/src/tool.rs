@@ -18,6 +18,10 @@ pub trait Tool {
     const DESCRIPTION: &'static str;
     /// Hints about its effects.
     const ANNOTATIONS: Annotations = Annotations::NONE;
+    /// Pictures that clients show beside its name: up to 8.
+    const ICONS: &'static [Icon] = &[];
+    /// Whether its calls are tasks.
+    const TASKS: TaskSupport = TaskSupport::Optional;
     /// The address of the panel that clients show with its answers; it begins with `ui://`.
     const PANEL: Option<&'static str> = None;
     /// Whether it is there for the plugin's panels alone, and not for models.
@@ -59,6 +63,100 @@ impl Annotations {
     };
 }
 
+/// Whether a tool's calls are tasks: those that callers come back for. The host keeps them; a
+/// tool knows nothing of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskSupport {
+    /// Never: it is done before anybody would come back.
+    Forbidden,
+    /// Where the caller says so, or it takes long.
+    #[default]
+    Optional,
+    /// Always: it takes long each time. Callers that don't come back for tasks are refused, but for
+    /// those of versions that knew none.
+    Required,
+}
+
+/// How a tool is called, as in MCP.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution {
+    task_support: TaskSupport,
+}
+
+/// A picture of a tool.
+///
+/// ```
+/// use portreeve_sdk::{Icon, Theme, tool};
+///
+/// const ICONS: &[Icon] = &[
+///     Icon::new("data:image/png;base64,iVBORw0KGgo=").sizes(&["48x48"]),
+///     Icon::new("data:image/png;base64,iVBORw0KGgo=").theme(Theme::Dark),
+/// ];
+///
+/// /// Greets.
+/// #[tool(icons = ICONS)]
+/// fn greet() -> String {
+///     "hello".to_owned()
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Icon {
+    src: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mime_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    sizes: &'static [&'static str],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    theme: Option<Theme>,
+}
+
+/// What an icon is drawn for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Theme {
+    /// A light background.
+    Light,
+    /// A dark background.
+    Dark,
+}
+
+impl Icon {
+    /// The one with this address: `data:image/…`, up to 16 KiB. Hosts refuse others, since a
+    /// picture from elsewhere would tell that server who looks.
+    pub const fn new(src: &'static str) -> Self {
+        Self {
+            src,
+            mime_type: None,
+            sizes: &[],
+            theme: None,
+        }
+    }
+
+    /// With another media type than its address says.
+    #[must_use]
+    pub const fn mime_type(mut self, mime_type: &'static str) -> Self {
+        self.mime_type = Some(mime_type);
+        self
+    }
+
+    /// For these sizes: `48x48`, or `any`.
+    #[must_use]
+    pub const fn sizes(mut self, sizes: &'static [&'static str]) -> Self {
+        self.sizes = sizes;
+        self
+    }
+
+    /// For this background alone.
+    #[must_use]
+    pub const fn theme(mut self, theme: Theme) -> Self {
+        self.theme = Some(theme);
+        self
+    }
+}
+
 /// The JSON document of `portreeve:tools/provider.list-tools`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +170,10 @@ struct Document {
     output_schema: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "is_none")]
     annotations: Annotations,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    icons: &'static [Icon],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    execution: Option<Execution>,
     #[serde(rename = "_meta", skip_serializing_if = "Option::is_none")]
     meta: Option<Value>,
 }
@@ -123,6 +225,10 @@ pub fn describe<T: Tool>() -> Result<Value, Error> {
         input_schema,
         output_schema,
         annotations: T::ANNOTATIONS,
+        icons: T::ICONS,
+        execution: (T::TASKS != TaskSupport::Optional).then_some(Execution {
+            task_support: T::TASKS,
+        }),
         meta: meta::<T>(),
     })?)
 }

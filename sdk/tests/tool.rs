@@ -7,7 +7,9 @@
 )]
 
 use expect_test::{Expect, expect};
-use portreeve_sdk::{Answer, Code, Content, Error, Json, Outcome, Tool, call, describe, tool};
+use portreeve_sdk::{
+    Answer, Code, Content, Error, Icon, Json, Outcome, Theme, Tool, call, describe, tool,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -49,6 +51,13 @@ struct Found {
     next: Option<String>,
 }
 
+const ICONS: &[Icon] = &[
+    Icon::new("data:image/png;base64,AAAA").sizes(&["48x48"]),
+    Icon::new("data:image/svg+xml,x")
+        .mime_type("image/svg+xml")
+        .theme(Theme::Dark),
+];
+
 /// Finds issues.
 ///
 /// Use it before filing one.
@@ -58,7 +67,9 @@ struct Found {
     read_only,
     destructive = false,
     idempotent,
-    open_world = false
+    open_world = false,
+    icons = ICONS,
+    tasks = "required"
 )]
 fn find_issues(
     /// Words to look for,
@@ -129,6 +140,22 @@ fn a_tool_with_everything() {
             "readOnlyHint": true
           },
           "description": "Finds issues.\n\nUse it before filing one.",
+          "execution": {
+            "taskSupport": "required"
+          },
+          "icons": [
+            {
+              "sizes": [
+                "48x48"
+              ],
+              "src": "data:image/png;base64,AAAA"
+            },
+            {
+              "mimeType": "image/svg+xml",
+              "src": "data:image/svg+xml,x",
+              "theme": "dark"
+            }
+          ],
           "inputSchema": {
             "additionalProperties": false,
             "properties": {

@@ -51,6 +51,7 @@ mod storage;
 mod support;
 mod tasks;
 mod terminal;
+mod tools;
 mod web;
 mod web_plugins;
 mod webhooks;

@@ -377,6 +377,65 @@ fn clients_of_other_versions_begin_no_task_so() {
 }
 
 #[test]
+fn a_tool_says_whether_its_calls_are_tasks() {
+    let project = Project::of(&[("t", programs::SDK_TOOLS), ("sleep", programs::SLEEP)]);
+    let mut client = older(&project);
+    let listed = client.request("tools/list", json!({}));
+    let support = |name: &str| {
+        let tools = listed["result"]["tools"].as_array().unwrap().iter();
+        let tool = tools.clone().find(|tool| tool["name"] == name).unwrap();
+        tool["execution"]["taskSupport"].clone()
+    };
+    assert_eq!(support("t__no_task"), "forbidden");
+    assert_eq!(support("t__task"), "required");
+    assert_eq!(support("t__pictured"), "optional");
+    let ms = json!({"ms": 1});
+    // In the way that it wants.
+    let plainly = |tool: &str| json!({"name": tool, "arguments": ms});
+    let answer = client.request("tools/call", plainly("t__no_task"));
+    assert_eq!(answer["result"]["content"][0]["text"], "slept", "{answer}");
+    let id = begin(&mut client, "t__task", &ms);
+    once(&mut client, &id, "completed");
+    // In the other one.
+    for (params, why) in [
+        (call("t__no_task", &ms), "without `task`"),
+        (plainly("t__task"), "with `task`"),
+    ] {
+        let refused = client.request("tools/call", params);
+        assert_eq!(refused["error"]["code"], -32601, "{refused}");
+        let told = refused["error"]["message"].as_str().unwrap();
+        assert!(told.contains(why), "{refused}");
+    }
+    // Those that had no tasks yet just call.
+    let (mut oldest, _) = greet(&project, "2025-06-18");
+    for tool in ["t__no_task", "t__task"] {
+        for params in [plainly(tool), call(tool, &ms)] {
+            let answer = oldest.request("tools/call", params);
+            assert_eq!(answer["result"]["content"][0]["text"], "slept", "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_tool_that_stands_for_all_may_be_a_task() {
+    let project = Project::with(&format!(
+        "[serve]\nmeta-tools = true\n{}",
+        plugin("t", programs::SDK_TOOLS)
+    ));
+    let mut client = older(&project);
+    let through = |tool: &str| json!({"name": tool, "arguments": {"ms": 1}});
+    for tool in ["t__no_task", "t__task"] {
+        let params = json!({"name": "call_tool", "arguments": through(tool)});
+        let answer = client.request("tools/call", params);
+        assert_eq!(answer["result"]["content"][0]["text"], "slept", "{answer}");
+    }
+    let id = begin(&mut client, "call_tool", &through("t__task"));
+    once(&mut client, &id, "completed");
+    let refused = client.request("tools/call", call("call_tool", &through("t__no_task")));
+    assert_eq!(refused["error"]["code"], -32601, "{refused}");
+}
+
+#[test]
 fn the_typescript_client_calls_tools_as_tasks() {
     let project = project("");
     let host = HttpHost::start(&project);

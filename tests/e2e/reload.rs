@@ -85,7 +85,7 @@ fn a_tool_whose_words_changed_is_withheld_until_that_is_agreed_to() {
     let expected = json!([{
         "plugin": "one",
         "name": "one__echo",
-        "reason": "it has another description or other schemas than those that were agreed to",
+        "reason": "it has another description, other schemas, icons or tasks than those that were agreed to",
         "command": "portreeve grant one --agree",
     }]);
     assert_eq!(*listed, expected);
@@ -135,7 +135,7 @@ fn inspecting_a_plugin_shows_which_of_its_tools_are_withheld() {
     assert!(!inspect(&[]).contains("WITHHELD"));
     build(programs::ECHO_OTHER);
     let shown = inspect(&[]);
-    let line = "\nWITHHELD\n  echo: it has another description or other schemas than those that were agreed to; `portreeve grant one --agree` lets it through\n";
+    let line = "\nWITHHELD\n  echo: it has another description, other schemas, icons or tasks than those that were agreed to; `portreeve grant one --agree` lets it through\n";
     assert!(shown.contains(line), "{shown}");
     let read: Value = serde_json::from_str(&inspect(&["--json"])).unwrap();
     assert_eq!(read["withheld"][0]["name"], "echo", "{read}");

@@ -151,3 +151,40 @@ fn tasks_are_bounded_and_the_oldest_that_ended_give_way() {
         once(&mut client, &id, "cancelled");
     }
 }
+
+#[test]
+fn a_tool_says_whether_its_calls_become_tasks() {
+    let project = Project::with(&format!(
+        "[host]\nlimits = {{ task-after = \"100ms\" }}\n{}",
+        plugin("t", programs::SDK_TOOLS)
+    ));
+    let mut client = project.connect();
+    let listed = client.request("tools/list", newer(json!({})));
+    let said = |name: &str| {
+        let mut tools = listed["result"]["tools"].as_array().unwrap().iter();
+        let tool = tools.find(|tool| tool["name"] == name).unwrap();
+        assert!(tool.get("execution").is_none(), "{tool}");
+        tool["_meta"]["portreeve/task-support"].clone()
+    };
+    assert_eq!(said("t__no_task"), "forbidden");
+    assert_eq!(said("t__task"), "required");
+    assert_eq!(said("t__pictured"), Value::Null);
+    // However long it takes, or short.
+    let waited = call(&mut client, "t__no_task", &json!({"ms": 700}));
+    assert_eq!(waited["resultType"], "complete", "{waited}");
+    for _ in 0..3 {
+        let id = task(&mut client, "t__task", &json!({"ms": 0}));
+        let done = once(&mut client, &id, "completed");
+        assert_eq!(done["result"]["content"][0]["text"], "slept", "{done}");
+    }
+    // Who does not come back for tasks is told so.
+    let params = json!({"name": "t__task", "arguments": {"ms": 0}, "_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }});
+    let refused = client.request("tools/call", params);
+    assert_eq!(refused["error"]["code"], -32021, "{refused}");
+    let lacks = &refused["error"]["data"]["requiredCapabilities"];
+    let expected = json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+    assert_eq!(*lacks, expected);
+}

@@ -6,7 +6,7 @@ use portreeve_manifest::id::Alias;
 use portreeve_manifest::lock::{LockedPlugin, Lockfile};
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginEntry, ProjectManifest};
-use portreeve_manifest::tool::{TOOLS_MAX, Tool};
+use portreeve_manifest::tool::{TOOLS_MAX, Tool, ToolExecution};
 use portreeve_supply::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -184,16 +184,25 @@ impl Agreement {
     }
 }
 
-/// The digest of a tool as models see it: a name that stays, and words that change under it, is
-/// how a tool becomes another one unseen.
+/// The digest of a tool as clients see it: a name that stays, and words or pictures that change
+/// under it, is how a tool becomes another one unseen.
 fn tool_digest(tool: &Tool) -> String {
-    let seen = serde_json::json!({
+    let mut seen = serde_json::json!({
         "title": tool.title,
         "description": tool.description,
         "inputSchema": tool.input_schema,
         "outputSchema": tool.output_schema,
         "annotations": tool.annotations,
     });
+    // Those who agreed before there were these stay with what they agreed to.
+    if let Some(seen) = seen.as_object_mut() {
+        if !tool.icons.is_empty() {
+            seen.insert("icons".to_owned(), serde_json::json!(tool.icons));
+        }
+        if tool.execution != ToolExecution::default() {
+            seen.insert("execution".to_owned(), serde_json::json!(tool.execution));
+        }
+    }
     Digest::of(seen.to_string().as_bytes()).to_string()
 }
 
@@ -217,8 +226,9 @@ impl WithheldTool {
         WithheldTool {
             plugin: alias.to_owned(),
             name,
-            reason: "it has another description or other schemas than those that were agreed to"
-                .to_owned(),
+            reason:
+                "it has another description, other schemas, icons or tasks than those that were agreed to"
+                    .to_owned(),
             command: format!("portreeve grant {alias} --agree"),
         }
     }
@@ -318,5 +328,47 @@ pub(crate) fn lockfile(
     });
     Lockfile {
         plugins: plugins.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn tool(more: &Value) -> Tool {
+        let mut tool = json!({"name": "t", "description": "d", "inputSchema": {"type": "object"}});
+        for (member, value) in more.as_object().unwrap() {
+            tool[member] = value.clone();
+        }
+        Tool::parse(&tool.to_string()).unwrap()
+    }
+
+    #[test]
+    fn tools_are_pinned_as_clients_see_them() {
+        // As it was before tools had icons, and said of tasks what they do.
+        let before = json!({
+            "title": null,
+            "description": "d",
+            "inputSchema": {"type": "object"},
+            "outputSchema": null,
+            "annotations": null,
+        });
+        let before = Digest::of(before.to_string().as_bytes()).to_string();
+        assert_eq!(tool_digest(&tool(&json!({}))), before);
+        let others = [
+            json!({"title": "T"}),
+            json!({"description": "e"}),
+            json!({"inputSchema": {"type": "object", "title": "x"}}),
+            json!({"outputSchema": {"type": "object"}}),
+            json!({"annotations": {"readOnlyHint": true}}),
+            json!({"icons": [{"src": "data:image/png,A"}]}),
+            json!({"icons": [{"src": "data:image/png,B"}]}),
+            json!({"execution": {"taskSupport": "forbidden"}}),
+            json!({"execution": {"taskSupport": "required"}}),
+        ];
+        let digests = others.iter().map(|more| tool_digest(&tool(more)));
+        let digests: std::collections::BTreeSet<_> = digests.chain([before]).collect();
+        assert_eq!(digests.len(), others.len() + 1);
     }
 }

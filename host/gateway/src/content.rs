@@ -12,10 +12,10 @@ use portreeve_core::{
 use portreeve_manifest::content as document;
 use rmcp::model::{
     Annotations, ArgumentInfo, CompleteRequestParams, CompleteResult, CompletionInfo, ContentBlock,
-    ErrorCode, ErrorData, GetPromptResult, Icon, IconTheme, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, MetaObject, PaginatedRequestParams, Prompt,
-    PromptArgument, PromptListChangedNotification, PromptMessage, ReadResourceResult, Reference,
-    Resource, ResourceContents, ResourceListChangedNotification, ResourceTemplate,
+    ErrorCode, ErrorData, GetPromptResult, ListPromptsResult, ListResourceTemplatesResult,
+    ListResourcesResult, MetaObject, PaginatedRequestParams, Prompt, PromptArgument,
+    PromptListChangedNotification, PromptMessage, ReadResourceResult, Reference, Resource,
+    ResourceContents, ResourceListChangedNotification, ResourceTemplate,
     ResourceUpdatedNotification, ResourceUpdatedNotificationParam, Role, ServerNotification,
 };
 use serde_json::{Map, Value, json};
@@ -213,7 +213,7 @@ fn resource(uri: String, item: document::Resource) -> Resource {
     shown.description = visible::maybe(item.description);
     shown.mime_type = item.mime_type;
     shown.size = item.size;
-    shown.icons = icons(item.icons);
+    shown.icons = convert::icons(&item.icons);
     shown.annotations = item.annotations.map(annotations);
     shown
 }
@@ -233,7 +233,7 @@ pub(crate) fn templates(
         shown.title = visible::maybe(item.title);
         shown.description = visible::maybe(item.description);
         shown.mime_type = item.mime_type;
-        shown.icons = icons(item.icons);
+        shown.icons = convert::icons(&item.icons);
         shown.annotations = item.annotations.map(annotations);
         shown
     });
@@ -262,7 +262,7 @@ pub(crate) fn prompts(
         let name = plugin.name_of(&item.name);
         let mut shown = Prompt::new(name, visible::maybe(item.description), arguments);
         shown.title = Some(visible::text(item.title.unwrap_or(item.name)));
-        shown.icons = icons(item.icons);
+        shown.icons = convert::icons(&item.icons);
         shown
     });
     let items: Vec<_> = items.collect();
@@ -271,23 +271,6 @@ pub(crate) fn prompts(
     result.next_cursor = next;
     result.meta = missing(listed.failed);
     Ok(result)
-}
-
-fn icons(icons: Vec<document::Icon>) -> Option<Vec<Icon>> {
-    if icons.is_empty() {
-        return None;
-    }
-    let shown = icons.into_iter().map(|icon| {
-        let mut shown = Icon::new(icon.src);
-        shown.mime_type = icon.mime_type;
-        shown.sizes = (!icon.sizes.is_empty()).then_some(icon.sizes);
-        shown.theme = icon.theme.map(|theme| match theme {
-            document::Theme::Light => IconTheme::Light,
-            document::Theme::Dark => IconTheme::Dark,
-        });
-        shown
-    });
-    Some(shown.collect())
 }
 
 fn annotations(hints: document::Annotations) -> Annotations {

@@ -11,9 +11,11 @@ use portreeve_core::{
     CLIENT_CAPABILITY, CallError, CallResponse, Content, ErrorCode as CallErrorCode, Failure,
     LimitHit, Origin, Outcome, RegisteredTool,
 };
+use portreeve_manifest::icon;
+use portreeve_manifest::tool::TaskSupport;
 use rmcp::model::{
-    CallToolResult, ContentBlock, ErrorCode, ErrorData, MetaObject, Resource, ResourceContents,
-    Tool, ToolAnnotations,
+    CallToolResult, ContentBlock, ErrorCode, ErrorData, Icon, IconTheme, MetaObject, Resource,
+    ResourceContents, Tool, ToolAnnotations,
 };
 use serde_json::{Map, Value, json};
 
@@ -33,6 +35,9 @@ const BY_PLUGIN: &str = "Error of the plugin";
 const META_CALL_ID: &str = "portreeve/call-id";
 const META_CATEGORY: &str = "portreeve/category";
 const META_TAGS: &str = "portreeve/tags";
+/// Whether a tool's calls are tasks, where its plugin says something else than that they may be.
+/// The newer protocol has no other place for it.
+pub(crate) const META_TASK_SUPPORT: &str = "portreeve/task-support";
 const META_ERROR: &str = "portreeve/error";
 
 /// What stands before the names of a plugin's own pairs in `_meta`, so that they can't be
@@ -58,10 +63,15 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
     if !tags.is_empty() {
         meta.insert(META_TAGS.to_owned(), tags.into());
     }
+    let tasks = source.execution.task_support;
+    if tasks != TaskSupport::Optional {
+        meta.insert(META_TASK_SUPPORT.to_owned(), tasks.as_str().into());
+    }
     if let Some(ui) = panels::of_tool(registered, shown) {
         meta.insert("ui".to_owned(), ui);
     }
     tool.meta = (!meta.is_empty()).then_some(MetaObject(meta));
+    tool.icons = icons(&source.icons);
     let output = source.output_schema.clone();
     tool.output_schema = output.map(|schema| visible::schema(schema).into());
     tool.annotations = source.annotations.as_ref().map(|hints| {
@@ -74,6 +84,24 @@ pub(crate) fn tool(registered: &RegisteredTool, shown: &panels::Shown) -> Tool {
         )
     });
     tool
+}
+
+/// The icons of a tool, resource or prompt as clients see them.
+pub(crate) fn icons(icons: &[icon::Icon]) -> Option<Vec<Icon>> {
+    if icons.is_empty() {
+        return None;
+    }
+    let shown = icons.iter().map(|icon| {
+        let mut shown = Icon::new(icon.src.clone());
+        shown.mime_type.clone_from(&icon.mime_type);
+        shown.sizes = (!icon.sizes.is_empty()).then(|| icon.sizes.clone());
+        shown.theme = icon.theme.map(|theme| match theme {
+            icon::Theme::Light => IconTheme::Light,
+            icon::Theme::Dark => IconTheme::Dark,
+        });
+        shown
+    });
+    Some(shown.collect())
 }
 
 /// The answer to a call.

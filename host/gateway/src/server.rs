@@ -9,6 +9,7 @@ use portreeve_core::{
     Asking, CallError, CallRequest, Caller, CallerUi, ClientCan, ContentChange, Host, Listed,
     Pending, ProgressListener, Returning, Turn,
 };
+use portreeve_manifest::tool::TaskSupport;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelTaskParams,
     CompleteRequestParams, CompleteResult, CustomRequest, CustomResult, ErrorCode, ErrorData,
@@ -225,6 +226,13 @@ impl Server {
         Ok(None)
     }
 
+    /// Whether a tool's calls are tasks.
+    fn task_support(&self, name: &str) -> TaskSupport {
+        let registry = self.host.registry();
+        let tool = registry.tool(name).map(|tool| tool.tool());
+        tool.map_or(TaskSupport::default(), |tool| tool.execution.task_support)
+    }
+
     /// Calls a tool as a task, as clients of 2025-11-25 ask for it.
     async fn begin_task(
         &self,
@@ -246,6 +254,10 @@ impl Server {
         }
         if self.meant(&mut request)?.is_some() {
             let why = "this tool answers at once, and can't be called as a task";
+            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+        }
+        if self.task_support(&request.name) == TaskSupport::Forbidden {
+            let why = "this tool's plugin lets it be no task; call it without `task`";
             return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
         }
         let reports = context.meta.get_progress_token();
@@ -411,10 +423,21 @@ impl ServerHandler for Server {
         mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        let client = Client::of(&context);
+        // What is called through one that stands for all is not held to it: that one may be
+        // called as a task, and need not be.
+        if self.task_support(&request.name) == TaskSupport::Required {
+            if client.newer && !client.tasks {
+                return Err(tasks::required());
+            }
+            if older_tasks::speaks(&context) {
+                let why = "this tool's plugin wants its calls to be tasks; call it with `task`";
+                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+            }
+        }
         if let Some(answered) = self.meant(&mut request)? {
             return Ok(answered.into());
         }
-        let client = Client::of(&context);
         let newer = client.newer;
         let returning = Returning {
             tasks: client.tasks,

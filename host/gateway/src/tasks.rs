@@ -3,9 +3,9 @@
 use portreeve_core::{Task, TaskProgress};
 use rmcp::model::{
     CreateTaskResult, DetailedTask, ErrorCode, ErrorData, GetTaskResult, JsonObject,
-    Task as WireTask, TaskPayload, TaskStatus,
+    TASKS_EXTENSION_ID, Task as WireTask, TaskPayload, TaskStatus,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::convert;
 use crate::people;
@@ -36,6 +36,15 @@ fn wire(task: &Task, status: TaskStatus) -> WireTask {
 /// The result that hands out a task.
 pub(crate) fn created(task: &Task) -> CreateTaskResult {
     CreateTaskResult::new(wire(task, TaskStatus::Working))
+}
+
+/// The error for a client that does not come back for tasks, where a tool's calls are no less.
+pub(crate) fn required() -> ErrorData {
+    ErrorData::new(
+        ErrorCode::MISSING_REQUIRED_CLIENT_CAPABILITY,
+        "this tool's plugin wants its calls to be tasks, and this client doesn't say that it comes back for those",
+        Some(json!({"requiredCapabilities": {"extensions": {TASKS_EXTENSION_ID: {}}}})),
+    )
 }
 
 fn object(value: impl serde::Serialize) -> Result<JsonObject, ErrorData> {

@@ -9,6 +9,7 @@ use rmcp::service::TxJsonRpcMessage;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::convert::META_TASK_SUPPORT;
 use crate::{meta, older_tasks};
 
 /// A list of tools that can be called as tasks.
@@ -33,22 +34,25 @@ struct OlderTool<'a> {
     #[serde(flatten)]
     tool: &'a Tool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    execution: Option<Execution>,
+    execution: Option<Execution<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Execution {
-    task_support: &'static str,
+struct Execution<'a> {
+    task_support: &'a str,
 }
 
 impl<'a> OlderTool<'a> {
     fn new(tool: &'a Tool) -> OlderTool<'a> {
+        let said = tool
+            .meta
+            .as_ref()
+            .and_then(|meta| meta.0.get(META_TASK_SUPPORT));
+        let task_support = said.and_then(Value::as_str).unwrap_or("optional");
         OlderTool {
             tool,
-            execution: (!meta::answers_at_once(&tool.name)).then_some(Execution {
-                task_support: "optional",
-            }),
+            execution: (!meta::answers_at_once(&tool.name)).then_some(Execution { task_support }),
         }
     }
 }
@@ -124,7 +128,10 @@ mod tests {
     }
 
     fn listed(ttl_ms: Option<u64>) -> ServerResult {
-        let tools = ["a", "search_tools"].map(|name| Tool::new(name, "d", serde_json::Map::new()));
+        let mut tools =
+            ["a", "search_tools", "z"].map(|name| Tool::new(name, "d", serde_json::Map::new()));
+        let said = (META_TASK_SUPPORT.to_owned(), "required".into());
+        tools[2].meta = Some(MetaObject(serde_json::Map::from_iter([said])));
         let mut list = ListToolsResult::with_all_items(tools.to_vec());
         list.next_cursor = Some("c".to_owned());
         list.ttl_ms = ttl_ms;
@@ -149,13 +156,13 @@ mod tests {
         check(
             listed(None),
             expect![[
-                r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","description":"d","inputSchema":{},"execution":{"taskSupport":"optional"}},{"name":"search_tools","description":"d","inputSchema":{}}],"nextCursor":"c"}}"#
+                r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a","description":"d","inputSchema":{},"execution":{"taskSupport":"optional"}},{"name":"search_tools","description":"d","inputSchema":{}},{"name":"z","description":"d","inputSchema":{},"_meta":{"portreeve/task-support":"required"},"execution":{"taskSupport":"required"}}],"nextCursor":"c"}}"#
             ]],
         );
         check(
             listed(Some(5)),
             expect![[
-                r#"{"jsonrpc":"2.0","id":1,"result":{"nextCursor":"c","ttlMs":5,"tools":[{"name":"a","description":"d","inputSchema":{}},{"name":"search_tools","description":"d","inputSchema":{}}]}}"#
+                r#"{"jsonrpc":"2.0","id":1,"result":{"nextCursor":"c","ttlMs":5,"tools":[{"name":"a","description":"d","inputSchema":{}},{"name":"search_tools","description":"d","inputSchema":{}},{"name":"z","description":"d","inputSchema":{},"_meta":{"portreeve/task-support":"required"}}]}}"#
             ]],
         );
     }

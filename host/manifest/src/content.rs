@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::grant::Topic;
+use crate::icon::{ICONS_BYTES_MAX, Icon, check_icons};
 use crate::id::Alias;
 use crate::json::{self, JsonError, JsonLimits};
 use crate::tool::{
@@ -24,38 +25,6 @@ pub const PROMPTS_MAX: usize = 512;
 pub const TEMPLATES_MAX: usize = 512;
 /// Arguments of one prompt.
 pub const ARGUMENTS_MAX: usize = 32;
-/// Icons of one thing: a few sizes in two themes.
-pub const ICONS_MAX: usize = 8;
-/// The longest icon, in bytes of its `data:` address.
-pub const ICON_BYTES_MAX: usize = 16 << 10;
-
-/// A picture for people. It brings its bytes along: a client that fetched one from elsewhere
-/// would tell that server who looks at the list, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Icon {
-    /// A `data:image/…` address.
-    pub src: String,
-    /// The media type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mime_type: Option<String>,
-    /// Sizes, such as `48x48` or `any`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub sizes: Vec<String>,
-    /// What it is drawn for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub theme: Option<Theme>,
-}
-
-/// What an icon is drawn for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Theme {
-    /// A light background.
-    Light,
-    /// A dark background.
-    Dark,
-}
 
 /// Whom something is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -226,7 +195,7 @@ pub trait Document: Sized + serde::de::DeserializeOwned {
         }
         let limits = JsonLimits {
             // Its icons come on top.
-            bytes_max: DOCUMENT_BYTES_MAX.saturating_add(ICONS_MAX.saturating_mul(ICON_BYTES_MAX)),
+            bytes_max: DOCUMENT_BYTES_MAX.saturating_add(ICONS_BYTES_MAX),
             depth_max: DOCUMENT_DEPTH_MAX,
         };
         let mut keys = BTreeSet::new();
@@ -438,38 +407,6 @@ fn check_annotations(annotations: Option<&Annotations>) -> Result<(), String> {
     }
 }
 
-/// Checks icons.
-///
-/// # Errors
-/// What is wrong, and what would be right.
-pub fn check_icons(icons: &[Icon]) -> Result<(), String> {
-    if icons.len() > ICONS_MAX {
-        return Err(format!(
-            "it has {} icons, but at most {ICONS_MAX} are allowed",
-            icons.len()
-        ));
-    }
-    for icon in icons {
-        if !icon.src.starts_with("data:image/") {
-            return Err("an icon brings its bytes along, as `data:image/png;base64,…` does: one from elsewhere would tell that server who looks".into());
-        }
-        if icon.src.len() > ICON_BYTES_MAX {
-            return Err(format!(
-                "an icon has {} bytes, but at most {ICON_BYTES_MAX} are allowed",
-                icon.src.len()
-            ));
-        }
-        if !icon.src.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err("an icon's address has other characters than printable ASCII".into());
-        }
-        check_mime_type(icon.mime_type.as_deref())?;
-        if icon.sizes.len() > ICONS_MAX || icon.sizes.iter().any(|size| size.len() > 16) {
-            return Err("an icon's sizes look as `48x48` does".into());
-        }
-    }
-    Ok(())
-}
-
 /// What addresses of plugins begin with, as clients see them.
 const OURS: &str = "portreeve://";
 /// What addresses of panels begin with, everywhere.
@@ -659,13 +596,6 @@ mod tests {
             (
                 with("icons", json!([{"src": "https://example.com/i.png"}])),
                 "bytes along",
-            ),
-            (
-                with(
-                    "icons",
-                    json!(vec![json!({"src": "data:image/png,"}); ICONS_MAX + 1]),
-                ),
-                "icons",
             ),
             (json!([]), "refused"),
         ] {

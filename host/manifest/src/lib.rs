@@ -22,6 +22,7 @@ pub mod expose;
 pub mod feature;
 pub mod form;
 pub mod grant;
+pub mod icon;
 pub mod id;
 pub mod integrity;
 pub mod json;

@@ -1,25 +1,28 @@
 //! Tool documents, as plugins hand them over and packages record them, and the names under
 //! which clients see tools.
 
+mod header;
+mod name;
+
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use crate::content::check_uri;
+use crate::icon::{ICONS_BYTES_MAX, Icon, check_icons};
 use crate::json::{self, JsonError, JsonLimits};
-use crate::text::{quoted, written_as_string};
 
-/// The longest tool document, in bytes of JSON text: its schemas are all sent to models,
-/// and 64 KiB is already more than a whole list should cost.
+pub use header::HeaderArgument;
+pub use name::{NAME_BYTES_MAX, ToolPrefix, exposed_name, is_plain_name, is_tool_name};
+
+/// The longest tool document without its icons, in bytes of JSON text: its schemas are all
+/// sent to models, and 64 KiB is already more than a whole list should cost.
 pub const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 /// How deep a tool document may nest.
 pub const DOCUMENT_DEPTH_MAX: usize = 32;
 /// Tools that one plugin may offer.
 pub const TOOLS_MAX: usize = 512;
-/// The longest name of a tool, as a plugin gives it and as clients see it.
-pub const NAME_BYTES_MAX: usize = 64;
 /// The longest title, in bytes.
 pub const TITLE_BYTES_MAX: usize = 256;
 /// The longest description, in bytes.
@@ -48,9 +51,49 @@ pub struct Tool {
     /// nothing may be decided on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotations: Option<ToolAnnotations>,
+    /// Pictures.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub icons: Vec<Icon>,
+    /// How it is called.
+    #[serde(default, skip_serializing_if = "ToolExecution::is_plain")]
+    pub execution: ToolExecution,
     /// What it has to do with panels.
     #[serde(default, rename = "_meta", skip_serializing_if = "ToolMeta::is_empty")]
     pub meta: ToolMeta,
+}
+
+/// How a tool is called, as in MCP.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToolExecution {
+    /// Whether its calls are tasks.
+    #[serde(default)]
+    pub task_support: TaskSupport,
+}
+
+/// Whether a tool's calls are tasks, which their callers come back for. The host keeps tasks for
+/// its plugins, so that any tool can be one whose author says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskSupport {
+    /// Never.
+    Forbidden,
+    /// Where the caller says so, or they take long.
+    #[default]
+    Optional,
+    /// Always. Callers of versions that knew no tasks just call.
+    Required,
+}
+
+impl TaskSupport {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskSupport::Forbidden => "forbidden",
+            TaskSupport::Optional => "optional",
+            TaskSupport::Required => "required",
+        }
+    }
 }
 
 /// What belongs to extensions of MCP.
@@ -81,6 +124,12 @@ pub enum Visibility {
     Model,
     /// Panels.
     App,
+}
+
+impl ToolExecution {
+    fn is_plain(&self) -> bool {
+        *self == ToolExecution::default()
+    }
 }
 
 impl ToolMeta {
@@ -139,11 +188,11 @@ impl Tool {
     /// Reads one tool document and checks all of it.
     ///
     /// # Errors
-    /// Not strict JSON, longer than [`DOCUMENT_BYTES_MAX`], deeper than
+    /// Not strict JSON, longer than [`DOCUMENT_BYTES_MAX`] without its icons, deeper than
     /// [`DOCUMENT_DEPTH_MAX`], or one of the faults that [`Tool::check`] finds.
     pub fn parse(json_text: &str) -> Result<Tool, ToolError> {
         let limits = JsonLimits {
-            bytes_max: DOCUMENT_BYTES_MAX,
+            bytes_max: DOCUMENT_BYTES_MAX.saturating_add(ICONS_BYTES_MAX),
             depth_max: DOCUMENT_DEPTH_MAX,
         };
         let document = json::parse(json_text, &limits)?;
@@ -152,8 +201,22 @@ impl Tool {
         }
         let tool: Tool = serde_json::from_value(document)
             .map_err(|error| ToolError::Shape(error.to_string()))?;
+        let icons: usize = tool.icons.iter().map(|icon| icon.src.len()).sum();
+        let rest = json_text.len().saturating_sub(icons);
+        if rest > DOCUMENT_BYTES_MAX {
+            return Err(tool.refused(format!(
+                "without its icons it has {rest} bytes, but at most {DOCUMENT_BYTES_MAX} are allowed"
+            )));
+        }
         tool.check()?;
         Ok(tool)
+    }
+
+    fn refused(&self, why: String) -> ToolError {
+        ToolError::Value {
+            tool: self.name.chars().take(NAME_BYTES_MAX).collect(),
+            why,
+        }
     }
 
     /// The plugin's own address of the panel that is shown with its answers.
@@ -165,6 +228,11 @@ impl Tool {
     pub fn is_for(&self, whom: Visibility) -> bool {
         let said = self.meta.ui.as_ref().and_then(|ui| ui.visibility.as_ref());
         said.is_none_or(|said| said.contains(&whom))
+    }
+
+    /// The arguments that clients repeat in headers of HTTP.
+    pub fn header_arguments(&self) -> Vec<HeaderArgument<'_>> {
+        header::arguments(&self.input_schema)
     }
 
     /// Reads the documents of a plugin's whole list.
@@ -189,17 +257,12 @@ impl Tool {
             .collect()
     }
 
-    /// Checks the name, the texts and the schemas.
+    /// Checks the name, the texts, the icons, the schemas and the headers of arguments.
     ///
     /// # Errors
     /// The first fault, with what would be right.
     pub fn check(&self) -> Result<(), ToolError> {
-        let refuse = |why: String| {
-            Err(ToolError::Value {
-                tool: self.name.chars().take(NAME_BYTES_MAX).collect(),
-                why,
-            })
-        };
+        let refuse = |why: String| Err(self.refused(why));
         if !is_tool_name(&self.name) {
             return refuse(format!(
                 "a name has 1 to {NAME_BYTES_MAX} characters of A-Z, a-z, 0-9, `_`, `.` and `-`"
@@ -232,6 +295,9 @@ impl Tool {
                 ));
             }
         }
+        if let Err(why) = check_icons(&self.icons) {
+            return refuse(why);
+        }
         if let Some(panel) = self.panel() {
             if !panel.starts_with("ui://") {
                 return refuse("the address of its panel does not begin with `ui://`".into());
@@ -253,132 +319,11 @@ impl Tool {
                 return refuse(format!("its {member} is no usable JSON Schema: {why}"));
             }
         }
+        if let Err(why) = header::check(&self.input_schema) {
+            return refuse(why);
+        }
         Ok(())
     }
-}
-
-/// Whether a text may be a plugin's name of a tool.
-pub fn is_tool_name(text: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
-}
-
-/// Hexadecimal digits of the hash that ends a changed name: 64 bits.
-const HASH_DIGITS: usize = 16;
-
-/// The name under which clients see a plugin's tool: `ALIAS__TOOL` in
-/// `[A-Za-z0-9_-]{1,64}`.
-///
-/// Where that needs other characters or more room, the name is changed to fit and ends with
-/// a hash of the original, which never changes. So different tools have different names:
-/// a name that only looks as if it ended with such a hash gets one of its own.
-pub fn exposed_name(alias: &str, tool: &str) -> String {
-    let plain = format!("{alias}__{tool}");
-    let kept = plain.len() <= NAME_BYTES_MAX
-        && plain.chars().all(is_exposed)
-        // The first `_` ends the alias, so that `a` + `b__c` is not `a__b` + `c`.
-        && !alias.contains('_')
-        && !looks_hashed(&plain);
-    if kept {
-        plain
-    } else {
-        hashed(&plain, alias, tool)
-    }
-}
-
-/// What an operator has the names of a plugin's tools begin with, in place of `ALIAS__`: up to
-/// 32 of `[A-Za-z0-9_-]`, or nothing at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ToolPrefix(String);
-
-/// Longest prefix: it leaves half of a name to the tool.
-const PREFIX_BYTES_MAX: usize = NAME_BYTES_MAX / 2;
-
-impl ToolPrefix {
-    /// The name under which clients see a tool, fitted as [`exposed_name`] does it. Two plugins
-    /// may come to have the same.
-    pub fn exposed_name(&self, alias: &str, tool: &str) -> String {
-        let plain = format!("{}{tool}", self.0);
-        let kept = plain.len() <= NAME_BYTES_MAX && plain.chars().all(is_exposed);
-        if kept {
-            plain
-        } else {
-            hashed(&plain, alias, tool)
-        }
-    }
-}
-
-impl std::str::FromStr for ToolPrefix {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ToolPrefix, String> {
-        if text.len() <= PREFIX_BYTES_MAX && text.chars().all(is_exposed) {
-            return Ok(ToolPrefix(text.to_owned()));
-        }
-        Err(format!(
-            "{} is no prefix of tools' names: write up to {PREFIX_BYTES_MAX} letters, digits, `_` and `-`, or \"\"",
-            quoted(text)
-        ))
-    }
-}
-
-impl std::fmt::Display for ToolPrefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-written_as_string!(ToolPrefix, {
-    "type": "string",
-    "description": "What names of tools begin with, in place of ALIAS__.",
-    "pattern": "^[A-Za-z0-9_-]{0,32}$",
-});
-
-/// Whether a character may stand in a name that clients see.
-fn is_exposed(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
-}
-
-/// A name that was changed to fit.
-fn hashed(plain: &str, alias: &str, tool: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(alias)
-        .chain_update([0])
-        .chain_update(tool)
-        .finalize();
-    let mut name: String = plain
-        .chars()
-        .map(|c| if is_exposed(c) { c } else { '_' })
-        .take(NAME_BYTES_MAX - HASH_DIGITS - 1)
-        .collect();
-    name.push('_');
-    for byte in digest.iter().take(HASH_DIGITS / 2) {
-        name.push_str(&format!("{byte:02x}"));
-    }
-    name
-}
-
-/// Whether a name may be shown without its plugin's: none that a name with a plugin's could
-/// be, nor one that was changed to fit.
-pub fn is_plain_name(name: &str) -> bool {
-    (1..=NAME_BYTES_MAX).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        && !name.contains("__")
-        && !looks_hashed(name)
-}
-
-/// Whether a name ends as a hashed one does.
-fn looks_hashed(name: &str) -> bool {
-    name.rsplit_once('_').is_some_and(|(_, end)| {
-        end.len() == HASH_DIGITS
-            && end
-                .bytes()
-                .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
 }
 
 #[cfg(test)]
@@ -404,11 +349,47 @@ mod tests {
                 "inputSchema": { "type": "object", "properties": { "q": { "type": "string" } } },
                 "outputSchema": { "type": "object" },
                 "annotations": { "readOnlyHint": true, "later": 1 },
-                "icons": [],
+                "icons": [{ "src": "data:image/png;base64,AAAA", "sizes": ["48x48"], "later": 1 }],
+                "execution": { "taskSupport": "required", "later": 1 },
+                "later": [],
             }),
             expect![[
-                r#"{"name":"search.all","title":"Search","description":"Find\nissues","inputSchema":{"properties":{"q":{"type":"string"}},"type":"object"},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}"#
+                r#"{"name":"search.all","title":"Search","description":"Find\nissues","inputSchema":{"properties":{"q":{"type":"string"}},"type":"object"},"outputSchema":{"type":"object"},"annotations":{"readOnlyHint":true},"icons":[{"src":"data:image/png;base64,AAAA","sizes":["48x48"]}],"execution":{"taskSupport":"required"}}"#
             ]],
+        );
+    }
+
+    #[test]
+    fn calls_may_be_tasks_where_nothing_is_said() {
+        let tool = json!({ "name": "t", "inputSchema": { "type": "object" } });
+        for execution in [json!({}), json!({ "taskSupport": "optional" })] {
+            let mut with = tool.clone();
+            with["execution"] = execution;
+            let read = Tool::parse(&with.to_string()).unwrap();
+            assert_eq!(read.execution.task_support, TaskSupport::Optional);
+            assert_eq!(serde_json::to_value(read).unwrap(), tool);
+        }
+    }
+
+    #[test]
+    fn icons_come_on_top_of_a_document() {
+        let with = |padding: usize, icons: usize| {
+            let icon = json!({ "src": format!("data:image/png,{}", "A".repeat(16_000)) });
+            json!({
+                "name": "t", "inputSchema": { "type": "object" },
+                "icons": vec![icon; icons], "padding": "x".repeat(padding),
+            })
+        };
+        assert!(Tool::parse(&with(60_000, 8).to_string()).is_ok());
+        check(
+            &with(66_000, 8),
+            expect![[
+                r#"the tool "t" is refused: without its icons it has 66155 bytes, but at most 65536 are allowed"#
+            ]],
+        );
+        check(
+            &with(0, 9),
+            expect![[r#"the tool "t" is refused: it has 9 icons, but at most 8 are allowed"#]],
         );
     }
 
@@ -502,6 +483,20 @@ mod tests {
             ]],
         );
         check(
+            &with(
+                json!({ "inputSchema": { "type": "object", "properties": { "a": { "type": "number", "x-mcp-header": "A" } } } }),
+            ),
+            expect![[
+                r#"the tool "t" is refused: its argument `a` has a header, so that its type must be "string", "integer" or "boolean""#
+            ]],
+        );
+        check(
+            &with(json!({ "execution": { "taskSupport": "never" } })),
+            expect![
+                "the tool document is refused: unknown variant `never`, expected one of `forbidden`, `optional`, `required`"
+            ],
+        );
+        check(
             &with(json!({ "annotations": { "readOnlyHint": "yes" } })),
             expect![[
                 r#"the tool document is refused: invalid type: string "yes", expected a boolean"#
@@ -510,7 +505,7 @@ mod tests {
         check(
             &with(json!({ "padding": "x".repeat(70_000) })),
             expect![
-                "the tool document is refused: the JSON text has 70057 bytes, but at most 65536 are allowed"
+                "the tool \"t\" is refused: without its icons it has 70057 bytes, but at most 65536 are allowed"
             ],
         );
     }
@@ -527,57 +522,7 @@ mod tests {
         assert_eq!(error, ToolError::TooMany(TOOLS_MAX + 1));
     }
 
-    #[test]
-    fn exposed_names() {
-        let long = "x".repeat(64);
-        let shown: String = [
-            ("markdown", "render"),
-            ("a", "b__c"),
-            ("a__b", "c"),
-            ("github", "issues.search"),
-            ("github", "issues_search"),
-            ("a", &long),
-            (&long, "a"),
-            ("a", "b_0123456789abcdef"),
-        ]
-        .iter()
-        .map(|(alias, tool)| format!("{}\n", exposed_name(alias, tool)))
-        .collect();
-        expect![[r#"
-            markdown__render
-            a__b__c
-            a__b__c_a92700ced282f8ea
-            github__issues_search_cf5c556464dc2069
-            github__issues_search
-            a__xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_6be4a121b10f8335
-            xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx_7a7e4308972b5334
-            a__b_0123456789abcdef_9f4bb98e98f260af
-        "#]]
-        .assert_eq(&shown);
-    }
-
-    #[test]
-    fn no_tool_can_take_the_name_of_another() {
-        // A tool that is named as the changed name of another one.
-        let changed = exposed_name("a", "x.y");
-        let imitation = changed.strip_prefix("a__").unwrap();
-        assert_ne!(exposed_name("a", imitation), changed);
-    }
-
     proptest! {
-        #[test]
-        fn exposed_names_are_valid(alias in "\\PC{0,80}", tool in "\\PC{0,80}") {
-            let name = exposed_name(&alias, &tool);
-            prop_assert!((1..=NAME_BYTES_MAX).contains(&name.len()));
-            prop_assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-'), "{}", name);
-        }
-
-        #[test]
-        fn exposed_names_are_distinct(a in ("[ab_.]{1,3}", "[ab_.]{1,3}"), b in ("[ab_.]{1,3}", "[ab_.]{1,3}"), tail in "x{0,60}") {
-            let name = |(alias, tool): &(String, String)| exposed_name(alias, &format!("{tail}{tool}"));
-            prop_assert_eq!(name(&a) == name(&b), a == b);
-        }
-
         #[test]
         fn any_text_is_answered(text in "\\PC*") {
             let _ = Tool::parse(&text);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use portreeve_manifest::tool::{NAME_BYTES_MAX, Tool, ToolMeta};
+use portreeve_manifest::tool::{NAME_BYTES_MAX, Tool, ToolExecution, ToolMeta};
 use portreeve_manifest::wit_type::{BareFunction, ExportRef, Field, WitType};
 use serde_json::{Map, Value};
 use wasmparser::component_types::{
@@ -229,6 +229,8 @@ impl<'t> Gathered<'t, '_> {
             input_schema: input_schema(&params),
             output_schema: result.as_ref().and_then(output_schema),
             annotations: None,
+            icons: Vec::new(),
+            execution: ToolExecution::default(),
             meta: ToolMeta::default(),
         };
         let size = size_of_json(&tool);

@@ -4,7 +4,7 @@ use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::meta::ParseNestedMeta;
 use syn::parse::Parser;
-use syn::{Error, Ident, LitBool, LitStr, Result, Token};
+use syn::{Error, Expr, Ident, LitBool, LitStr, Result, Token};
 
 /// Characters of a tool's name; the host holds names to the same number.
 const NAME_CHARACTERS_MAX: usize = 64;
@@ -18,6 +18,8 @@ pub(crate) struct ToolArgs {
     destructive: Option<bool>,
     idempotent: Option<bool>,
     open_world: Option<bool>,
+    pub(crate) icons: Option<Expr>,
+    pub(crate) tasks: Option<Ident>,
     pub(crate) panel: Option<String>,
     pub(crate) panel_only: Option<bool>,
 }
@@ -51,6 +53,23 @@ impl ToolArgs {
             "destructive" => set(&mut self.destructive, flag(meta)?, meta),
             "idempotent" => set(&mut self.idempotent, flag(meta)?, meta),
             "open_world" => set(&mut self.open_world, flag(meta)?, meta),
+            "icons" => {
+                let icons = meta.value()?.parse()?;
+                set(&mut self.icons, icons, meta)
+            }
+            "tasks" => {
+                let literal: LitStr = meta.value()?.parse()?;
+                let variant = match literal.value().as_str() {
+                    "forbidden" => "Forbidden",
+                    "optional" => "Optional",
+                    "required" => "Required",
+                    _ => {
+                        let why = "tasks are `\"forbidden\"`, `\"optional\"` or `\"required\"`";
+                        return Err(Error::new(literal.span(), why));
+                    }
+                };
+                set(&mut self.tasks, Ident::new(variant, literal.span()), meta)
+            }
             "panel" => {
                 let literal: LitStr = meta.value()?.parse()?;
                 let panel = literal.value();
@@ -63,8 +82,9 @@ impl ToolArgs {
             "panel_only" => set(&mut self.panel_only, flag(meta)?, meta),
             _ => Err(meta.error(
                 "unknown argument; a tool takes `name = \"…\"`, `title = \"…\"`, \
-                 `panel = \"ui://…\"`, `read_only`, `destructive`, `idempotent`, `open_world` \
-                 and `panel_only` (each of the last five also as `= false`)",
+                 `icons = ICONS`, `tasks = \"required\"`, `panel = \"ui://…\"`, `read_only`, \
+                 `destructive`, `idempotent`, `open_world` and `panel_only` (each of the last \
+                 five also as `= false`)",
             )),
         }
     }

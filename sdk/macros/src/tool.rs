@@ -56,6 +56,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let visibility = &function.vis;
     let title = Quoted(args.title.as_ref());
     let annotations = args.annotations();
+    let icons = args.icons.iter();
+    let tasks = args.tasks.iter();
     let panel = Quoted(args.panel.as_ref());
     let panel_only = args.panel_only.unwrap_or(false);
     let fields = parameters.iter().map(|parameter| {
@@ -90,6 +92,8 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
                 const TITLE: ::core::option::Option<&'static str> = #title;
                 const DESCRIPTION: &'static str = #description;
                 const ANNOTATIONS: ::portreeve_sdk::Annotations = #annotations;
+                #(const ICONS: &'static [::portreeve_sdk::Icon] = #icons;)*
+                #(const TASKS: ::portreeve_sdk::TaskSupport = ::portreeve_sdk::TaskSupport::#tasks;)*
                 const PANEL: ::core::option::Option<&'static str> = #panel;
                 const PANEL_ONLY: bool = #panel_only;
                 type Arguments = Arguments;

@@ -81,7 +81,7 @@ impl Guest for Program {
             .iter()
             .chain(&with_text)
             .chain(&jobs())
-            .chain([&json_schema_2020_12()])
+            .chain([&json_schema_2020_12(), &with_header()])
             .map(ToString::to_string)
             .collect())
     }
@@ -112,7 +112,7 @@ impl Guest for Program {
                 is_error: true,
                 ..text("This tool intentionally returns an error for testing")
             },
-            "json_schema_2020_12_tool" => text("called"),
+            "json_schema_2020_12_tool" | "test_custom_header" => text("called"),
             "test_tool_with_logging" | "test_logging_tool" => {
                 for entry in [
                     "Tool execution started",
@@ -333,6 +333,8 @@ impl resources::Guest for Program {
 
 /// What the suite's scenarios of tasks call.
 fn jobs() -> [Value; 7] {
+    let mut failing = tool_document("failing_job", "Fails after a while.", &[]);
+    failing["execution"] = json!({"taskSupport": "required"});
     let text = || json!({"type": "string"});
     let seconds = json!({"type": "number", "minimum": 0, "maximum": 60});
     [
@@ -342,7 +344,7 @@ fn jobs() -> [Value; 7] {
             "Computes for a while.",
             &[("seconds", seconds, true), ("label", text(), false)],
         ),
-        tool_document("failing_job", "Fails after a while.", &[]),
+        failing,
         tool_document("protocol_error_job", "Breaks after a while.", &[]),
         tool_document(
             "confirm_delete",
@@ -616,6 +618,16 @@ fn json_schema_2020_12() -> Value {
         "additionalProperties": false,
     });
     tool
+}
+
+/// A tool with an argument that clients repeat in a header.
+fn with_header() -> Value {
+    let region = json!({"type": "string", "x-mcp-header": "Region"});
+    tool_document(
+        "test_custom_header",
+        "Has an argument that is a header as well.",
+        &[("region", region, true)],
+    )
 }
 
 export!(Program);

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use portreeve_manifest::tool::TaskSupport;
 use portreeve_runtime::{
     CallError, ErrorCode, Filled, InputReply, LogEntry, Notice, Part, ProgressReport, Usage,
 };
@@ -111,6 +112,15 @@ fn asked<T>(result: Result<T, CallError>) -> Asked<T> {
         plugin: None,
         result,
     }
+}
+
+/// When a call becomes a task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Becomes {
+    Never,
+    /// Once its caller has waited for long enough.
+    Late,
+    AtOnce,
 }
 
 /// What a parked call waits for.
@@ -564,16 +574,30 @@ impl Host {
     where
         F: Future<Output = Ended> + Send + 'static,
     {
-        let tasks = returning.tasks;
+        let becomes = self.becomes_task(&request.tool, returning.tasks);
         match returning.handle {
             Some(handle) => {
-                self.resume(request, &handle, returning.answers, tasks)
+                self.resume(request, &handle, returning.answers, becomes)
                     .await
             }
             None => {
                 let running = Running::begin(&request, returning.answers, run);
-                Ok(self.turn(running, &request, tasks).await)
+                Ok(self.turn(running, &request, becomes).await)
             }
+        }
+    }
+
+    /// When the call of a tool becomes a task, for a caller that comes back for those or not.
+    fn becomes_task(&self, tool: &str, comes_back: bool) -> Becomes {
+        if !comes_back {
+            return Becomes::Never;
+        }
+        let registry = self.registry();
+        let tool = registry.tool(tool).map(|tool| tool.tool());
+        match tool.map_or(TaskSupport::default(), |tool| tool.execution.task_support) {
+            TaskSupport::Forbidden => Becomes::Never,
+            TaskSupport::Optional => Becomes::Late,
+            TaskSupport::Required => Becomes::AtOnce,
         }
     }
 
@@ -584,7 +608,7 @@ impl Host {
         request: CallRequest,
         handle: &str,
         mut answers: Answers,
-        tasks: bool,
+        becomes: Becomes,
     ) -> Result<Turn<Ended>, CallError> {
         let id = self.turns.unseal(handle, &request, wall_clock())?;
         let mut running = {
@@ -601,7 +625,7 @@ impl Host {
             running.relay.set(Some(&request));
             questions.hand_over();
         }
-        Ok(self.turn(running, &request, tasks).await)
+        Ok(self.turn(running, &request, becomes).await)
     }
 
     /// Ends what a connection left parked.
@@ -624,10 +648,16 @@ impl Host {
         self: &Arc<Self>,
         mut running: Running,
         request: &CallRequest,
-        tasks: bool,
+        mut becomes: Becomes,
     ) -> Turn<Ended> {
+        if becomes == Becomes::AtOnce {
+            match self.become_task(running, request, None).await {
+                Ok(task) => return Turn::Task(Box::new(task)),
+                Err(left) => running = left,
+            }
+            becomes = Becomes::Never;
+        }
         let mut late = Box::pin(tokio::time::sleep(self.tasks.after()));
-        let mut tasks = tasks;
         loop {
             tokio::select! {
                 biased;
@@ -638,11 +668,11 @@ impl Host {
                 () = request.cancel.cancelled(), if !running.cancel.is_cancelled() => {
                     running.cancel.cancel();
                 }
-                () = &mut late, if tasks => match self.become_task(running, request, None).await {
+                () = &mut late, if becomes == Becomes::Late => match self.become_task(running, request, None).await {
                     Ok(task) => return Turn::Task(Box::new(task)),
                     Err(left) => {
                         running = left;
-                        tasks = false;
+                        becomes = Becomes::Never;
                     }
                 },
             }

@@ -20,7 +20,7 @@ use std::fmt;
 
 use portreeve_manifest::lock::{self, RequestDiff};
 use portreeve_manifest::plugin::PluginManifest;
-use portreeve_manifest::tool::Tool;
+use portreeve_manifest::tool::{TaskSupport, Tool};
 use semver::Version;
 use serde::Serialize;
 use serde_json::Value;
@@ -156,7 +156,7 @@ pub struct ToolChange {
     /// What models are told about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub description: Option<Turn>,
-    /// How its schemas and hints differ.
+    /// How its schemas, hints and icons differ.
     pub findings: Vec<Finding>,
 }
 
@@ -328,7 +328,7 @@ fn compare_tools(before: &[&Tool], now: &[&Tool]) -> Vec<ToolChange> {
     changes.collect()
 }
 
-/// How the schemas and hints of a tool differ.
+/// How the schemas, hints and icons of a tool differ.
 fn compare_tool(old: &Tool, new: &Tool) -> Vec<Finding> {
     let mut findings = Findings::default();
     schema::compare(
@@ -362,6 +362,33 @@ fn compare_tool(old: &Tool, new: &Tool) -> Vec<Finding> {
             class: Class::Patch,
             what: "hints".to_owned(),
             how: format!("are now {}, before {}", shown(new), shown(old)),
+        });
+    }
+    let tasks = |tool: &Tool| tool.execution.task_support;
+    if tasks(old) != tasks(new) {
+        findings.push(Finding {
+            // Whoever called it in the one way can do so no more, or in both ways from now on.
+            class: match tasks(new) {
+                TaskSupport::Optional => Class::Minor,
+                TaskSupport::Forbidden | TaskSupport::Required => Class::Major,
+            },
+            what: "tasks".to_owned(),
+            how: format!(
+                "are {} from now on, before {}",
+                tasks(new).as_str(),
+                tasks(old).as_str()
+            ),
+        });
+    }
+    if old.icons != new.icons {
+        findings.push(Finding {
+            class: Class::Patch,
+            what: "icons".to_owned(),
+            how: match (old.icons.is_empty(), new.icons.is_empty()) {
+                (true, _) => "are new".to_owned(),
+                (_, true) => "are gone".to_owned(),
+                _ => "are others".to_owned(),
+            },
         });
     }
     findings.0

@@ -11,7 +11,7 @@ use super::Certainty::{Fact, Heuristic};
 use super::Rule;
 
 /// The version of the rules.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The rule with this name.
 pub fn find(id: &str) -> Option<&'static Rule> {
@@ -143,6 +143,8 @@ table! {
         "a text holds marks by which prompts are told apart, as if it were one"
     TEXT_COLLECTS "text-collects" Content Medium Heuristic 5
         "a text asks the model for its conversation, its instructions, or files that the tool does not need"
+    HEADER_SECRET "header-secret" Content Medium Heuristic 5
+        "clients repeat an argument that looks like a secret in a header, which what stands between reads and logs"
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! requests. What is hidden in them, what they tell a model to do, and what they say that
 //! the requests don't bear out.
 
+mod headers;
 mod phrases;
 mod unicode;
 
@@ -78,6 +79,25 @@ fn read_tool(tool: &Tool, findings: &mut Findings) {
             let what = format!("a parameter named `{property}`");
             findings.push(Finding::new(&rules::TEXT_COLLECTS, place, what));
         }
+    }
+    read_headers(tool, findings);
+}
+
+/// What clients repeat in headers and should not.
+fn read_headers(tool: &Tool, findings: &mut Findings) {
+    for argument in tool.header_arguments() {
+        let Some(what) = headers::secret(&argument) else {
+            continue;
+        };
+        let place = Place::Tool {
+            tool: tool.name.clone(),
+            part: format!(
+                "inputSchema/properties/{}",
+                argument.path.join("/properties/")
+            ),
+            offset: 0,
+        };
+        findings.push(Finding::new(&rules::HEADER_SECRET, place, what));
     }
 }
 

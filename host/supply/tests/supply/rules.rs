@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::common::{append, read, wasm};
 use crate::scan::{
-    ALNUM, APACHE, BASE64, Case, HTTP, NAMES, NETWORK, POSTS, advised, case, elf, letters, noise,
-    pem,
+    ALNUM, APACHE, BASE64, Case, HTTP, NAMES, NETWORK, POSTS, advised, case, elf, headed, letters,
+    noise, pem,
 };
 
 /// A list of packages that is whole.
@@ -148,6 +148,11 @@ fn pairs() -> Vec<(&'static str, Examined, Examined)> {
             "text-collects",
             case().tool(json!({"inputSchema": {"type": "object", "properties": {"conversation_history": {"type": "string"}}}})),
             case().tool(json!({"inputSchema": {"type": "object", "properties": {"conversation_id": {"type": "string"}}}})),
+        ),
+        of(
+            "header-secret",
+            case().tool(headed("access_token", json!({}))),
+            case().tool(headed("max_tokens", json!({"type": "integer"}))),
         ),
     ]
 }

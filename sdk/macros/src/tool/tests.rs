@@ -29,7 +29,8 @@ fn accepted() {
     }
     check(
         "name = \"find-issues\", title = \"Find issues\", read_only, destructive = false, \
-         idempotent = true, open_world",
+         idempotent = true, open_world, icons = &[Icon::new(\"data:image/png,\")], \
+         tasks = \"forbidden\"",
         "/// Doc.\nfn f() {}",
         expect![[r#"fine"#]],
     );
@@ -144,8 +145,13 @@ fn refused_arguments() {
         "readonly",
         item,
         expect![[
-            r#"1:1: unknown argument; a tool takes `name = "…"`, `title = "…"`, `panel = "ui://…"`, `read_only`, `destructive`, `idempotent`, `open_world` and `panel_only` (each of the last five also as `= false`)"#
+            r#"1:1: unknown argument; a tool takes `name = "…"`, `title = "…"`, `icons = ICONS`, `tasks = "required"`, `panel = "ui://…"`, `read_only`, `destructive`, `idempotent`, `open_world` and `panel_only` (each of the last five also as `= false`)"#
         ]],
+    );
+    check(
+        "tasks = \"never\"",
+        item,
+        expect![[r#"1:9: tasks are `"forbidden"`, `"optional"` or `"required"`"#]],
     );
     check(
         "read_only = 1",
