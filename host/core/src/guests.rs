@@ -177,8 +177,11 @@ mod tests {
     async fn what_it_starts_is_there_from_the_beginning() {
         let threads = GuestThreads::start().unwrap();
         let mut work = Box::pin(async { tokio::spawn(async { here() }).await.unwrap() });
-        assert!(threads.begin(&mut work).is_none());
-        let started = threads.spawn(work, false).unwrap().await.unwrap();
+        let started = match threads.begin(&mut work) {
+            // It was quicker there.
+            Some(started) => started.unwrap(),
+            None => threads.spawn(work, false).unwrap().await.unwrap(),
+        };
         assert_eq!(started.as_deref(), Some("portreeve-guest"));
     }
 
