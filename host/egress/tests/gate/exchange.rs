@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use portreeve_egress::Body;
+use portreeve_egress::{Body, CallLimits};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::*;
@@ -284,9 +284,18 @@ async fn a_large_body_passes_both_ways_in_little_memory() {
     // Parts of 64 KiB of which no more than some can be under way.
     let server = Server::http(echo).await;
     let (sender, body) = channel();
-    let call = Call::default().policy();
+    // More than the system ever holds for the four ends of two streams.
+    let limits = CallLimits {
+        sent: 64 << 20,
+        received: 64 << 20,
+        ..CALL
+    };
+    let call = Call {
+        limits,
+        ..Call::default()
+    };
     let response = client()
-        .send(post(server.url("/"), body), &call, TIMEOUTS)
+        .send(post(server.url("/"), body), &call.policy(), TIMEOUTS)
         .await
         .unwrap();
     let part = Bytes::from(vec![7; 64 << 10]);
