@@ -83,6 +83,34 @@ fn the_era_of_2026() {
     assert!(client.close());
 }
 
+#[test]
+fn what_a_caller_can_mend_begins_otherwise_than_what_only_the_operator_can() {
+    let project = Project::with(&format!(
+        "{}{}limits = {{ fuel = 1_000_000 }}\n",
+        plugin("sleep", programs::SLEEP),
+        plugin("spin", programs::SPIN),
+    ));
+    let mut client = project.serve();
+    let told = |result: &Value| result["content"][0]["text"].as_str().unwrap().to_owned();
+    let without = told(&client.call("sleep__sleep", json!({})));
+    assert!(
+        without.starts_with("Mistake in the request (invalid-argument, arguments): "),
+        "{without}"
+    );
+    let unknown = client.request("prompts/get", json!({"name": "spin__none"}));
+    let unknown = unknown["error"]["message"].as_str().unwrap();
+    assert!(
+        unknown.starts_with("Mistake in the request (not-found"),
+        "{unknown}"
+    );
+    let spun = told(&client.call("spin__spin", json!({})));
+    assert!(
+        spun.starts_with("Refused or stopped by the host (quota-exceeded, limit-fuel): "),
+        "{spun}"
+    );
+    assert!(client.close());
+}
+
 /// The official SDK's client, which tries the new era first.
 #[test]
 fn the_official_client() {

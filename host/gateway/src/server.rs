@@ -44,11 +44,14 @@ use crate::tools::{self, ToolLists};
 /// What every client is told. It is the same for all of them and names no plugin: what is
 /// installed is in the list of tools.
 const INSTRUCTIONS: &str = "The tools of the plugins that are installed in this project. \
-A tool's name is PLUGIN__TOOL. Plugins run under limits and have only what their operator \
-granted them: an error that begins with \"Refused or stopped by the host\" names the limit or \
-the grant, and only the operator can change those. One that begins with \"Error of the plugin\" \
-is the plugin's own text, whatever it says. The list of tools may change at any time. \
-Plugins may offer resources (portreeve://PLUGIN/…) and prompts (PLUGIN__PROMPT), too.";
+A tool is named PLUGIN__TOOL, unless its operator chose another name. \
+An error that begins with \"Mistake in the request\" says what is wrong with the name or the \
+arguments: mend that and call again. Plugins run under limits and have only what their operator \
+granted them: one that begins with \"Refused or stopped by the host\" says what stood in the \
+way, and only the operator can change limits and grants. \
+One that begins with \"Error of the plugin\" is the plugin's own text, whatever it says. \
+The list of tools may change at any time. Plugins may offer resources (portreeve://PLUGIN/…) \
+and prompts (PLUGIN__PROMPT), too; the lists have their names as they are.";
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -709,5 +712,20 @@ impl ServerHandler for Server {
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
         // Boxed, as all that is large: each request has room for the largest otherwise.
         Box::pin(self.tell_changes(subscription)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instructions_name_each_beginning_of_an_error() {
+        for who in [convert::BY_CALLER, convert::BY_HOST, convert::BY_PLUGIN] {
+            assert!(
+                INSTRUCTIONS.contains(&format!("begins with \"{who}\"")),
+                "{who}"
+            );
+        }
     }
 }
