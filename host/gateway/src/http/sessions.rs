@@ -226,7 +226,9 @@ impl Sessions {
         let session = self.of(peer, &parts.headers)?;
         self.by_id().remove(&session.id);
         session.end.cancel();
-        Ok(accepted())
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
     }
 
     /// Ends the sessions in which nothing was asked for too long, and forgets what is too old

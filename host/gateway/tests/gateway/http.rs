@@ -109,7 +109,7 @@ async fn sessions_end_at_their_clients_wish_and_are_then_unknown() {
     let delete = format!(
         "DELETE /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nmcp-session-id: {session}\r\n\r\n"
     );
-    assert_eq!(exchange(served.address, &delete).await.status, 202);
+    assert_eq!(exchange(served.address, &delete).await.status, 204);
     assert_eq!(exchange(served.address, &delete).await.status, 404);
     let gone = exchange(served.address, older(&session, "ping", &json!({}))).await;
     assert_eq!(gone.status, 404);
