@@ -13,7 +13,7 @@ use http::header::{
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
-use portreeve_manifest::settings::ServeSettings;
+use portreeve_manifest::settings::{ServeLimits, ServeSettings};
 use rmcp::RoleServer;
 use rmcp::model::{ErrorData, RequestId};
 use rmcp::service::TxJsonRpcMessage;
@@ -29,6 +29,9 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-ver
 
 /// The last event that a client has seen of a stream.
 pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a field has besides its name and its value: a colon, a space and the line's end.
+const FIELD_BYTES: usize = 4;
 
 /// Fields that two readers could take for two things if there were two of them.
 const SINGLE: [HeaderName; 10] = [
@@ -110,6 +113,50 @@ pub(super) fn json_text(status: StatusCode, text: serde_json::Result<Vec<u8>>) -
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// How large the head of a request may be.
+#[derive(Clone, Copy)]
+pub(super) struct HeadBounds {
+    pub(super) bytes_max: usize,
+    pub(super) fields_max: usize,
+}
+
+impl HeadBounds {
+    pub(super) fn of(limits: &ServeLimits) -> HeadBounds {
+        HeadBounds {
+            bytes_max: limits.head.as_usize(),
+            fields_max: usize::try_from(limits.fields).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Holds a head against them.
+    pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), Refused> {
+        let (headers, path) = (request.headers(), request.uri().path_and_query());
+        let fields = headers.len();
+        if fields > self.fields_max {
+            let why = format!(
+                "the request has {fields} header fields, more than `fields` under [serve] limits allows ({}); send fewer, or the operator raises it",
+                self.fields_max
+            );
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refused::closing(status, why));
+        }
+        let line = path.map_or(0, |path| path.as_str().len());
+        let bytes = headers.iter().fold(line, |bytes, (name, value)| {
+            let field = name.as_str().len().saturating_add(value.len());
+            bytes.saturating_add(field).saturating_add(FIELD_BYTES)
+        });
+        if bytes > self.bytes_max {
+            let why = format!(
+                "the request's head has {bytes} bytes, more than `head` under [serve] limits allows ({}); send less, or the operator raises it",
+                self.bytes_max
+            );
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refused::closing(status, why));
+        }
+        Ok(())
+    }
 }
 
 /// Holds a request's head against what this host is and allows. What comes of it is the
