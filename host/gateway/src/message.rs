@@ -5,6 +5,7 @@
 //! read.
 #![allow(deprecated, reason = "clients of the older era are told by its log")]
 
+use bytes::Bytes;
 use portreeve_manifest::json::{self, JsonLimits};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CancelTaskRequest, CancelledNotification,
@@ -80,6 +81,29 @@ pub(crate) fn id_of<'a>(line: &[u8], methods: &[&'a str]) -> Option<(RequestId, 
     Some((message.id, method))
 }
 
+/// That the newer protocol has a method of the older one no more.
+pub(crate) fn no_more(method: &str) -> String {
+    format!(
+        "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
+    )
+}
+
+/// The body of a request without the mark of its encoding, which not every reader passes over.
+///
+/// # Errors
+/// When nothing is in it.
+pub(crate) fn body(bytes: Bytes) -> Result<Bytes, Refusal> {
+    let bytes = match bytes.strip_prefix("\u{feff}".as_bytes()) {
+        Some(rest) => bytes.slice_ref(rest),
+        None => bytes,
+    };
+    if bytes.trim_ascii().is_empty() {
+        let why = "the body is empty; send one message as JSON";
+        return Err(Refusal::unreadable(None, why));
+    }
+    Ok(bytes)
+}
+
 /// As [`read`], with another depth.
 pub(crate) fn read_deep(
     line: &[u8],
@@ -89,7 +113,7 @@ pub(crate) fn read_deep(
         let at = error.valid_up_to().saturating_add(1);
         Refusal::unreadable(
             None,
-            format!("byte {at} of the line is not UTF-8; messages are JSON in UTF-8"),
+            format!("byte {at} of the message is not UTF-8; messages are JSON in UTF-8"),
         )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii();
@@ -107,7 +131,7 @@ pub(crate) fn read_deep(
         Value::Object(message) => object(message),
         Value::Array(_) => Err(Refusal::invalid(
             None,
-            "batches are not served; send each message on a line of its own",
+            "batches are not served; send each message by itself",
         )),
         _ => Err(Refusal::invalid(None, "a message is a JSON object")),
     }
@@ -476,7 +500,7 @@ mod tests {
     fn refusals_say_what_is_wrong() {
         check(
             b"{\"a\": \"\xff\"}",
-            expect!["-32700: byte 8 of the line is not UTF-8; messages are JSON in UTF-8"],
+            expect!["-32700: byte 8 of the message is not UTF-8; messages are JSON in UTF-8"],
         );
         check(
             "{",
@@ -490,12 +514,12 @@ mod tests {
         );
         check(
             "[]",
-            expect!["-32600: batches are not served; send each message on a line of its own"],
+            expect!["-32600: batches are not served; send each message by itself"],
         );
         check("1", expect!["-32600: a message is a JSON object"]);
         check(
             r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
-            expect!["-32600: batches are not served; send each message on a line of its own"],
+            expect!["-32600: batches are not served; send each message by itself"],
         );
         check(
             r#"{"id":1,"method":"ping"}"#,

@@ -15,8 +15,9 @@ use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
 use portreeve_manifest::settings::{ServeLimits, ServeSettings};
 use rmcp::RoleServer;
-use rmcp::model::{ErrorData, RequestId};
+use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId};
 use rmcp::service::TxJsonRpcMessage;
+use serde_json::json;
 
 use super::listen::Ends;
 use crate::written::written;
@@ -32,6 +33,9 @@ pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id
 
 /// What a field has besides its name and its value: a colon, a space and the line's end.
 const FIELD_BYTES: usize = 4;
+
+/// Longest part of a version that is said back, in characters.
+const VERSION_CHARS_MAX: usize = 32;
 
 /// Fields that two readers could take for two things if there were two of them.
 const SINGLE: [HeaderName; 10] = [
@@ -51,7 +55,7 @@ const SINGLE: [HeaderName; 10] = [
 #[derive(Debug)]
 pub(super) struct Refused {
     status: StatusCode,
-    pub(super) id: Option<RequestId>,
+    id: Option<RequestId>,
     error: ErrorData,
     /// Whether nothing more is read from the connection: the rest of it can't be trusted, or
     /// was never read.
@@ -70,6 +74,14 @@ impl Refused {
             id,
             error,
             closing: false,
+        }
+    }
+
+    /// The same, of the request with this id, unless it is of another one.
+    pub(super) fn about(self, id: Option<RequestId>) -> Refused {
+        Refused {
+            id: self.id.or(id),
+            ..self
         }
     }
 
@@ -185,6 +197,31 @@ pub(super) fn head(
         return Err(Refused::closing(StatusCode::FORBIDDEN, why));
     }
     origin(&parts.headers, &host, settings)
+}
+
+/// A version that the protocol never had is a mistake of the client's, whatever it would come to
+/// mean. Whoever says the version in the message, too, is told the same of that.
+pub(super) fn version(headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(said) = headers.get(VERSION) else {
+        return Ok(());
+    };
+    let known = ProtocolVersion::KNOWN_VERSIONS;
+    if known
+        .iter()
+        .any(|known| known.as_str().as_bytes() == said.as_bytes())
+    {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(said.as_bytes());
+    let said: String = said.chars().take(VERSION_CHARS_MAX).collect();
+    let names: Vec<&str> = known.iter().map(ProtocolVersion::as_str).collect();
+    let why = format!(
+        "`mcp-protocol-version` is {said:?}, which this host does not speak; it speaks {}",
+        names.join(", ")
+    );
+    let versions = json!({"supported": names, "requested": said});
+    let error = ErrorData::new(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION, why, Some(versions));
+    Err(Refused::of(StatusCode::BAD_REQUEST, None, error))
 }
 
 /// What the client calls this host.
