@@ -360,3 +360,40 @@ fn three_tools_stand_for_a_long_list_where_that_is_wanted() {
         assert_eq!(refused["error"]["code"], -32602, "{refused}");
     }
 }
+
+#[test]
+fn methods_of_the_other_era_are_refused_with_a_sentence() {
+    let project = project();
+    let mut client = project.connect();
+    let refused = |answer: Value, told: &str| {
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(told), "{answer}");
+    };
+    client.request("tools/list", json!({"_meta": meta()}));
+    for method in [
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "initialize",
+    ] {
+        let answer = client.request(method, json!({"_meta": meta()}));
+        refused(answer, "`server/discover` says what there is");
+    }
+    let greeting = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "e2e", "version": "1"},
+    });
+    let answer = client.request("initialize", greeting);
+    refused(answer, "`server/discover` says what there is");
+    let answer = client.request("none/such", json!({"_meta": meta()}));
+    refused(answer, "no method");
+    assert!(client.close());
+    let mut older = project.serve();
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let answer = older.request("subscriptions/listen", listen);
+    refused(answer, "it came with 2026-07-28");
+    assert!(older.close());
+}

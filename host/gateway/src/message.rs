@@ -13,8 +13,8 @@ use rmcp::model::{
     CustomRequest, DiscoverRequest, EmptyResult, ErrorCode, ErrorData, GetMeta, GetPromptRequest,
     GetTaskRequest, InitializeRequest, InitializedNotification, JsonRpcMessage, ListPromptsRequest,
     ListResourceTemplatesRequest, ListResourcesRequest, ListToolsRequest, PaginatedRequestParams,
-    PingRequest, ReadResourceRequest, RequestId, RequestMetaObject, SetLevelRequest,
-    SubscriptionsListenRequest, UpdateTaskRequest,
+    PingRequest, ProtocolVersion, ReadResourceRequest, RequestId, RequestMetaObject,
+    SetLevelRequest, SubscriptionsListenRequest, UpdateTaskRequest,
 };
 use serde_json::{Map, Value};
 
@@ -28,6 +28,22 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 
 /// Longest part of a client's own words in a refusal, in characters.
 const QUOTED_CHARS_MAX: usize = 64;
+
+/// Longest part of what was expected instead, in characters: names of the protocol's.
+const EXPECTED_CHARS_MAX: usize = 300;
+
+/// Methods that the newer protocol has no more.
+pub(crate) const OLDER_METHODS: [&str; 5] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
+/// The method that only the newer protocol has, and that its machinery would refuse without
+/// a sentence.
+const NEWER_METHOD: &str = "subscriptions/listen";
 
 /// Too much is asked for at once.
 pub(crate) const BUSY: ErrorCode = ErrorCode(-32010);
@@ -81,11 +97,18 @@ pub(crate) fn id_of<'a>(line: &[u8], methods: &[&'a str]) -> Option<(RequestId, 
     Some((message.id, method))
 }
 
-/// That the newer protocol has a method of the older one no more.
-pub(crate) fn no_more(method: &str) -> String {
-    format!(
-        "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
-    )
+/// That a method is not one of those that a client may use.
+pub(crate) fn no_method(method: &str) -> ErrorData {
+    let why = if OLDER_METHODS.contains(&method) {
+        format!(
+            "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
+        )
+    } else if method == NEWER_METHOD {
+        format!("there is no `{method}` in this version of the protocol; it came with 2026-07-28")
+    } else {
+        format!("this server has no method {method:?}")
+    };
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None)
 }
 
 /// The body of a request without the mark of its encoding, which not every reader passes over.
@@ -243,10 +266,17 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
             "`progressToken` has {bytes} bytes, but at most {TOKEN_BYTES_MAX} are allowed; send a shorter one"
         ));
     }
-    let newer = meta
-        .as_ref()
-        .is_some_and(|meta| meta.protocol_version().is_some());
+    let version = meta.as_ref().and_then(RequestMetaObject::protocol_version);
+    let newer = version.is_some();
+    // The machinery refuses these without a sentence, or not at all.
+    let is_of_another_era = match version {
+        Some(version) if version >= ProtocolVersion::V_2026_07_28 => {
+            OLDER_METHODS.contains(&method)
+        }
+        _ => !newer && method == NEWER_METHOD,
+    };
     let mut request = match method {
+        method if is_of_another_era => CustomRequest::new(method, None).into(),
         method if !newer && older_tasks::is_asked(method, &params) => {
             CustomRequest::new(method, Some(Value::Object(params))).into()
         }
@@ -289,7 +319,7 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
 }
 
 fn typed<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T, String> {
-    serde_json::from_value(Value::Object(params)).map_err(|error| quoted(&error.to_string()))
+    serde_json::from_value(Value::Object(params)).map_err(|error| shortened(&error.to_string()))
 }
 
 /// The parameters of a call. They are by far the most frequent and the largest, and are
@@ -334,6 +364,21 @@ fn notification(method: &str, params: Option<Map<String, Value>>) -> Option<Clie
 
 fn quoted(text: &str) -> String {
     text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
+/// Why something can't be read: the client's own words, cut, and what was expected, which
+/// stands behind them.
+pub(crate) fn shortened(why: &str) -> String {
+    let (said, expected) = match why.rfind(", expected ") {
+        Some(at) => why.split_at(at),
+        None => (why, ""),
+    };
+    let mut short = quoted(said);
+    if short.len() < said.len() {
+        short.push('…');
+    }
+    short.extend(expected.chars().take(EXPECTED_CHARS_MAX));
+    short
 }
 
 #[cfg(test)]
@@ -407,9 +452,20 @@ mod tests {
             ]],
         );
         check(
-            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
             expect![[
-                r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#
+                r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"notifications":{"toolsListChanged":true}}}"#
+            ]],
+        );
+        // Methods of the other era are kept by name alone.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":null}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#
             ]],
         );
         check(
@@ -585,6 +641,25 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1}}"#,
             expect!["Number(1) -32602: tools/list: invalid type: integer `1`, expected a string"],
+        );
+    }
+
+    #[test]
+    fn what_was_expected_is_told_whole() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"loud"}}"#,
+            expect![
+                "Number(1) -32602: logging/setLevel: unknown variant `loud`, expected one of `debug`, `info`, `notice`, `warning`, `error`, `critical`, `alert`, `emergency`"
+            ],
+        );
+        let long = "x".repeat(10_000);
+        check(
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{{"level":"{long}"}}}}"#
+            ),
+            expect![
+                "Number(1) -32602: logging/setLevel: unknown variant `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…, expected one of `debug`, `info`, `notice`, `warning`, `error`, `critical`, `alert`, `emergency`"
+            ],
         );
     }
 

@@ -651,11 +651,7 @@ impl ServerHandler for Server {
             "tasks/result" if older => {
                 Box::pin(older_tasks::result(host, owner, &params, &context)).await
             }
-            method => Err(ErrorData::new(
-                ErrorCode::METHOD_NOT_FOUND,
-                format!("this server has no method {method:?}"),
-                None,
-            )),
+            method => Err(message::no_method(method)),
         };
         result.map(CustomResult)
     }

@@ -12,10 +12,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use portreeve_core::{Caller, Host};
 use portreeve_manifest::settings::{ServeLimits, ServeSettings};
-use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
-    ProtocolVersion,
-};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcMessage, ProtocolVersion};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use tokio_util::sync::CancellationToken;
 
@@ -29,15 +26,6 @@ use super::stateless;
 use crate::message::{self, Refusal};
 use crate::server::Server;
 use crate::tools::ToolLists;
-
-/// Methods that the newer protocol has no more.
-const OLDER_METHODS: [&str; 5] = [
-    "initialize",
-    "ping",
-    "logging/setLevel",
-    "resources/subscribe",
-    "resources/unsubscribe",
-];
 
 /// What all connections share.
 pub(super) struct Front {
@@ -204,9 +192,9 @@ async fn post(
     let refused = |Refusal { id, error }: Refusal| Refused::of(StatusCode::BAD_REQUEST, id, error);
     held.bytes = message::body(held.bytes).map_err(refused)?;
     if says_newest(&parts.headers)
-        && let Some((id, method)) = message::id_of(&held.bytes, &OLDER_METHODS)
+        && let Some((id, method)) = message::id_of(&held.bytes, &message::OLDER_METHODS)
     {
-        let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, message::no_more(method), None);
+        let error = message::no_method(method);
         return Err(Refused::of(StatusCode::NOT_FOUND, Some(id), error));
     }
     let depth_max = usize::try_from(limits.depth).unwrap_or(usize::MAX);
