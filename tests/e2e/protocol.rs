@@ -350,15 +350,58 @@ fn three_tools_stand_for_a_long_list_where_that_is_wanted() {
     assert!(client.text("call_tool", call).contains("\"a\""));
     // By its own name as well.
     assert!(client.text("echo__echo", json!({"b": 1})).contains("\"b\""));
-    for (tool, arguments) in [
-        ("call_tool", json!({})),
-        ("call_tool", json!({"name": "echo__echo", "arguments": 7})),
-        ("describe_tool", json!({"name": "echo__ehco"})),
+    // What a model can mend, it is told as a result, which it sees.
+    for (tool, arguments, told) in [
+        ("call_tool", json!({}), "missing field `name`"),
+        (
+            "call_tool",
+            json!({"name": "echo__echo", "arguments": 7}),
+            "invalid type",
+        ),
+        ("call_tool", json!({"name": "echo__ehco"}), "echo__echo"),
+        ("call_tool", json!({"name": "xylophone"}), "`search_tools`"),
+        ("describe_tool", json!({"name": "echo__ehco"}), "echo__echo"),
+        ("describe_tool", json!({"nam": "echo__echo"}), "`nam`"),
+        ("search_tools", json!({"query": 5}), "invalid type"),
+        ("search_tools", json!({"nope": 1}), "`query`"),
+        ("search_tools", json!({"after": -1}), "invalid value"),
+        ("search_tools", json!({"tag": null}), "invalid type"),
     ] {
-        let params = json!({"name": tool, "arguments": arguments});
-        let refused = client.request("tools/call", params);
-        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        let refused = client.call(tool, arguments);
+        assert_eq!(refused["isError"], true, "{refused}");
+        let text = refused["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with("Mistake in the request ("), "{refused}");
+        assert!(text.contains(told), "{refused}");
     }
+    // A tool that is not there is a mistake of the protocol, as ever.
+    let unknown = client.request("tools/call", json!({"name": "echo__none"}));
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+}
+
+#[test]
+fn a_search_goes_on_where_it_ended() {
+    let aliases: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
+    let plugins: String = aliases
+        .iter()
+        .map(|alias| plugin(alias, programs::ECHO))
+        .collect();
+    let project = Project::with(&format!("[serve]\nmeta-tools = true\n{plugins}"));
+    let mut client = project.serve();
+    let (mut names, mut search) = (Vec::new(), json!({}));
+    loop {
+        let found = client.call("search_tools", search)["structuredContent"].clone();
+        assert_eq!(found["found"], 24, "{found}");
+        let tools = found["tools"].as_array().unwrap();
+        names.extend(tools.iter().map(|tool| tool["name"].to_string()));
+        match found.get("after") {
+            Some(after) => search = json!({"after": after}),
+            None => break,
+        }
+    }
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!((all, names.len()), (24, 24));
 }
 
 #[test]

@@ -205,6 +205,12 @@ fn failure(error: CallError, call_id: &str) -> Result<CallToolResult, ErrorData>
     Ok(CallToolResult::error(content).with_meta(Some(MetaObject(meta))))
 }
 
+/// The result of a call that could not be made: models see it, and mend what they asked for.
+pub(crate) fn mistaken(error: &CallError) -> CallToolResult {
+    let text = told(error).unwrap_or_else(|| error.failure.message.clone());
+    CallToolResult::error(vec![ContentBlock::text(text)])
+}
+
 /// The error of a request that has no place for one in its result.
 pub(crate) fn refusal(error: CallError, call_id: &str, not_found: ErrorCode) -> ErrorData {
     let Some(text) = told(&error) else {

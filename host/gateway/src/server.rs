@@ -150,6 +150,16 @@ impl Client {
     }
 }
 
+/// What a call is of.
+enum Meant {
+    /// A tool that is there.
+    Tool,
+    /// It is answered without a call,
+    Answered(CallToolResult),
+    /// or wrong: something that the tools which stand for all could not use.
+    Mistaken(CallError),
+}
+
 /// What a request of the newer era brings back: the state of an earlier one, and answers.
 fn returning(state: Option<String>, responses: Option<InputResponses>) -> Returning {
     Returning {
@@ -203,30 +213,35 @@ impl Server {
         }
     }
 
-    /// Puts the tool that is meant in place of one that stands for all. What comes of it is the
-    /// answer of those that need no call.
-    fn meant(
-        &self,
-        request: &mut CallToolRequestParams,
-    ) -> Result<Option<CallToolResult>, ErrorData> {
+    /// Puts the tool that is meant in place of one that stands for all.
+    fn meant(&self, request: &mut CallToolRequestParams) -> Result<Meant, ErrorData> {
         let registry = self.host.registry();
-        if self.host.serve_settings().meta_tools {
-            let none = Map::new();
-            let arguments = request.arguments.as_ref().unwrap_or(&none);
+        let is_there =
+            |name: &str| registry.tool(name).is_some() || registry.withheld(name).is_some();
+        let lister = match self.host.serve_settings().meta_tools {
+            true => meta::SEARCH,
+            false => "tools/list",
+        };
+        if lister == meta::SEARCH {
+            let arguments = request.arguments.take().unwrap_or_default();
             let panels = Shown::now(&self.host);
-            match meta::asked(&registry, &panels, &request.name, arguments).transpose()? {
-                Some(meta::Asked::Answered(result)) => return Ok(Some(result)),
-                Some(meta::Asked::Call(name, arguments)) => {
+            match meta::asked(&registry, &panels, &request.name, arguments) {
+                meta::Asked::Answered(result) => return Ok(Meant::Answered(result)),
+                meta::Asked::Mistaken(error) => return Ok(Meant::Mistaken(error)),
+                meta::Asked::Call(name, _) if !is_there(&name) => {
+                    return Ok(Meant::Mistaken(tools::unknown(&registry, &name, lister)));
+                }
+                meta::Asked::Call(name, arguments) => {
                     request.name = name.into();
                     request.arguments = Some(arguments);
                 }
-                None => {}
+                meta::Asked::Other(arguments) => request.arguments = Some(arguments),
             }
         }
-        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
-            return Err(tools::unknown(&registry, &request.name));
+        match is_there(&request.name) {
+            true => Ok(Meant::Tool),
+            false => Err(refused(tools::unknown(&registry, &request.name, lister))),
         }
-        Ok(None)
     }
 
     /// Whether a tool's calls are tasks.
@@ -255,9 +270,13 @@ impl Server {
         if !matches!(task, Some(Value::Object(_))) {
             return Err(invalid("`task` must be an object".to_owned()));
         }
-        if self.meant(&mut request)?.is_some() {
-            let why = "this tool answers at once, and can't be called as a task";
-            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+        match self.meant(&mut request)? {
+            Meant::Tool => {}
+            Meant::Mistaken(error) => return Err(refused(error)),
+            Meant::Answered(_) => {
+                let why = "this tool answers at once, and can't be called as a task";
+                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+            }
         }
         if self.task_support(&request.name) == TaskSupport::Forbidden {
             let why = "this tool's plugin lets it be no task; call it without `task`";
@@ -438,8 +457,10 @@ impl ServerHandler for Server {
                 return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
             }
         }
-        if let Some(answered) = self.meant(&mut request)? {
-            return Ok(answered.into());
+        match self.meant(&mut request)? {
+            Meant::Tool => {}
+            Meant::Mistaken(error) => return Ok(convert::mistaken(&error).into()),
+            Meant::Answered(result) => return Ok(result.into()),
         }
         let newer = client.newer;
         let returning = Returning {
