@@ -194,7 +194,7 @@ fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage
     };
     let params = match message.remove("params") {
         Some(Value::Object(params)) => Some(params),
-        None => None,
+        None | Some(Value::Null) => None,
         Some(_) => return Err(Refusal::invalid(known_id, "`params` must be an object")),
     };
     match (id, known_id) {
@@ -309,7 +309,10 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
         "initialize" => InitializeRequest::new(typed(params)?).into(),
         "logging/setLevel" => SetLevelRequest::new(typed(params)?).into(),
         "server/discover" => DiscoverRequest::new(typed(params)?).into(),
-        "subscriptions/listen" => SubscriptionsListenRequest::new(typed(params)?).into(),
+        NEWER_METHOD if !params.get("notifications").is_none_or(Value::is_object) => {
+            return Err("`notifications` must be an object".to_owned());
+        }
+        NEWER_METHOD => SubscriptionsListenRequest::new(typed(params)?).into(),
         _ => CustomRequest::new(quoted(method), None).into(),
     };
     if let Some(meta) = meta {
@@ -323,26 +326,26 @@ fn typed<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T
 }
 
 /// The parameters of a call. They are by far the most frequent and the largest, and are
-/// taken apart without being copied.
+/// taken apart without being copied. Many clients write `null` for what is not there.
 pub(crate) fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, String> {
     let Some(Value::String(name)) = params.remove("name") else {
         return Err("`name` must be there, and a string".to_owned());
     };
     let mut call = CallToolRequestParams::new(name);
     match params.remove("requestState") {
-        None => {}
+        None | Some(Value::Null) => {}
         Some(Value::String(state)) => call.request_state = Some(state),
         Some(_) => return Err("`requestState` must be a string".to_owned()),
     }
     match params.remove("inputResponses") {
-        None => {}
+        None | Some(Value::Null) => {}
         Some(Value::Object(responses)) => {
             call.input_responses = Some(responses.into_iter().collect());
         }
         Some(_) => return Err("`inputResponses` must be an object".to_owned()),
     }
     match params.remove("arguments") {
-        None => Ok(call),
+        None | Some(Value::Null) => Ok(call),
         Some(Value::Object(arguments)) => Ok(call.with_arguments(arguments)),
         Some(_) => Err("`arguments` must be an object".to_owned()),
     }
@@ -641,6 +644,26 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1}}"#,
             expect!["Number(1) -32602: tools/list: invalid type: integer `1`, expected a string"],
+        );
+    }
+
+    #[test]
+    fn null_stands_for_what_is_not_there() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":null,"requestState":null,"inputResponses":null}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":null}}"#,
+            expect!["Number(1) -32602: tools/call: `name` must be there, and a string"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":[],"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect!["Number(1) -32602: subscriptions/listen: `notifications` must be an object"],
         );
     }
 

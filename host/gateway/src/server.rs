@@ -267,8 +267,13 @@ impl Server {
             result.strip_result_type_for_legacy_peer();
             return older_tasks::json(&result);
         }
-        if !matches!(task, Some(Value::Object(_))) {
+        let Some(Value::Object(task)) = task else {
             return Err(invalid("`task` must be an object".to_owned()));
+        };
+        let ttl = task.get("ttl").filter(|ttl| !ttl.is_null());
+        if ttl.is_some_and(|ttl| ttl.as_f64().is_none_or(|ttl| ttl < 0.0)) {
+            let why = "`task.ttl` must be a number of milliseconds, 0 or more";
+            return Err(invalid(why.to_owned()));
         }
         match self.meant(&mut request)? {
             Meant::Tool => {}

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post as post_at};
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use portreeve_core::{Caller, Host};
@@ -226,6 +226,11 @@ fn check_media(headers: &HeaderMap) -> Result<(), Refused> {
         let why = "send messages as `content-type: application/json`";
         return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !says_utf8(headers) || !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        let why = "send messages in UTF-8, and not compressed";
+        return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
         let why = "send `accept: application/json, text/event-stream`: answers come as either";
         return Err(Refused::closing(StatusCode::NOT_ACCEPTABLE, why));
@@ -238,6 +243,21 @@ pub(super) fn sends_json(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| essence(value.to_str().unwrap_or_default()) == "application/json")
+}
+
+/// Whether the body is said to be text in UTF-8, as it is where nothing is said.
+fn says_utf8(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let mut parameters = kind.unwrap_or_default().split(';').skip(1);
+    parameters.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let value = value.trim().trim_matches('"');
+            value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("us-ascii")
+        }
+        _ => true,
+    })
 }
 
 /// Whether the client names this type among those that it reads.

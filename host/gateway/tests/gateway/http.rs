@@ -502,6 +502,17 @@ async fn names_origins_and_media_types_are_checked() {
         ),
         ("application/json\r\naccept", "text/plain\r\naccept", 415),
         (
+            "application/json\r\naccept",
+            "application/json; charset=utf-16\r\naccept",
+            415,
+        ),
+        (
+            "application/json\r\naccept",
+            "application/json; charset=\"UTF-8\"\r\ncontent-encoding: identity\r\naccept",
+            200,
+        ),
+        ("accept:", "content-encoding: gzip\r\naccept:", 415),
+        (
             "application/json, text/event-stream",
             "application/json",
             406,
