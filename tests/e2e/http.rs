@@ -192,7 +192,7 @@ pub(crate) fn call(tool: &str, arguments: Value) -> Value {
 }
 
 /// The same call as clients of the newer era send it: its fields and its message.
-fn newer(tool: &str, arguments: Value) -> (String, Value) {
+pub(crate) fn newer(tool: &str, arguments: Value) -> (String, Value) {
     let mut message = call(tool, arguments);
     message["params"]["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -223,6 +223,49 @@ fn calls_in_both_eras() {
             .unwrap()
             .contains("\"a\"")
     );
+}
+
+/// Whether a call of this tool ended so, as the audit log has it.
+fn ended_as(project: &Project, outcome: &str) -> bool {
+    let found = project.run(&["audit", "search", "--json", "--kind", "call"]);
+    String::from_utf8(found.stdout).unwrap().contains(outcome)
+}
+
+#[test]
+fn a_long_call_of_the_newer_era_becomes_a_stream_that_stays_alive() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let host = HttpHost::start(&project);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 6_500}));
+    let mut stream = BufReader::new(host.send(&request(&fields, &message)));
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    assert!(head.contains("content-type: text/event-stream"), "{head}");
+    let mut body = String::new();
+    stream.read_to_string(&mut body).unwrap();
+    // A sign of life comes first: a comment.
+    assert!(body.lines().nth(1).unwrap().starts_with(':'), "{body}");
+    let told = body.lines().find_map(|line| line.strip_prefix("data: "));
+    let told: Value = serde_json::from_str(told.unwrap()).unwrap();
+    assert_eq!(told["result"]["content"][0]["text"], "slept", "{body}");
+    assert_eq!(body.matches("data: ").count(), 1, "{body}");
+}
+
+#[test]
+fn who_leaves_such_a_stream_cancels_its_call() {
+    let project = Project::of(&[("sleep", programs::SLEEP)]);
+    let host = HttpHost::start(&project);
+    let (fields, message) = newer("sleep__sleep", json!({"ms": 29_000}));
+    let mut stream = BufReader::new(host.send(&request(&fields, &message)));
+    let mut line = String::new();
+    while !line.starts_with(':') {
+        line.clear();
+        assert_ne!(stream.read_line(&mut line).unwrap(), 0, "it ended");
+    }
+    assert!(!ended_as(&project, "cancelled"));
+    drop(stream);
+    eventually("it is cancelled", || ended_as(&project, "cancelled"));
 }
 
 /// All pages of a list, as whoever asks gets them.

@@ -114,6 +114,11 @@ fn a_call_is_a_task_where_its_client_says_so() {
     for (params, code) in [
         (json!({"name": "sleep__none", "task": {}}), -32602),
         (json!({"name": "sleep__sleep", "task": 7}), -32602),
+        (
+            json!({"name": "sleep__sleep", "task": {"ttl": "x"}}),
+            -32602,
+        ),
+        (json!({"name": "sleep__sleep", "task": {"ttl": -1}}), -32602),
         (json!({"task": {}}), -32602),
     ] {
         let answer = client.request("tools/call", params.clone());

@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
+use crate::http::{self, HttpHost};
 use crate::support::{Client, Project, eventually, plugin, structured};
 use crate::terminal::Terminal;
 use crate::web::{done, records, said};
@@ -626,4 +627,22 @@ fn nothing_is_told_or_asked_without_a_grant_or_after_a_revoke() {
         "{answer}"
     );
     assert!(inbox(&project).is_empty());
+}
+
+#[test]
+fn a_client_of_the_newer_era_without_forms_hears_that_the_inbox_has_the_question() {
+    let project = project("");
+    let host = HttpHost::start(&project);
+    let (fields, mut message) = http::newer("people__ask", asking()["arguments"].clone());
+    let level = "io.modelcontextprotocol/logLevel";
+    message["params"]["_meta"][level] = json!("info");
+    let mut stream = host.stream(&fields, &message);
+    let told = stream.message();
+    assert_eq!(told["method"], "notifications/message", "{told}");
+    let id = waiting(&project);
+    let title = told["params"]["data"]["title"].as_str().unwrap();
+    assert!(title.contains(&format!("portreeve answer {id}")), "{told}");
+    done(&answer_with(&project, &["answer", &id, "--decline"], ""));
+    let answer = stream.message();
+    assert!(answer["result"].is_object(), "{answer}");
 }

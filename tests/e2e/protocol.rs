@@ -83,6 +83,34 @@ fn the_era_of_2026() {
     assert!(client.close());
 }
 
+#[test]
+fn what_a_caller_can_mend_begins_otherwise_than_what_only_the_operator_can() {
+    let project = Project::with(&format!(
+        "{}{}limits = {{ fuel = 1_000_000 }}\n",
+        plugin("sleep", programs::SLEEP),
+        plugin("spin", programs::SPIN),
+    ));
+    let mut client = project.serve();
+    let told = |result: &Value| result["content"][0]["text"].as_str().unwrap().to_owned();
+    let without = told(&client.call("sleep__sleep", json!({})));
+    assert!(
+        without.starts_with("Mistake in the request (invalid-argument, arguments): "),
+        "{without}"
+    );
+    let unknown = client.request("prompts/get", json!({"name": "spin__none"}));
+    let unknown = unknown["error"]["message"].as_str().unwrap();
+    assert!(
+        unknown.starts_with("Mistake in the request (not-found"),
+        "{unknown}"
+    );
+    let spun = told(&client.call("spin__spin", json!({})));
+    assert!(
+        spun.starts_with("Refused or stopped by the host (quota-exceeded, limit-fuel): "),
+        "{spun}"
+    );
+    assert!(client.close());
+}
+
 /// The official SDK's client, which tries the new era first.
 #[test]
 fn the_official_client() {
@@ -322,13 +350,93 @@ fn three_tools_stand_for_a_long_list_where_that_is_wanted() {
     assert!(client.text("call_tool", call).contains("\"a\""));
     // By its own name as well.
     assert!(client.text("echo__echo", json!({"b": 1})).contains("\"b\""));
-    for (tool, arguments) in [
-        ("call_tool", json!({})),
-        ("call_tool", json!({"name": "echo__echo", "arguments": 7})),
-        ("describe_tool", json!({"name": "echo__ehco"})),
+    // What a model can mend, it is told as a result, which it sees.
+    for (tool, arguments, told) in [
+        ("call_tool", json!({}), "missing field `name`"),
+        (
+            "call_tool",
+            json!({"name": "echo__echo", "arguments": 7}),
+            "invalid type",
+        ),
+        ("call_tool", json!({"name": "echo__ehco"}), "echo__echo"),
+        ("call_tool", json!({"name": "xylophone"}), "`search_tools`"),
+        ("describe_tool", json!({"name": "echo__ehco"}), "echo__echo"),
+        ("describe_tool", json!({"nam": "echo__echo"}), "`nam`"),
+        ("search_tools", json!({"query": 5}), "invalid type"),
+        ("search_tools", json!({"nope": 1}), "`query`"),
+        ("search_tools", json!({"after": -1}), "invalid value"),
+        ("search_tools", json!({"tag": null}), "invalid type"),
     ] {
-        let params = json!({"name": tool, "arguments": arguments});
-        let refused = client.request("tools/call", params);
-        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+        let refused = client.call(tool, arguments);
+        assert_eq!(refused["isError"], true, "{refused}");
+        let text = refused["content"][0]["text"].as_str().unwrap();
+        assert!(text.starts_with("Mistake in the request ("), "{refused}");
+        assert!(text.contains(told), "{refused}");
     }
+    // A tool that is not there is a mistake of the protocol, as ever.
+    let unknown = client.request("tools/call", json!({"name": "echo__none"}));
+    assert_eq!(unknown["error"]["code"], -32602, "{unknown}");
+}
+
+#[test]
+fn a_search_goes_on_where_it_ended() {
+    let aliases: Vec<String> = (0..12).map(|number| format!("p{number}")).collect();
+    let plugins: String = aliases
+        .iter()
+        .map(|alias| plugin(alias, programs::ECHO))
+        .collect();
+    let project = Project::with(&format!("[serve]\nmeta-tools = true\n{plugins}"));
+    let mut client = project.serve();
+    let (mut names, mut search) = (Vec::new(), json!({}));
+    loop {
+        let found = client.call("search_tools", search)["structuredContent"].clone();
+        assert_eq!(found["found"], 24, "{found}");
+        let tools = found["tools"].as_array().unwrap();
+        names.extend(tools.iter().map(|tool| tool["name"].to_string()));
+        match found.get("after") {
+            Some(after) => search = json!({"after": after}),
+            None => break,
+        }
+    }
+    let all = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!((all, names.len()), (24, 24));
+}
+
+#[test]
+fn methods_of_the_other_era_are_refused_with_a_sentence() {
+    let project = project();
+    let mut client = project.connect();
+    let refused = |answer: Value, told: &str| {
+        assert_eq!(answer["error"]["code"], -32601, "{answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(told), "{answer}");
+    };
+    client.request("tools/list", json!({"_meta": meta()}));
+    for method in [
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "resources/unsubscribe",
+        "initialize",
+    ] {
+        let answer = client.request(method, json!({"_meta": meta()}));
+        refused(answer, "`server/discover` says what there is");
+    }
+    let greeting = json!({
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "e2e", "version": "1"},
+    });
+    let answer = client.request("initialize", greeting);
+    refused(answer, "`server/discover` says what there is");
+    let answer = client.request("none/such", json!({"_meta": meta()}));
+    refused(answer, "no method");
+    assert!(client.close());
+    let mut older = project.serve();
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let answer = older.request("subscriptions/listen", listen);
+    refused(answer, "it came with 2026-07-28");
+    assert!(older.close());
 }

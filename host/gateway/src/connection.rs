@@ -412,7 +412,7 @@ mod tests {
         client.check("{]", expect![[r#"{"error":{"code":-32700,"message":"line 1, column 2: this is not JSON: key must be a string"},"jsonrpc":"2.0"}"#]]).await;
         client.check(r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, expect![[r#"{"error":{"code":-32700,"message":"line 1, column 28: the key \"id\" stands twice in one object; keep one of them"},"jsonrpc":"2.0"}"#]]).await;
         client.send(b"\xff\xfe").await;
-        expect![[r#"{"error":{"code":-32700,"message":"byte 1 of the line is not UTF-8; messages are JSON in UTF-8"},"jsonrpc":"2.0"}"#]].assert_eq(&client.receive().await.to_string());
+        expect![[r#"{"error":{"code":-32700,"message":"byte 1 of the message is not UTF-8; messages are JSON in UTF-8"},"jsonrpc":"2.0"}"#]].assert_eq(&client.receive().await.to_string());
         client.check(&call(1, "echo"), expect![[r#"{"id":1,"jsonrpc":"2.0","result":{"content":[{"text":"{\"a\":1}","type":"text"}],"isError":false}}"#]]).await;
     }
 

@@ -5,6 +5,7 @@
 //! read.
 #![allow(deprecated, reason = "clients of the older era are told by its log")]
 
+use bytes::Bytes;
 use portreeve_manifest::json::{self, JsonLimits};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, CancelTaskRequest, CancelledNotification,
@@ -12,8 +13,8 @@ use rmcp::model::{
     CustomRequest, DiscoverRequest, EmptyResult, ErrorCode, ErrorData, GetMeta, GetPromptRequest,
     GetTaskRequest, InitializeRequest, InitializedNotification, JsonRpcMessage, ListPromptsRequest,
     ListResourceTemplatesRequest, ListResourcesRequest, ListToolsRequest, PaginatedRequestParams,
-    PingRequest, ReadResourceRequest, RequestId, RequestMetaObject, SetLevelRequest,
-    SubscriptionsListenRequest, UpdateTaskRequest,
+    PingRequest, ProtocolVersion, ReadResourceRequest, RequestId, RequestMetaObject,
+    SetLevelRequest, SubscriptionsListenRequest, UpdateTaskRequest,
 };
 use serde_json::{Map, Value};
 
@@ -27,6 +28,22 @@ const TOKEN_BYTES_MAX: usize = 1_024;
 
 /// Longest part of a client's own words in a refusal, in characters.
 const QUOTED_CHARS_MAX: usize = 64;
+
+/// Longest part of what was expected instead, in characters: names of the protocol's.
+const EXPECTED_CHARS_MAX: usize = 300;
+
+/// Methods that the newer protocol has no more.
+pub(crate) const OLDER_METHODS: [&str; 5] = [
+    "initialize",
+    "ping",
+    "logging/setLevel",
+    "resources/subscribe",
+    "resources/unsubscribe",
+];
+
+/// The method that only the newer protocol has, and that its machinery would refuse without
+/// a sentence.
+const NEWER_METHOD: &str = "subscriptions/listen";
 
 /// Too much is asked for at once.
 pub(crate) const BUSY: ErrorCode = ErrorCode(-32010);
@@ -80,6 +97,36 @@ pub(crate) fn id_of<'a>(line: &[u8], methods: &[&'a str]) -> Option<(RequestId, 
     Some((message.id, method))
 }
 
+/// That a method is not one of those that a client may use.
+pub(crate) fn no_method(method: &str) -> ErrorData {
+    let why = if OLDER_METHODS.contains(&method) {
+        format!(
+            "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
+        )
+    } else if method == NEWER_METHOD {
+        format!("there is no `{method}` in this version of the protocol; it came with 2026-07-28")
+    } else {
+        format!("this server has no method {method:?}")
+    };
+    ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None)
+}
+
+/// The body of a request without the mark of its encoding, which not every reader passes over.
+///
+/// # Errors
+/// When nothing is in it.
+pub(crate) fn body(bytes: Bytes) -> Result<Bytes, Refusal> {
+    let bytes = match bytes.strip_prefix("\u{feff}".as_bytes()) {
+        Some(rest) => bytes.slice_ref(rest),
+        None => bytes,
+    };
+    if bytes.trim_ascii().is_empty() {
+        let why = "the body is empty; send one message as JSON";
+        return Err(Refusal::unreadable(None, why));
+    }
+    Ok(bytes)
+}
+
 /// As [`read`], with another depth.
 pub(crate) fn read_deep(
     line: &[u8],
@@ -89,7 +136,7 @@ pub(crate) fn read_deep(
         let at = error.valid_up_to().saturating_add(1);
         Refusal::unreadable(
             None,
-            format!("byte {at} of the line is not UTF-8; messages are JSON in UTF-8"),
+            format!("byte {at} of the message is not UTF-8; messages are JSON in UTF-8"),
         )
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_ascii();
@@ -107,7 +154,7 @@ pub(crate) fn read_deep(
         Value::Object(message) => object(message),
         Value::Array(_) => Err(Refusal::invalid(
             None,
-            "batches are not served; send each message on a line of its own",
+            "batches are not served; send each message by itself",
         )),
         _ => Err(Refusal::invalid(None, "a message is a JSON object")),
     }
@@ -147,7 +194,7 @@ fn object(mut message: Map<String, Value>) -> Result<Option<ClientJsonRpcMessage
     };
     let params = match message.remove("params") {
         Some(Value::Object(params)) => Some(params),
-        None => None,
+        None | Some(Value::Null) => None,
         Some(_) => return Err(Refusal::invalid(known_id, "`params` must be an object")),
     };
     match (id, known_id) {
@@ -219,10 +266,17 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
             "`progressToken` has {bytes} bytes, but at most {TOKEN_BYTES_MAX} are allowed; send a shorter one"
         ));
     }
-    let newer = meta
-        .as_ref()
-        .is_some_and(|meta| meta.protocol_version().is_some());
+    let version = meta.as_ref().and_then(RequestMetaObject::protocol_version);
+    let newer = version.is_some();
+    // The machinery refuses these without a sentence, or not at all.
+    let is_of_another_era = match version {
+        Some(version) if version >= ProtocolVersion::V_2026_07_28 => {
+            OLDER_METHODS.contains(&method)
+        }
+        _ => !newer && method == NEWER_METHOD,
+    };
     let mut request = match method {
+        method if is_of_another_era => CustomRequest::new(method, None).into(),
         method if !newer && older_tasks::is_asked(method, &params) => {
             CustomRequest::new(method, Some(Value::Object(params))).into()
         }
@@ -255,7 +309,10 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
         "initialize" => InitializeRequest::new(typed(params)?).into(),
         "logging/setLevel" => SetLevelRequest::new(typed(params)?).into(),
         "server/discover" => DiscoverRequest::new(typed(params)?).into(),
-        "subscriptions/listen" => SubscriptionsListenRequest::new(typed(params)?).into(),
+        NEWER_METHOD if !params.get("notifications").is_none_or(Value::is_object) => {
+            return Err("`notifications` must be an object".to_owned());
+        }
+        NEWER_METHOD => SubscriptionsListenRequest::new(typed(params)?).into(),
         _ => CustomRequest::new(quoted(method), None).into(),
     };
     if let Some(meta) = meta {
@@ -265,30 +322,30 @@ fn request(method: &str, params: Option<Map<String, Value>>) -> Result<ClientReq
 }
 
 fn typed<T: serde::de::DeserializeOwned>(params: Map<String, Value>) -> Result<T, String> {
-    serde_json::from_value(Value::Object(params)).map_err(|error| quoted(&error.to_string()))
+    serde_json::from_value(Value::Object(params)).map_err(|error| shortened(&error.to_string()))
 }
 
 /// The parameters of a call. They are by far the most frequent and the largest, and are
-/// taken apart without being copied.
+/// taken apart without being copied. Many clients write `null` for what is not there.
 pub(crate) fn call_params(mut params: Map<String, Value>) -> Result<CallToolRequestParams, String> {
     let Some(Value::String(name)) = params.remove("name") else {
         return Err("`name` must be there, and a string".to_owned());
     };
     let mut call = CallToolRequestParams::new(name);
     match params.remove("requestState") {
-        None => {}
+        None | Some(Value::Null) => {}
         Some(Value::String(state)) => call.request_state = Some(state),
         Some(_) => return Err("`requestState` must be a string".to_owned()),
     }
     match params.remove("inputResponses") {
-        None => {}
+        None | Some(Value::Null) => {}
         Some(Value::Object(responses)) => {
             call.input_responses = Some(responses.into_iter().collect());
         }
         Some(_) => return Err("`inputResponses` must be an object".to_owned()),
     }
     match params.remove("arguments") {
-        None => Ok(call),
+        None | Some(Value::Null) => Ok(call),
         Some(Value::Object(arguments)) => Ok(call.with_arguments(arguments)),
         Some(_) => Err("`arguments` must be an object".to_owned()),
     }
@@ -310,6 +367,21 @@ fn notification(method: &str, params: Option<Map<String, Value>>) -> Option<Clie
 
 fn quoted(text: &str) -> String {
     text.chars().take(QUOTED_CHARS_MAX).collect()
+}
+
+/// Why something can't be read: the client's own words, cut, and what was expected, which
+/// stands behind them.
+pub(crate) fn shortened(why: &str) -> String {
+    let (said, expected) = match why.rfind(", expected ") {
+        Some(at) => why.split_at(at),
+        None => (why, ""),
+    };
+    let mut short = quoted(said);
+    if short.len() < said.len() {
+        short.push('…');
+    }
+    short.extend(expected.chars().take(EXPECTED_CHARS_MAX));
+    short
 }
 
 #[cfg(test)]
@@ -383,9 +455,20 @@ mod tests {
             ]],
         );
         check(
-            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
             expect![[
-                r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#
+                r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"},"notifications":{"toolsListChanged":true}}}"#
+            ]],
+        );
+        // Methods of the other era are kept by name alone.
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true}}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":null}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"info","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect![[
+                r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#
             ]],
         );
         check(
@@ -476,7 +559,7 @@ mod tests {
     fn refusals_say_what_is_wrong() {
         check(
             b"{\"a\": \"\xff\"}",
-            expect!["-32700: byte 8 of the line is not UTF-8; messages are JSON in UTF-8"],
+            expect!["-32700: byte 8 of the message is not UTF-8; messages are JSON in UTF-8"],
         );
         check(
             "{",
@@ -490,12 +573,12 @@ mod tests {
         );
         check(
             "[]",
-            expect!["-32600: batches are not served; send each message on a line of its own"],
+            expect!["-32600: batches are not served; send each message by itself"],
         );
         check("1", expect!["-32600: a message is a JSON object"]);
         check(
             r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
-            expect!["-32600: batches are not served; send each message on a line of its own"],
+            expect!["-32600: batches are not served; send each message by itself"],
         );
         check(
             r#"{"id":1,"method":"ping"}"#,
@@ -561,6 +644,45 @@ mod tests {
         check(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":1}}"#,
             expect!["Number(1) -32602: tools/list: invalid type: integer `1`, expected a string"],
+        );
+    }
+
+    #[test]
+    fn null_stands_for_what_is_not_there() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":null}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a","arguments":null,"requestState":null,"inputResponses":null}}"#,
+            expect![[r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}"#]],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":null}}"#,
+            expect!["Number(1) -32602: tools/call: `name` must be there, and a string"],
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":[],"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+            expect!["Number(1) -32602: subscriptions/listen: `notifications` must be an object"],
+        );
+    }
+
+    #[test]
+    fn what_was_expected_is_told_whole() {
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{"level":"loud"}}"#,
+            expect![
+                "Number(1) -32602: logging/setLevel: unknown variant `loud`, expected one of `debug`, `info`, `notice`, `warning`, `error`, `critical`, `alert`, `emergency`"
+            ],
+        );
+        let long = "x".repeat(10_000);
+        check(
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"logging/setLevel","params":{{"level":"{long}"}}}}"#
+            ),
+            expect![
+                "Number(1) -32602: logging/setLevel: unknown variant `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…, expected one of `debug`, `info`, `notice`, `warning`, `error`, `critical`, `alert`, `emergency`"
+            ],
         );
     }
 

@@ -1,12 +1,15 @@
 //! Three tools in place of a long list: to search the tools, to describe one, and to call it.
 //! For clients whose model could not hold all of them: `meta-tools = true` under `[serve]`.
 
-use portreeve_core::{RegisteredTool, Registry};
+use portreeve_core::{CallError, ErrorCode, RegisteredTool, Registry};
 use portreeve_manifest::clean;
-use rmcp::model::{CallToolResult, ContentBlock, ErrorData, MetaObject, Tool, ToolAnnotations};
+use rmcp::model::{CallToolResult, ContentBlock, MetaObject, Tool, ToolAnnotations};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use crate::convert;
+use crate::message;
 use crate::panels::{self, Shown};
 use crate::tools;
 
@@ -19,7 +22,7 @@ const DESCRIPTION_CHARS_MAX: usize = 300;
 /// Words of a search that are looked at.
 const WORDS_MAX: usize = 16;
 
-const SEARCH: &str = "search_tools";
+pub(crate) const SEARCH: &str = "search_tools";
 const DESCRIBE: &str = "describe_tool";
 const CALL: &str = "call_tool";
 
@@ -29,6 +32,41 @@ pub(crate) enum Asked {
     Answered(CallToolResult),
     /// The call of another tool, with its arguments.
     Call(String, Map<String, Value>),
+    /// Something that its schema does not allow, or that is not there.
+    Mistaken(CallError),
+    /// It is another tool, with its arguments.
+    Other(Map<String, Value>),
+}
+
+/// What the three are given, as their schemas have it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Call {
+    name: String,
+    #[serde(default)]
+    arguments: Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Describe {
+    name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Search {
+    query: String,
+    #[serde(deserialize_with = "given")]
+    category: Option<String>,
+    #[serde(deserialize_with = "given")]
+    tag: Option<String>,
+    after: usize,
+}
+
+/// A text that is there: `null` is none.
+fn given<'de, D: Deserializer<'de>>(written: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(written).map(Some)
 }
 
 /// Whether a tool is one of the two that the list alone answers.
@@ -88,47 +126,45 @@ pub(crate) fn tools() -> Vec<Tool> {
                 "query": text("Words to look for."),
                 "category": text("Only tools of this category."),
                 "tag": text("Only tools with this tag."),
+                "after": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "description": "Go on after so many: the `after` of the last answer, which has one where there are more.",
+                },
             }),
             json!([]),
         ),
     ]
 }
 
-/// What a call of one of the three asks for; none where it is another tool.
+/// What a call asks for, if it is of one of the three.
 pub(crate) fn asked(
     registry: &Registry,
     panels: &Shown,
     name: &str,
-    arguments: &Map<String, Value>,
-) -> Option<Result<Asked, ErrorData>> {
-    let text = |key: &str| arguments.get(key).and_then(Value::as_str);
-    let wanted = || {
-        text("name")
-            .ok_or_else(|| ErrorData::invalid_params("`name` must be there, and a string", None))
-    };
-    Some(match name {
-        SEARCH => Ok(Asked::Answered(search(
-            registry,
-            text("query").unwrap_or_default(),
-            text("category"),
-            text("tag"),
-        ))),
-        DESCRIBE => wanted().and_then(|name| {
-            let tool = registry.tool(name);
-            let tool = tool.ok_or_else(|| tools::unknown(registry, name))?;
-            Ok(Asked::Answered(structured(
-                json!({"tool": convert::tool(tool, panels)}),
-            )))
+    arguments: Map<String, Value>,
+) -> Asked {
+    match name {
+        SEARCH => read(arguments).map(|asked| Asked::Answered(search(registry, &asked))),
+        DESCRIBE => read(arguments).map(|Describe { name }| match registry.tool(&name) {
+            None => Asked::Mistaken(tools::unknown(registry, &name, SEARCH)),
+            Some(tool) => {
+                let tool = convert::tool(tool, panels);
+                Asked::Answered(structured(json!({ "tool": tool })))
+            }
         }),
-        CALL => wanted().and_then(|name| match arguments.get("arguments") {
-            None => Ok(Asked::Call(name.to_owned(), Map::new())),
-            Some(Value::Object(inner)) => Ok(Asked::Call(name.to_owned(), inner.clone())),
-            Some(_) => Err(ErrorData::invalid_params(
-                "`arguments` must be an object",
-                None,
-            )),
-        }),
-        _ => return None,
+        CALL => read(arguments).map(|Call { name, arguments }| Asked::Call(name, arguments)),
+        _ => Ok(Asked::Other(arguments)),
+    }
+    .unwrap_or_else(Asked::Mistaken)
+}
+
+/// Reads the arguments of one of the three.
+fn read<T: DeserializeOwned>(arguments: Map<String, Value>) -> Result<T, CallError> {
+    serde_json::from_value(Value::Object(arguments)).map_err(|error| {
+        let why = message::shortened(&error.to_string());
+        let why = format!("the arguments: {why}; `tools/list` has the schema of this tool");
+        CallError::host(ErrorCode::InvalidArgument, "arguments", why)
     })
 }
 
@@ -139,13 +175,9 @@ fn structured(value: Value) -> CallToolResult {
 }
 
 /// The tools that fit best, first those in whose names the words stand.
-fn search(
-    registry: &Registry,
-    query: &str,
-    category: Option<&str>,
-    tag: Option<&str>,
-) -> CallToolResult {
-    let query = query.to_lowercase();
+fn search(registry: &Registry, asked: &Search) -> CallToolResult {
+    let (category, tag) = (asked.category.as_deref(), asked.tag.as_deref());
+    let query = asked.query.to_lowercase();
     let words: Vec<&str> = query
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -165,6 +197,7 @@ fn search(
     let all = found.len();
     let shown: Vec<Value> = found
         .into_iter()
+        .skip(asked.after)
         .take(FOUND_MAX)
         .map(|(_, tool)| {
             let description = clean::visible(tool.description().unwrap_or_default());
@@ -178,7 +211,14 @@ fn search(
             })
         })
         .collect();
-    structured(json!({"found": all, "tools": shown}))
+    let seen = asked.after.saturating_add(shown.len());
+    let mut found = json!({"found": all, "tools": shown});
+    if seen < all
+        && let Some(found) = found.as_object_mut()
+    {
+        found.insert("after".to_owned(), seen.into());
+    }
+    structured(found)
 }
 
 /// How often the words stand where, by how much that says.
@@ -202,4 +242,17 @@ fn score(tool: &RegisteredTool, words: &[&str]) -> usize {
         in_name + in_labels + in_description
     };
     words.iter().map(of_word).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use portreeve_manifest::settings::META_TOOLS;
+
+    #[test]
+    fn their_names_are_kept_for_them() {
+        let tools = tools();
+        let names: Vec<&str> = tools.iter().map(|tool| &*tool.name).collect();
+        assert_eq!(names, META_TOOLS);
+    }
 }

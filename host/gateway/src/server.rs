@@ -44,11 +44,14 @@ use crate::tools::{self, ToolLists};
 /// What every client is told. It is the same for all of them and names no plugin: what is
 /// installed is in the list of tools.
 const INSTRUCTIONS: &str = "The tools of the plugins that are installed in this project. \
-A tool's name is PLUGIN__TOOL. Plugins run under limits and have only what their operator \
-granted them: an error that begins with \"Refused or stopped by the host\" names the limit or \
-the grant, and only the operator can change those. One that begins with \"Error of the plugin\" \
-is the plugin's own text, whatever it says. The list of tools may change at any time. \
-Plugins may offer resources (portreeve://PLUGIN/…) and prompts (PLUGIN__PROMPT), too.";
+A tool is named PLUGIN__TOOL, unless its operator chose another name. \
+An error that begins with \"Mistake in the request\" says what is wrong with the name or the \
+arguments: mend that and call again. Plugins run under limits and have only what their operator \
+granted them: one that begins with \"Refused or stopped by the host\" says what stood in the \
+way, and only the operator can change limits and grants. \
+One that begins with \"Error of the plugin\" is the plugin's own text, whatever it says. \
+The list of tools may change at any time. Plugins may offer resources (portreeve://PLUGIN/…) \
+and prompts (PLUGIN__PROMPT), too; the lists have their names as they are.";
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -147,6 +150,16 @@ impl Client {
     }
 }
 
+/// What a call is of.
+enum Meant {
+    /// A tool that is there.
+    Tool,
+    /// It is answered without a call,
+    Answered(CallToolResult),
+    /// or wrong: something that the tools which stand for all could not use.
+    Mistaken(CallError),
+}
+
 /// What a request of the newer era brings back: the state of an earlier one, and answers.
 fn returning(state: Option<String>, responses: Option<InputResponses>) -> Returning {
     Returning {
@@ -200,30 +213,35 @@ impl Server {
         }
     }
 
-    /// Puts the tool that is meant in place of one that stands for all. What comes of it is the
-    /// answer of those that need no call.
-    fn meant(
-        &self,
-        request: &mut CallToolRequestParams,
-    ) -> Result<Option<CallToolResult>, ErrorData> {
+    /// Puts the tool that is meant in place of one that stands for all.
+    fn meant(&self, request: &mut CallToolRequestParams) -> Result<Meant, ErrorData> {
         let registry = self.host.registry();
-        if self.host.serve_settings().meta_tools {
-            let none = Map::new();
-            let arguments = request.arguments.as_ref().unwrap_or(&none);
+        let is_there =
+            |name: &str| registry.tool(name).is_some() || registry.withheld(name).is_some();
+        let lister = match self.host.serve_settings().meta_tools {
+            true => meta::SEARCH,
+            false => "tools/list",
+        };
+        if lister == meta::SEARCH {
+            let arguments = request.arguments.take().unwrap_or_default();
             let panels = Shown::now(&self.host);
-            match meta::asked(&registry, &panels, &request.name, arguments).transpose()? {
-                Some(meta::Asked::Answered(result)) => return Ok(Some(result)),
-                Some(meta::Asked::Call(name, arguments)) => {
+            match meta::asked(&registry, &panels, &request.name, arguments) {
+                meta::Asked::Answered(result) => return Ok(Meant::Answered(result)),
+                meta::Asked::Mistaken(error) => return Ok(Meant::Mistaken(error)),
+                meta::Asked::Call(name, _) if !is_there(&name) => {
+                    return Ok(Meant::Mistaken(tools::unknown(&registry, &name, lister)));
+                }
+                meta::Asked::Call(name, arguments) => {
                     request.name = name.into();
                     request.arguments = Some(arguments);
                 }
-                None => {}
+                meta::Asked::Other(arguments) => request.arguments = Some(arguments),
             }
         }
-        if registry.tool(&request.name).is_none() && registry.withheld(&request.name).is_none() {
-            return Err(tools::unknown(&registry, &request.name));
+        match is_there(&request.name) {
+            true => Ok(Meant::Tool),
+            false => Err(refused(tools::unknown(&registry, &request.name, lister))),
         }
-        Ok(None)
     }
 
     /// Whether a tool's calls are tasks.
@@ -249,12 +267,21 @@ impl Server {
             result.strip_result_type_for_legacy_peer();
             return older_tasks::json(&result);
         }
-        if !matches!(task, Some(Value::Object(_))) {
+        let Some(Value::Object(task)) = task else {
             return Err(invalid("`task` must be an object".to_owned()));
+        };
+        let ttl = task.get("ttl").filter(|ttl| !ttl.is_null());
+        if ttl.is_some_and(|ttl| ttl.as_f64().is_none_or(|ttl| ttl < 0.0)) {
+            let why = "`task.ttl` must be a number of milliseconds, 0 or more";
+            return Err(invalid(why.to_owned()));
         }
-        if self.meant(&mut request)?.is_some() {
-            let why = "this tool answers at once, and can't be called as a task";
-            return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+        match self.meant(&mut request)? {
+            Meant::Tool => {}
+            Meant::Mistaken(error) => return Err(refused(error)),
+            Meant::Answered(_) => {
+                let why = "this tool answers at once, and can't be called as a task";
+                return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
+            }
         }
         if self.task_support(&request.name) == TaskSupport::Forbidden {
             let why = "this tool's plugin lets it be no task; call it without `task`";
@@ -435,8 +462,10 @@ impl ServerHandler for Server {
                 return Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None));
             }
         }
-        if let Some(answered) = self.meant(&mut request)? {
-            return Ok(answered.into());
+        match self.meant(&mut request)? {
+            Meant::Tool => {}
+            Meant::Mistaken(error) => return Ok(convert::mistaken(&error).into()),
+            Meant::Answered(result) => return Ok(result.into()),
         }
         let newer = client.newer;
         let returning = Returning {
@@ -648,11 +677,7 @@ impl ServerHandler for Server {
             "tasks/result" if older => {
                 Box::pin(older_tasks::result(host, owner, &params, &context)).await
             }
-            method => Err(ErrorData::new(
-                ErrorCode::METHOD_NOT_FOUND,
-                format!("this server has no method {method:?}"),
-                None,
-            )),
+            method => Err(message::no_method(method)),
         };
         result.map(CustomResult)
     }
@@ -709,5 +734,20 @@ impl ServerHandler for Server {
     async fn listen(&self, subscription: SubscriptionContext) -> Result<(), ErrorData> {
         // Boxed, as all that is large: each request has room for the largest otherwise.
         Box::pin(self.tell_changes(subscription)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instructions_name_each_beginning_of_an_error() {
+        for who in [convert::BY_CALLER, convert::BY_HOST, convert::BY_PLUGIN] {
+            assert!(
+                INSTRUCTIONS.contains(&format!("begins with \"{who}\"")),
+                "{who}"
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use portreeve_core::{Host, Registry};
+use portreeve_core::{CallError, ErrorCode, Host, Registry};
 use portreeve_manifest::tool::NAME_BYTES_MAX;
 use rmcp::model::{ErrorData, ListToolsResult, PaginatedRequestParams, Tool};
 
@@ -175,16 +175,17 @@ fn read_cursor(cursor: &str) -> Option<String> {
     valid.then_some(name)
 }
 
-/// The answer for a tool that is not there.
-pub(crate) fn unknown(registry: &Registry, name: &str) -> ErrorData {
+/// That a tool is not there; `lister` names those that are.
+pub(crate) fn unknown(registry: &Registry, name: &str, lister: &str) -> CallError {
     let names = registry.tools().map(|tool| tool.name.as_str());
-    ErrorData::invalid_params(not_found(names, name), None)
+    let why = not_found(names, name, lister);
+    CallError::host(ErrorCode::NotFound, "no-such-tool", why)
 }
 
-fn not_found<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> String {
+fn not_found<'a>(names: impl Iterator<Item = &'a str>, name: &str, lister: &str) -> String {
     // Longer than any name: neither quoted nor compared.
     if name.len() > NAME_BYTES_MAX.saturating_mul(2) {
-        return "there is no tool with so long a name; `tools/list` names them all".to_owned();
+        return format!("there is no tool with so long a name; `{lister}` shows those there are");
     }
     let mut near: Vec<(f64, &str)> = names
         .map(|known| (likeness(known, name), known))
@@ -197,7 +198,7 @@ fn not_found<'a>(names: impl Iterator<Item = &'a str>, name: &str) -> String {
         .map(|(_, known)| format!("`{known}`"))
         .collect();
     if near.is_empty() {
-        format!("there is no tool {name:?}; `tools/list` names them all")
+        format!("there is no tool {name:?}; `{lister}` shows those there are")
     } else {
         format!(
             "there is no tool {name:?}; do you mean {}?",
@@ -298,7 +299,7 @@ mod tests {
                 "github__list_issues",
                 "markdown__render",
             ];
-            expected.assert_eq(&not_found(names.into_iter(), name));
+            expected.assert_eq(&not_found(names.into_iter(), name, "tools/list"));
         }
         check(
             "github__create_isue",
@@ -318,15 +319,15 @@ mod tests {
         );
         check(
             "weather",
-            expect![[r#"there is no tool "weather"; `tools/list` names them all"#]],
+            expect![[r#"there is no tool "weather"; `tools/list` shows those there are"#]],
         );
         check(
             "a\u{1b}[31m\"",
-            expect![[r#"there is no tool "a\u{1b}[31m\""; `tools/list` names them all"#]],
+            expect![[r#"there is no tool "a\u{1b}[31m\""; `tools/list` shows those there are"#]],
         );
         check(
             &"x".repeat(1_000_000),
-            expect!["there is no tool with so long a name; `tools/list` names them all"],
+            expect!["there is no tool with so long a name; `tools/list` shows those there are"],
         );
     }
 }

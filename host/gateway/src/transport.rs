@@ -32,8 +32,10 @@ pub(crate) struct LineTransport<R, W> {
     output: Arc<Output<W>>,
     connection: CancellationToken,
     bounds: Bounds,
-    /// Whether the protocol's machinery knows by now which era the client speaks.
+    /// Whether the protocol's machinery knows by now which era the client speaks,
     opened: bool,
+    /// and whether that is the newer one, which has no handshake.
+    newer: bool,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     /// The places of requests that are not answered yet, by their ids.
@@ -66,6 +68,7 @@ where
             connection,
             bounds,
             opened: false,
+            newer: false,
             requests: Arc::new(Semaphore::new(bounds.requests_max)),
             bytes: Arc::new(Semaphore::new(bounds.requests_bytes_max / UNIT_BYTES)),
             places: HashMap::new(),
@@ -83,10 +86,20 @@ where
             JsonRpcMessage::Request(JsonRpcRequest {
                 id, mut request, ..
             }) => {
+                let greets = matches!(request, ClientRequest::InitializeRequest(_));
+                if greets && self.newer {
+                    return Err(Refusal {
+                        id: Some(id),
+                        error: message::no_method("initialize"),
+                    });
+                }
                 let place = self.place(&id, bytes)?;
                 // Whoever works on the request holds it too.
                 request.extensions_mut().insert(place);
-                self.opened = self.opened || opens(&request);
+                if !self.opened {
+                    self.opened = opens(&request);
+                    self.newer = self.opened && !greets;
+                }
                 Ok(Some(JsonRpcMessage::request(request, id)))
             }
             // Before a connection is opened, there is nothing that one could be about, and

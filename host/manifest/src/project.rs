@@ -17,8 +17,8 @@ use crate::limits::{HostLimitOverrides, HostLimits, LimitError, LimitOverrides, 
 use crate::plugin::PluginManifest;
 use crate::policy::{Policy, RequireSignature};
 use crate::settings::{
-    AlertSettings, GenerationSettings, MessagesSettings, NetworkSettings, RawAlerts, RawAudit,
-    RawGenerations, RawMessages, RawNetwork, RawRegistry, RawServe, RawState, RawVault,
+    AlertSettings, GenerationSettings, META_TOOLS, MessagesSettings, NetworkSettings, RawAlerts,
+    RawAudit, RawGenerations, RawMessages, RawNetwork, RawRegistry, RawServe, RawState, RawVault,
     RawWebhooks, ServeSettings, Settings, WebhookSettings, read_registries,
 };
 pub use crate::source::{HttpsSource, PluginSource};
@@ -272,6 +272,9 @@ impl ProjectManifest {
             ));
         }
         check_schemes(&raw.plugins, &document, &mut errors);
+        if settings.serve.meta_tools {
+            check_meta_tools(&raw.plugins, &document, &mut errors);
+        }
         let mut plugins = BTreeMap::new();
         for (alias, raw) in raw.plugins {
             let entry = validate_entry(&alias, raw, &document, &mut errors);
@@ -570,6 +573,27 @@ fn check_schemes(
                     format!("the scheme `{scheme}` belongs to the plugin `{first}` already"),
                     document.key_span(&["plugins", alias.as_str(), "expose", "schemes"]),
                 ));
+            }
+        }
+    }
+}
+
+/// The names of the tools that stand for all others lead to no other tool.
+fn check_meta_tools(
+    plugins: &BTreeMap<Alias, RawEntry>,
+    document: &Document<'_>,
+    errors: &mut Vec<Diagnostic>,
+) {
+    for (alias, entry) in plugins {
+        for (own, tool) in &entry.expose.tool {
+            let name = tool.name.as_deref().unwrap_or_default();
+            if META_TOOLS.contains(&name) {
+                let path = ["plugins", alias.as_str(), "expose", "tool", own, "name"];
+                let message = format!(
+                    "`{name}` is one of the three tools that `meta-tools` under [serve] shows in place of the others"
+                );
+                let help = "give it another name, or leave `meta-tools` out";
+                errors.push(Diagnostic::new(message, document.span(&path)).with_help(help));
             }
         }
     }

@@ -32,7 +32,9 @@ pub use outlet::{OutletSettings, is_loopback};
 pub use registries::RegistrySettings;
 pub(crate) use registries::{RawRegistry, read as read_registries};
 pub(crate) use serve::RawServe;
-pub use serve::{ServeLimitOverrides, ServeLimits, ServeScopes, ServeSettings, ServeTls};
+pub use serve::{
+    META_TOOLS, ServeLimitOverrides, ServeLimits, ServeScopes, ServeSettings, ServeTls,
+};
 pub(crate) use webhooks::RawWebhooks;
 pub use webhooks::{HookIn, HookOut, HookSignature, WebhookSettings};
 

@@ -1001,3 +1001,19 @@ rules = [
     let many = "[[alerts.rules]]\nmetric = \"calls\"\nabove = 1\n".repeat(65);
     assert!(parse(&many).unwrap_err().contains("at most 64"));
 }
+
+#[test]
+fn the_three_tools_keep_their_names() {
+    let renamed =
+        "[plugins.a]\nsource = 'a.wasm'\n[plugins.a.expose.tool.find]\nname = 'search_tools'\n";
+    check(renamed, expect!["1 plugins"]);
+    check(
+        &format!("[serve]\nmeta-tools = true\n{renamed}"),
+        expect![[r#"
+            portreeve.toml:7:8: error: `search_tools` is one of the three tools that `meta-tools` under [serve] shows in place of the others
+              |
+            7 | name = 'search_tools'
+              |        ^^^^^^^^^^^^^^
+              = help: give it another name, or leave `meta-tools` out"#]],
+    );
+}

@@ -456,7 +456,7 @@ impl Turns {
     ) -> Result<[u8; 16], CallError> {
         let forged = || {
             refused(
-                "this request state is not one of this host, caller and call: send it back unchanged, with the same tool and arguments",
+                "this request state is not one of this host, caller and call: send it back unchanged, with the same tool and arguments; or this host was started anew: call the tool again without it",
             )
         };
         if handle.len() > HANDLE_CHARS_MAX {

@@ -13,10 +13,11 @@ use http::header::{
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, StatusCode};
-use portreeve_manifest::settings::ServeSettings;
+use portreeve_manifest::settings::{ServeLimits, ServeSettings};
 use rmcp::RoleServer;
-use rmcp::model::{ErrorData, RequestId};
+use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId};
 use rmcp::service::TxJsonRpcMessage;
+use serde_json::json;
 
 use super::listen::Ends;
 use crate::written::written;
@@ -29,6 +30,12 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-ver
 
 /// The last event that a client has seen of a stream.
 pub(super) const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
+
+/// What a field has besides its name and its value: a colon, a space and the line's end.
+const FIELD_BYTES: usize = 4;
+
+/// Longest part of a version that is said back, in characters.
+const VERSION_CHARS_MAX: usize = 32;
 
 /// Fields that two readers could take for two things if there were two of them.
 const SINGLE: [HeaderName; 10] = [
@@ -48,7 +55,7 @@ const SINGLE: [HeaderName; 10] = [
 #[derive(Debug)]
 pub(super) struct Refused {
     status: StatusCode,
-    pub(super) id: Option<RequestId>,
+    id: Option<RequestId>,
     error: ErrorData,
     /// Whether nothing more is read from the connection: the rest of it can't be trusted, or
     /// was never read.
@@ -67,6 +74,14 @@ impl Refused {
             id,
             error,
             closing: false,
+        }
+    }
+
+    /// The same, of the request with this id, unless it is of another one.
+    pub(super) fn about(self, id: Option<RequestId>) -> Refused {
+        Refused {
+            id: self.id.or(id),
+            ..self
         }
     }
 
@@ -112,6 +127,50 @@ pub(super) fn json_text(status: StatusCode, text: serde_json::Result<Vec<u8>>) -
     response
 }
 
+/// How large the head of a request may be.
+#[derive(Clone, Copy)]
+pub(super) struct HeadBounds {
+    pub(super) bytes_max: usize,
+    pub(super) fields_max: usize,
+}
+
+impl HeadBounds {
+    pub(super) fn of(limits: &ServeLimits) -> HeadBounds {
+        HeadBounds {
+            bytes_max: limits.head.as_usize(),
+            fields_max: usize::try_from(limits.fields).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Holds a head against them.
+    pub(super) fn check<B>(&self, request: &http::Request<B>) -> Result<(), Refused> {
+        let (headers, path) = (request.headers(), request.uri().path_and_query());
+        let fields = headers.len();
+        if fields > self.fields_max {
+            let why = format!(
+                "the request has {fields} header fields, more than `fields` under [serve] limits allows ({}); send fewer, or the operator raises it",
+                self.fields_max
+            );
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refused::closing(status, why));
+        }
+        let line = path.map_or(0, |path| path.as_str().len());
+        let bytes = headers.iter().fold(line, |bytes, (name, value)| {
+            let field = name.as_str().len().saturating_add(value.len());
+            bytes.saturating_add(field).saturating_add(FIELD_BYTES)
+        });
+        if bytes > self.bytes_max {
+            let why = format!(
+                "the request's head has {bytes} bytes, more than `head` under [serve] limits allows ({}); send less, or the operator raises it",
+                self.bytes_max
+            );
+            let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+            return Err(Refused::closing(status, why));
+        }
+        Ok(())
+    }
+}
+
 /// Holds a request's head against what this host is and allows. What comes of it is the
 /// origin that browsers must be told is allowed.
 pub(super) fn head(
@@ -138,6 +197,31 @@ pub(super) fn head(
         return Err(Refused::closing(StatusCode::FORBIDDEN, why));
     }
     origin(&parts.headers, &host, settings)
+}
+
+/// A version that the protocol never had is a mistake of the client's, whatever it would come to
+/// mean. Whoever says the version in the message, too, is told the same of that.
+pub(super) fn version(headers: &HeaderMap) -> Result<(), Refused> {
+    let Some(said) = headers.get(VERSION) else {
+        return Ok(());
+    };
+    let known = ProtocolVersion::KNOWN_VERSIONS;
+    if known
+        .iter()
+        .any(|known| known.as_str().as_bytes() == said.as_bytes())
+    {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(said.as_bytes());
+    let said: String = said.chars().take(VERSION_CHARS_MAX).collect();
+    let names: Vec<&str> = known.iter().map(ProtocolVersion::as_str).collect();
+    let why = format!(
+        "`mcp-protocol-version` is {said:?}, which this host does not speak; it speaks {}",
+        names.join(", ")
+    );
+    let versions = json!({"supported": names, "requested": said});
+    let error = ErrorData::new(ErrorCode::UNSUPPORTED_PROTOCOL_VERSION, why, Some(versions));
+    Err(Refused::of(StatusCode::BAD_REQUEST, None, error))
 }
 
 /// What the client calls this host.

@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::checks::HeadBounds;
 use super::listen::{Ends, Listener, Stream};
 use super::route::{self, Front};
 use super::stall::Stall;
@@ -131,11 +132,12 @@ impl Accept {
 /// ends.
 async fn refuse(mut stream: Box<dyn Stream>) {
     tracing::warn!("a connection was refused: `connections` under [serve] limits is reached");
-    let _ = stream
-        .write_all(
-            b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-        )
-        .await;
+    let why = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"busy: there are as many connections as `connections` under [serve] limits allows; try again later"}}"#;
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{why}",
+        why.len()
+    );
+    let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }
 
@@ -149,20 +151,35 @@ pub(super) async fn serve_local(stream: impl Stream, front: Arc<Front>) {
     serve(stream, Peer::new(ends), front, router).await;
 }
 
+/// How much of a head is read: more than it may have, so that whoever goes a little too far is
+/// told of it. Beyond that the protocol's reader refuses it without words.
+const fn read_max(allowed: usize) -> usize {
+    allowed.saturating_add(allowed / 2)
+}
+
 /// Serves one connection until it ends, or the host does.
 async fn serve(stream: impl Stream, peer: Peer, front: Arc<Front>, router: Router) {
     let settings = front.settings();
     let limits = &settings.limits;
     let router = TowerToHyperService::new(router);
+    let bounds = HeadBounds::of(limits);
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        router.call(request)
+        let answering = bounds.check(&request).map(|()| {
+            request.extensions_mut().insert(peer.clone());
+            router.call(request)
+        });
+        async move {
+            match answering {
+                Ok(answering) => answering.await,
+                Err(refused) => Ok(refused.into_response()),
+            }
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.idle)
-        .max_buf_size(limits.head.as_usize())
-        .max_headers(usize::try_from(limits.fields).unwrap_or(usize::MAX));
+        .max_buf_size(read_max(bounds.bytes_max))
+        .max_headers(read_max(bounds.fields_max));
     let io = TokioIo::new(Stall::new(stream, limits.stall));
     let connection = http.serve_connection(io, service);
     tokio::pin!(connection);

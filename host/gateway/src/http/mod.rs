@@ -7,7 +7,7 @@
 //!         → a request under its limits: Host, Origin, fields   (checks)
 //!         → one strict message                                 (body)
 //!         → people: pages around panels                        (panels)
-//!           newer clients: rmcp's own service, no state
+//!           newer clients: rmcp's own service, no state        (stateless)
 //!           older clients: a session, and an exchange in it    (sessions, session, exchange)
 //!           their streams, and what was told on them           (events, replay)
 //! ```
@@ -28,6 +28,7 @@ mod route;
 mod session;
 mod sessions;
 mod stall;
+mod stateless;
 mod tls;
 
 use std::io;

@@ -7,19 +7,13 @@ use axum::body::Body;
 use axum::extract::{Extension, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post as post_at};
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, Collected, Full};
 use portreeve_core::{Caller, Host};
 use portreeve_manifest::settings::{ServeLimits, ServeSettings};
-use rmcp::model::{
-    ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, GetMeta, JsonRpcMessage,
-    ProtocolVersion,
-};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta, JsonRpcMessage, ProtocolVersion};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
-use rmcp::transport::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 
 use super::body::{Held, Room};
@@ -27,20 +21,11 @@ use super::checks::{self, Refused, VERSION};
 use super::connection::Peer;
 use super::hooks;
 use super::panels;
-use super::sessions::Sessions;
+use super::sessions::{self, Sessions};
+use super::stateless;
 use crate::message::{self, Refusal};
-use crate::prepared::Prepared;
 use crate::server::Server;
 use crate::tools::ToolLists;
-
-/// Methods that the newer protocol has no more.
-const OLDER_METHODS: [&str; 5] = [
-    "initialize",
-    "ping",
-    "logging/setLevel",
-    "resources/subscribe",
-    "resources/unsubscribe",
-];
 
 /// What all connections share.
 pub(super) struct Front {
@@ -54,7 +39,7 @@ pub(super) struct Front {
     shutdown: CancellationToken,
     /// Nothing is worked on any more.
     cancel: CancellationToken,
-    stateless: Arc<NeverSessionManager>,
+    pub(super) stateless: Arc<NeverSessionManager>,
 }
 
 impl Front {
@@ -203,84 +188,47 @@ async fn post(
     check_media(&parts.headers)?;
     let settings = front.settings();
     let limits = &settings.limits;
-    let held = front.read(body, limits).await?;
+    let mut held = front.read(body, limits).await?;
+    let refused = |Refusal { id, error }: Refusal| Refused::of(StatusCode::BAD_REQUEST, id, error);
+    held.bytes = message::body(held.bytes).map_err(refused)?;
     if says_newest(&parts.headers)
-        && let Some((id, method)) = message::id_of(&held.bytes, &OLDER_METHODS)
+        && let Some((id, method)) = message::id_of(&held.bytes, &message::OLDER_METHODS)
     {
-        let why = format!(
-            "there is no `{method}` in this version of the protocol; `server/discover` says what there is"
-        );
-        let error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, why, None);
+        let error = message::no_method(method);
         return Err(Refused::of(StatusCode::NOT_FOUND, Some(id), error));
     }
     let depth_max = usize::try_from(limits.depth).unwrap_or(usize::MAX);
-    let read = message::read_deep(&held.bytes, depth_max);
-    let message =
-        read.map_err(|Refusal { id, error }| Refused::of(StatusCode::BAD_REQUEST, id, error))?;
+    let message = message::read_deep(&held.bytes, depth_max).map_err(refused)?;
+    let id = match &message {
+        Some(JsonRpcMessage::Request(request)) => Some(request.id.clone()),
+        _ => None,
+    };
+    if !says_version(message.as_ref()) {
+        checks::version(&parts.headers).map_err(|refused| refused.about(id.clone()))?;
+    }
     if !is_newer(&parts.headers, message.as_ref()) {
         // What is read now holds what there was.
         let (sessions, room) = (&front.sessions, held.room);
-        return sessions.post(front, peer, &parts, message, room).await;
+        let answered = sessions.post(front, peer, &parts, message, room).await;
+        return answered.map_err(|refused| refused.about(id));
+    }
+    if message.is_none() {
+        return Ok(sessions::accepted());
     }
     // The protocol's own service reads it once more.
     drop(message);
-    let prepared = Prepared::default();
-    let request = http::Request::from_parts(parts, Full::new(held.bytes));
-    let response = stateless(front, peer, &prepared).handle(request).await;
-    if !prepared.is_there() {
-        if response.body().size_hint().exact().is_some() {
-            return Ok(response.map(Body::new));
-        }
-        // On a stream it is worked on still, with what was read.
-        let room = held.room;
-        let holding = move |frame| {
-            let _ = &room;
-            frame
-        };
-        return Ok(response.map(|told| Body::new(told.map_frame(holding))));
-    }
-    // It is short: the tools are yet to come.
-    let (mut parts, body) = response.into_parts();
-    let body = body
-        .collect()
-        .await
-        .map_or_else(|never| match never {}, Collected::to_bytes);
-    parts.headers.remove(CONTENT_LENGTH);
-    let body = prepared.put_into(body.into());
-    Ok(Response::from_parts(parts, Body::from(body)))
-}
-
-/// The protocol's own service for clients that send everything with each request.
-fn stateless(
-    front: &Arc<Front>,
-    peer: &Peer,
-    prepared: &Prepared,
-) -> StreamableHttpService<Server, NeverSessionManager> {
-    let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(false)
-        .with_json_response(true)
-        // Both were checked before, against the operator's settings.
-        .disable_allowed_hosts()
-        .disable_allowed_origins()
-        // As was the body.
-        .with_max_request_body_bytes(usize::MAX)
-        .with_cancellation_token(front.cancel.clone());
-    let caller = peer.caller();
-    let (server, prepared) = (front.clone(), prepared.clone());
-    StreamableHttpService::new(
-        move || {
-            let server = server.server(caller.clone(), server.shutdown.clone());
-            Ok(server.answering(prepared.clone()))
-        },
-        front.stateless.clone(),
-        config,
-    )
+    Ok(stateless::post(front, peer, parts, held, id).await)
 }
 
 /// Clients of both eras say that they send JSON and read JSON and streams of events.
 fn check_media(headers: &HeaderMap) -> Result<(), Refused> {
     if !sends_json(headers) {
         let why = "send messages as `content-type: application/json`";
+        return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    let is_plain = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    if !says_utf8(headers) || !headers.get_all(CONTENT_ENCODING).iter().all(is_plain) {
+        let why = "send messages in UTF-8, and not compressed";
         return Err(Refused::closing(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     if !accepts(headers, "application/json") || !accepts(headers, "text/event-stream") {
@@ -297,6 +245,21 @@ pub(super) fn sends_json(headers: &HeaderMap) -> bool {
         .is_some_and(|value| essence(value.to_str().unwrap_or_default()) == "application/json")
 }
 
+/// Whether the body is said to be text in UTF-8, as it is where nothing is said.
+fn says_utf8(headers: &HeaderMap) -> bool {
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let mut parameters = kind.unwrap_or_default().split(';').skip(1);
+    parameters.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
+            let value = value.trim().trim_matches('"');
+            value.eq_ignore_ascii_case("utf-8") || value.eq_ignore_ascii_case("us-ascii")
+        }
+        _ => true,
+    })
+}
+
 /// Whether the client names this type among those that it reads.
 pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
     headers
@@ -311,6 +274,18 @@ pub(super) fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
 fn essence(text: &str) -> String {
     let bare = text.split(';').next().unwrap_or_default();
     bare.trim().to_ascii_lowercase()
+}
+
+/// Whether a message says its version itself. What it says is held against the head where it
+/// is answered.
+fn says_version(message: Option<&ClientJsonRpcMessage>) -> bool {
+    match message {
+        Some(JsonRpcMessage::Request(request)) => match &request.request {
+            ClientRequest::InitializeRequest(_) => true,
+            request => request.get_meta().protocol_version().is_some(),
+        },
+        _ => false,
+    }
 }
 
 /// Whether a message is of the newer protocol, which has no sessions: it says so by its header
@@ -336,10 +311,13 @@ fn says_newest(headers: &HeaderMap) -> bool {
         .is_some_and(|version| version.as_bytes() == newest.as_str().as_bytes())
 }
 
-/// Whether the head names a version of the newer protocol, or one after it.
+/// Whether the head names a version of the newer protocol.
 pub(super) fn says_newer(headers: &HeaderMap) -> bool {
     let newest = ProtocolVersion::V_2026_07_28;
+    let mut newer = ProtocolVersion::KNOWN_VERSIONS
+        .iter()
+        .filter(|version| **version >= newest);
     headers
         .get(VERSION)
-        .is_some_and(|version| version.as_bytes() >= newest.as_str().as_bytes())
+        .is_some_and(|said| newer.any(|version| version.as_str().as_bytes() == said.as_bytes()))
 }

@@ -15,8 +15,8 @@ use portreeve_manifest::settings::ServeLimits;
 use rmcp::ServerHandler;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, InitializeRequestParams,
-    JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, ProtocolVersion, RequestId,
-    ServerJsonRpcMessage, ServerResult,
+    JsonRpcMessage, JsonRpcNotification, JsonRpcRequest, RequestId, ServerJsonRpcMessage,
+    ServerResult,
 };
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -46,7 +46,7 @@ impl Sessions {
     /// The session that a request names. Another principal than the one that opened it is told
     /// that there is none.
     fn of(&self, peer: &Peer, headers: &HeaderMap) -> Result<Arc<Session>, Refused> {
-        check_version(headers)?;
+        checks::version(headers)?;
         let Some(id) = headers.get(SESSION) else {
             let why = "the request names no session (`mcp-session-id`), and no version of the protocol that has none: open with `initialize`, or send `mcp-protocol-version: 2026-07-28` and the version in `_meta`";
             return Err(Refused::new(StatusCode::BAD_REQUEST, why));
@@ -83,12 +83,7 @@ impl Sessions {
             })) => return self.initialize(front, peer, parts, id, request.params),
             message => message,
         };
-        let session = self.of(peer, &parts.headers).map_err(|mut refused| {
-            if let Some(JsonRpcMessage::Request(request)) = &message {
-                refused.id = Some(request.id.clone());
-            }
-            refused
-        })?;
+        let session = self.of(peer, &parts.headers)?;
         match message {
             Some(JsonRpcMessage::Request(request)) => {
                 let requests_max = front.settings().limits.session_requests;
@@ -226,7 +221,9 @@ impl Sessions {
         let session = self.of(peer, &parts.headers)?;
         self.by_id().remove(&session.id);
         session.end.cancel();
-        Ok(accepted())
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        Ok(response)
     }
 
     /// Ends the sessions in which nothing was asked for too long, and forgets what is too old
@@ -252,29 +249,8 @@ impl Sessions {
     }
 }
 
-/// A version that this protocol never had is a mistake of the client's.
-fn check_version(headers: &HeaderMap) -> Result<(), Refused> {
-    let Some(version) = headers.get(VERSION) else {
-        return Ok(());
-    };
-    let known = ProtocolVersion::KNOWN_VERSIONS
-        .iter()
-        .any(|known| known.as_str().as_bytes() == version.as_bytes());
-    if known {
-        return Ok(());
-    }
-    let versions: Vec<&str> = ProtocolVersion::KNOWN_VERSIONS
-        .iter()
-        .map(ProtocolVersion::as_str)
-        .collect();
-    let why = format!(
-        "`mcp-protocol-version` is none that this host speaks: {}",
-        versions.join(", ")
-    );
-    Err(Refused::new(StatusCode::BAD_REQUEST, why))
-}
-
-fn accepted() -> Response {
+/// The answer to what wants none.
+pub(super) fn accepted() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::ACCEPTED;
     response

@@ -109,7 +109,7 @@ async fn sessions_end_at_their_clients_wish_and_are_then_unknown() {
     let delete = format!(
         "DELETE /mcp HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nmcp-session-id: {session}\r\n\r\n"
     );
-    assert_eq!(exchange(served.address, &delete).await.status, 202);
+    assert_eq!(exchange(served.address, &delete).await.status, 204);
     assert_eq!(exchange(served.address, &delete).await.status, 404);
     let gone = exchange(served.address, older(&session, "ping", &json!({}))).await;
     assert_eq!(gone.status, 404);
@@ -271,39 +271,75 @@ async fn bad_messages_are_refused_and_say_why() {
     let served = Served::with("depth = 20").await;
     let session = greet(served.address).await;
     let deep = format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"a":{}1{}}}}}"#,
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{{"a":{}1{}}}}}"#,
         "[".repeat(30),
         "]".repeat(30)
     );
     let cases: &[(&str, i64)] = &[
-        ("", 0),
+        ("", -32700),
+        (" \r\n", -32700),
+        ("\u{feff}", -32700),
         ("{", -32700),
         ("\u{1}", -32700),
         ("[]", -32600),
-        (r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, -32600),
-        (r#"{"id":1,"method":"ping"}"#, -32600),
-        (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1e400,"method":"ping"}"#, -32700),
         (
-            r#"{"jsonrpc":"2.0","id":99999999999999999999999999,"method":"ping"}"#,
+            r#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"}]"#,
             -32600,
         ),
-        (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, -32700),
+        (r#"{"id":1,"method":"tools/list"}"#, -32600),
+        (r#"{"jsonrpc":"1.0","id":1,"method":"tools/list"}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#,
+            -32600,
+        ),
+        (r#"{"jsonrpc":"2.0","id":{},"method":"tools/list"}"#, -32600),
+        (
+            r#"{"jsonrpc":"2.0","id":1e400,"method":"tools/list"}"#,
+            -32700,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":99999999999999999999999999,"method":"tools/list"}"#,
+            -32600,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"tools/list"}"#,
+            -32700,
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, -32600),
         (&deep, -32700),
     ];
+    let eras = [
+        ("mcp-session-id", session.as_str()),
+        ("mcp-protocol-version", "2026-07-28"),
+    ];
     for (body, code) in cases {
-        let fields = [("mcp-session-id", session.as_str())];
-        let answer = exchange(served.address, post(&fields, body)).await;
-        if *code == 0 {
-            // Nothing is a message of no use.
-            assert_eq!(answer.status, 202, "{body}");
-            continue;
+        for era in eras {
+            let answer = exchange(served.address, post(&[era], body)).await;
+            assert_eq!(answer.status, 400, "{body}: {answer:?}");
+            assert_eq!(answer.message()["error"]["code"], *code, "{body}");
         }
-        assert_eq!(answer.status, 400, "{body}: {answer:?}");
-        assert_eq!(answer.message()["error"]["code"], *code, "{body}");
+    }
+    // What is of no use is no mistake.
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"notifications/other"}"#,
+        r#"{"jsonrpc":"2.0","result":{}}"#,
+    ] {
+        for era in eras {
+            let answer = exchange(served.address, post(&[era], body)).await;
+            assert_eq!((answer.status, &*answer.body), (202, ""), "{body}");
+        }
+    }
+    // A mark that other systems write before a text.
+    for list in [
+        older(&session, "tools/list", &json!({})),
+        newer("tools/list", None, json!({})),
+    ] {
+        let (head, body) = list.split_once("\r\n\r\n").unwrap();
+        let longer = format!("content-length: {}\r\n", body.len() + 3);
+        let head = head.replace(&format!("content-length: {}\r\n", body.len()), &longer);
+        let marked = format!("{head}\r\n\r\n\u{feff}{body}");
+        let answer = exchange(served.address, marked).await;
+        assert!(answer.message()["result"]["tools"].is_array(), "{answer:?}");
     }
     // A long id is text like any other, and comes back.
     let id = "x".repeat(100_000);
@@ -323,9 +359,25 @@ async fn wrong_versions_and_contradictions_are_refused() {
             ("mcp-session-id", &*session),
             ("mcp-protocol-version", version),
         ];
-        let answer = exchange(served.address, post(&fields, ping)).await;
-        assert_eq!(answer.status, 400, "{version}: {answer:?}");
+        for fields in [&fields[..], &fields[1..]] {
+            let answer = exchange(served.address, post(fields, ping)).await;
+            assert_eq!(answer.status, 400, "{version}: {answer:?}");
+            let message = answer.message();
+            assert_eq!(message["id"], 1, "{answer:?}");
+            assert_eq!(message["error"]["code"], -32022, "{answer:?}");
+            let data = &message["error"]["data"];
+            assert_eq!(data["requested"], version, "{answer:?}");
+            let supported = data["supported"].as_array().unwrap();
+            assert!(supported.contains(&json!("2026-07-28")), "{answer:?}");
+        }
     }
+    // As is one that the message says, too.
+    let discover = newer("server/discover", None, json!({})).replace("2026-07-28", "2099-01-01");
+    let answer = exchange(served.address, discover).await;
+    assert_eq!(
+        (answer.status, &answer.message()["error"]["code"]),
+        (400, &json!(-32022))
+    );
     let fields = [("mcp-protocol-version", "2025-06-18")];
     let answer = exchange(served.address, post(&fields, GREETING)).await;
     assert_eq!(answer.status, 400, "{answer:?}");
@@ -450,6 +502,17 @@ async fn names_origins_and_media_types_are_checked() {
         ),
         ("application/json\r\naccept", "text/plain\r\naccept", 415),
         (
+            "application/json\r\naccept",
+            "application/json; charset=utf-16\r\naccept",
+            415,
+        ),
+        (
+            "application/json\r\naccept",
+            "application/json; charset=\"UTF-8\"\r\ncontent-encoding: identity\r\naccept",
+            200,
+        ),
+        ("accept:", "content-encoding: gzip\r\naccept:", 415),
+        (
             "application/json, text/event-stream",
             "application/json",
             406,
@@ -514,17 +577,25 @@ async fn heads_and_bodies_are_bounded() {
         )
         .replace(&body, &format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()));
     assert_eq!(exchange(served.address, chunked).await.status, 413);
-    let long = "x".repeat(10 << 10);
+    for (bytes, named) in [(8 << 10, true), (10 << 10, true), (40 << 10, false)] {
+        let long = "x".repeat(bytes);
+        let answer = exchange(served.address, post(&[("x", &long)], GREETING)).await;
+        assert_eq!(answer.status, 431, "{bytes}");
+        // What is far too long is not read to its end.
+        let names = answer.body.contains("`head` under [serve] limits");
+        assert_eq!(names, named, "{bytes}: {answer:?}");
+    }
+    for (count, named) in [(16, true), (20, true), (40, false)] {
+        let many: Vec<_> = (0..count).map(|_| ("x", "y")).collect();
+        let answer = exchange(served.address, post(&many, GREETING)).await;
+        assert_eq!(answer.status, 431, "{count}");
+        let names = answer.body.contains("`fields` under [serve] limits");
+        assert_eq!(names, named, "{count}: {answer:?}");
+    }
+    let most: Vec<_> = (0..15).map(|_| ("x", "y")).collect();
     assert_eq!(
-        exchange(served.address, post(&[("x", &long)], GREETING))
-            .await
-            .status,
-        431
-    );
-    let many: Vec<_> = (0..20).map(|_| ("x", "y")).collect();
-    assert_eq!(
-        exchange(served.address, post(&many, GREETING)).await.status,
-        431
+        exchange(served.address, post(&most, GREETING)).await.status,
+        200
     );
     served.end().await;
 }
@@ -631,7 +702,10 @@ async fn connections_of_clients_are_bounded() {
         held.push(stream);
     }
     let stream = TcpStream::connect(served.address).await.unwrap();
-    assert_eq!(exchange_on(stream, b"").await.status, 503);
+    let answer = exchange_on(stream, b"").await;
+    assert_eq!(answer.status, 503);
+    let why = answer.message()["error"]["message"].to_string();
+    assert!(why.contains("`connections` under [serve] limits"), "{why}");
     held.pop();
     let since = tokio::time::Instant::now();
     loop {

@@ -20,6 +20,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const DAY_MS: u64 = 86_400_000;
 
+/// The tools that stand for all others where `meta-tools` is set.
+pub const META_TOOLS: [&str; 3] = ["call_tool", "describe_tool", "search_tools"];
+
 /// How clients reach the host over the network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServeSettings {
