@@ -8,10 +8,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use portreeve_core::control::ControlSocket;
-use portreeve_core::{Caller, Host, OwnerLock, Ownership, Project};
+use portreeve_core::{Caller, HostError, OwnerLock, Ownership, Project};
 use portreeve_gateway::Error;
 use portreeve_gateway::http::{HttpServer, Listen, Reach};
 use portreeve_gateway::owner::{OwnerSocket, Proxy};
+use portreeve_manifest::settings::ServeSettings;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
@@ -90,7 +91,10 @@ impl Serve {
                     let reach = if self.allow_remote { Reach::Remote } else { Reach::Local };
                     let clients = match self.listen.as_slice() {
                         [] => Clients::Stdio,
-                        addresses => Clients::Http { addresses, reach },
+                        addresses => {
+                            let settings = context.manifest(&project)?.settings.serve;
+                            Clients::Http(listen(addresses, reach, &settings, project.dir())?)
+                        }
                     };
                     serve(project, lock, clients).await
                 }
@@ -178,18 +182,15 @@ async fn own(project: &Project) -> anyhow::Result<Role> {
 }
 
 /// Whom the owner serves besides those that come over its socket.
-enum Clients<'a> {
+enum Clients {
     /// The one on standard input and output; without it, the process ends.
     Stdio,
     /// All that connect here, until the process is asked to end.
-    Http {
-        addresses: &'a [Listen],
-        reach: Reach,
-    },
+    Http(HttpServer),
 }
 
 /// Serves the clients, and all that come over the socket.
-async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyhow::Result<()> {
+async fn serve(project: Project, lock: OwnerLock, clients: Clients) -> anyhow::Result<()> {
     if matches!(clients, Clients::Stdio) && std::io::stdin().is_terminal() {
         output::note(
             "serving MCP on standard input and output; a client is expected there, not a person: see `portreeve serve --print-client-config`",
@@ -201,14 +202,18 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
     let path = lock.sockets().control.clone();
     let control = ControlSocket::bind(&path)
         .with_context(|| format!("the socket {} can't be made", path.display()))?;
-    let host = tokio::select! {
-        host = session::open_host(project, lock) => host?,
-        () = signals.end() => return Ok(()),
+    let host = match session::open_host(project, lock, signals.end()).await {
+        Err(error) if matches!(error.downcast_ref(), Some(HostError::Ended)) => return Ok(()),
+        opened => opened?,
     };
     let http = match clients {
         Clients::Stdio => None,
-        Clients::Http { addresses, reach } => Some(listen(&host, addresses, reach)?),
+        Clients::Http(server) => Some(server),
     };
+    for endpoint in http.iter().flat_map(HttpServer::endpoints) {
+        output::note(format!("serving MCP at {endpoint}"));
+        tracing::info!(endpoint, "listening");
+    }
     host.deliver_messages();
     let _watch = match host.watch().await {
         Ok(watch) => Some(watch),
@@ -296,19 +301,20 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
     }
 }
 
-/// Listens, and says where.
-fn listen(host: &Host, addresses: &[Listen], reach: Reach) -> anyhow::Result<HttpServer> {
-    let settings = host.serve_settings();
-    let server = HttpServer::bind(addresses, reach, &settings, host.project().dir())?;
+/// Listens, before anything else is done: who connects meanwhile waits, and what is refused has
+/// changed nothing.
+fn listen(
+    addresses: &[Listen],
+    reach: Reach,
+    settings: &ServeSettings,
+    dir: &Path,
+) -> anyhow::Result<HttpServer> {
+    let server = HttpServer::bind(addresses, reach, settings, dir)?;
     if server.is_remote() {
         output::note(
             "warning: other machines can reach this, and nobody is asked who they are: whoever connects can call every tool",
         );
         tracing::warn!("serving whoever connects from other machines, as --allow-remote says");
-    }
-    for endpoint in server.endpoints() {
-        output::note(format!("serving MCP at {endpoint}"));
-        tracing::info!(endpoint, "listening");
     }
     Ok(server)
 }
