@@ -52,7 +52,7 @@ impl HttpHost {
     }
 
     /// Waits for its end; whether it ended well.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let mut status = None;
         eventually("it ends", || {
             status = self.child.try_wait().unwrap();
