@@ -137,3 +137,25 @@ fn a_server_waits_for_a_command_and_takes_over_one_that_was_killed() {
     assert!(server.tools().contains(&"spin__spin".to_owned()));
     assert!(server.close());
 }
+
+fn both(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+#[test]
+fn what_expose_names_and_is_not_there_is_told() {
+    let project = Project::with(&format!(
+        "{}expose.only = [\"nope\"]\nexpose.tool.nope2 = {{ title = \"No\" }}\n",
+        plugin("echo", programs::ECHO)
+    ));
+    let _host = project.serve();
+    for command in ["list", "status", "doctor"] {
+        let said = both(&project.run(&[command]));
+        for told in ["`expose.only` names `nope`", "`expose.tool` names `nope2`"] {
+            assert!(said.contains(told), "{command}: {said}");
+        }
+        assert!(said.contains("its tools are `"), "{command}: {said}");
+    }
+    assert!(project.host_log().contains("`expose.only` names `nope`"));
+}
