@@ -68,7 +68,7 @@ pub enum HttpError {
     )]
     Address(String),
     /// The system refuses the address.
-    #[error("{address} can't be listened on: {error}")]
+    #[error("{address} can't be listened on: {error}{}", next_step(error))]
     Bind {
         /// The address.
         address: String,
@@ -88,6 +88,26 @@ pub enum HttpError {
     /// The certificates can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+}
+
+/// What to do about an address that can't be had.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // That of a Unix socket says so itself.
+        io::ErrorKind::AddrInUse if error.raw_os_error().is_some() => {
+            "; choose another port, or end what listens there (`ss -ltnp` shows it)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: choose one of its own"
+        }
+        io::ErrorKind::NotFound => {
+            "; make the directory that it is to be in, or choose another path"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; choose a port from 1024 on, or a path that you may write to"
+        }
+        _ => "",
+    }
 }
 
 /// Whether addresses that other machines can reach may be listened on.

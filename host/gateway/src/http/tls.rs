@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_manifest::settings::ServeTls;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -199,15 +199,23 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
         file: file.to_owned(),
         why,
     };
+    let unread = |file: &Path, error: pem::Error| {
+        let why = match error {
+            pem::Error::Io(error) => format!(
+                "{error}; name a file that this user can read, as its path is from the project's directory"
+            ),
+            error => format!("{error}; it must be PEM"),
+        };
+        wrong(file, why)
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong(certificate, error.to_string()))?;
+        .map_err(|error| unread(certificate, error))?;
     if chain.is_empty() {
         let why = "there is no certificate in it; it must be PEM".to_owned();
         return Err(wrong(certificate, why));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, error))?;
     let private =
         ring::sign::any_supported_type(&private).map_err(|error| wrong(key, error.to_string()))?;
     let pair = CertifiedKey::new(chain, private);
