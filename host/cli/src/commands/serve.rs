@@ -1,6 +1,7 @@
 //! `portreeve serve`: the project as an MCP server on standard input and output, or over HTTP.
 
 use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -55,17 +56,19 @@ const RELAYED_BYTES: usize = 64 << 10;
 Examples:
   portreeve serve --print-client-config                    what to paste into a client
   portreeve serve --print-client-config --client vscode
+  portreeve serve --print-client-config --listen 127.0.0.1:8080
   portreeve serve --project ~/tools
   portreeve serve --listen 127.0.0.1:8080                  clients connect to http://127.0.0.1:8080/mcp
   portreeve serve --listen unix:/run/portreeve/mcp.sock")]
 pub(crate) struct Serve {
-    /// Print what to paste into an MCP client's configuration, and serve nothing.
+    /// Print what to paste into an MCP client's configuration, and serve nothing. With --listen,
+    /// for clients that connect there.
     #[arg(long)]
     print_client_config: bool,
     /// Serve over HTTP here, instead of on standard input and output: an address with a port,
     /// "unix:/PATH", or "inherited" for the sockets of a service manager. May be given more
     /// than once.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "print_client_config")]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Listen>,
     /// Let --listen take addresses that other machines can reach. Nobody is asked who they are:
     /// whoever connects can call every tool.
@@ -93,7 +96,14 @@ impl Serve {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         let project = context.project()?;
         if self.print_client_config {
-            return output::print_json(&client_config(self.client, &places::program()?, &project)?);
+            let config = match self.listen.first() {
+                None => client_config(self.client, &places::program()?, &project)?,
+                Some(address) => {
+                    let tls = context.manifest(&project)?.settings.serve.tls.is_some();
+                    client_config_over_http(self.client, &endpoint(address, tls)?)
+                }
+            };
+            return output::print_json(&config);
         }
         context.block_on(async {
             logging::to_project(context.verbose)?;
@@ -149,6 +159,41 @@ fn client_config(client: Client, program: &Path, project: &Project) -> anyhow::R
             }
         }),
     })
+}
+
+/// What a client needs to connect to one that listens.
+fn client_config_over_http(client: Client, url: &str) -> Value {
+    match client {
+        Client::Claude => {
+            json!({ "mcpServers": { "portreeve": { "type": "http", "url": url } } })
+        }
+        Client::Cursor => json!({ "mcpServers": { "portreeve": { "url": url } } }),
+        Client::Vscode => json!({ "servers": { "portreeve": { "type": "http", "url": url } } }),
+        Client::Zed => json!({ "context_servers": { "portreeve": { "url": url } } }),
+    }
+}
+
+/// Where clients on this machine reach an address that is listened on.
+fn endpoint(address: &Listen, tls: bool) -> anyhow::Result<String> {
+    let Listen::Tcp(address) = address else {
+        anyhow::bail!(
+            "{address} is no address that a client's configuration can name: give the one that clients connect to, an address with a port"
+        );
+    };
+    if address.port() == 0 {
+        anyhow::bail!(
+            "the port 0 is another one at each start: give the one that clients connect to, an address with a port"
+        );
+    }
+    let mut address = *address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let scheme = if tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{address}/mcp"))
 }
 
 /// What this process is to the project.
