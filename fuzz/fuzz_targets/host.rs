@@ -41,7 +41,7 @@ pub fn fuzzed() -> &'static Fuzzed {
         let host = threads
             .block_on(Host::open(HostConfig {
                 project,
-                lock,
+                lock: lock.into(),
                 runtime,
                 user_state,
                 artifacts,

@@ -178,7 +178,7 @@ impl Bench {
         };
         HostConfig {
             project,
-            lock,
+            lock: lock.into(),
             runtime: self.runtime_config(),
             user_state: self.path().join("state"),
             artifacts: ArtifactStore::open(&self.path().join("store"), 1 << 30).expect("a store"),

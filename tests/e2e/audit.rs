@@ -1,13 +1,15 @@
 //! What was done is on record, and a change of the record shows.
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
-use crate::support::Project;
+use crate::support::{Project, signal};
 
 fn echo() -> Project {
     Project::of(&[("echo", programs::ECHO)])
@@ -272,4 +274,43 @@ fn what_could_not_be_done_is_told_as_undone() {
         "{announced:?} {undone:?}"
     );
     assert_eq!(undone[0]["body"]["seq"], announced[0]["seq"]);
+}
+
+/// What ends a host before it serves anybody is no gap.
+#[test]
+fn a_host_that_never_came_to_serve_leaves_no_gap() {
+    let project = echo();
+    call(&project, "a=1");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for address in [&*taken, "0.0.0.0:0", "inherited", "unix:/nope/x.sock"] {
+        let refused = project.run(&["serve", "--listen", address]);
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        call(&project, "b=2");
+    }
+    let sound = std::fs::read_to_string(project.manifest()).unwrap();
+    let tls = "[serve]\ntls = { certificate = \"a.pem\", key = \"a.key\" }\n";
+    std::fs::write(project.manifest(), format!("{sound}{tls}")).unwrap();
+    let refused = project.run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(stderr(&refused).contains("a.pem"), "{}", stderr(&refused));
+    std::fs::write(project.manifest(), sound).unwrap();
+    // It is read only after the log was opened.
+    let lock = project.path().join("portreeve.lock");
+    std::fs::write(&lock, "no lock").unwrap();
+    assert!(!project.run(&["list"]).status.success());
+    std::fs::remove_file(&lock).unwrap();
+    // Asked to end at any moment of its beginning.
+    for pause in [0, 5, 10, 20, 40, 80, 160] {
+        let mut begun = project.portreeve(&["serve"]);
+        let mut begun = begun.stdin(Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(pause));
+        signal(begun.id(), "TERM");
+        begun.wait().unwrap();
+    }
+    assert_eq!(findings(&project), Vec::<String>::new());
+    let tail = said(&project, &["audit", "tail", "--json"]);
+    let last: Value = serde_json::from_str(tail.lines().last().unwrap()).unwrap();
+    assert_eq!(last["kind"], "stopped", "{last}");
+    let gaps = tail.lines().filter(|line| line.contains("\"gap\""));
+    assert_eq!(gaps.count(), 0, "{tail}");
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::skipped::skipped;
 use crate::support::{PATIENCE, eventually};
 
 /// A browser, with a profile of its own that goes with it.
@@ -29,8 +30,8 @@ impl Browser {
     /// One, where chromium is installed.
     pub(crate) fn start() -> Option<Browser> {
         let Some(program) = program() else {
-            eprintln!(
-                "SKIPPED, LOUDLY: chromium is not installed, so that no panel was opened in a browser; `.ci/run` installs it, and PORTREEVE_TEST_CHROMIUM names another place"
+            skipped(
+                "chromium is not installed (`.ci/run` does that, and PORTREEVE_TEST_CHROMIUM names another place)",
             );
             return None;
         };

@@ -200,6 +200,28 @@ fn the_log_of_a_client_has_a_level_and_a_limit() {
     assert_eq!(stopped["reason"], "limit-log-entries-a-minute", "{answer}");
 }
 
+/// Its next owner counts its questions from the beginning, too.
+#[test]
+fn a_client_whose_owner_was_killed_is_asked_by_the_next_one() {
+    let project = project(ALL, "");
+    let mut first = project.serve();
+    let mut client = connect(&project, &everything());
+    let hi = json!({"prompt": "hi", "tokens": 10});
+    call(&mut client, "sample", &hi);
+    client.request("logging/setLevel", json!({"level": "error"}));
+    first.kill();
+    // Asked again, where a call would fail that was on its way to the one that was killed.
+    client.tools();
+    let (answer, asked) = call(&mut client, "sample", &hi);
+    assert_eq!(structured(&answer)["said"], "to \"hi\"", "{answer}");
+    assert_eq!(asked, ["sampling/createMessage"]);
+    // The level holds on.
+    client.notifications.clear();
+    call(&mut client, "write", &json!({"data": "1", "count": 1}));
+    let logged = |n: &&Value| n["method"] == "notifications/message";
+    assert_eq!(client.notifications.iter().find(logged), None);
+}
+
 fn newer(mut params: Value, capabilities: &Value) -> Value {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",

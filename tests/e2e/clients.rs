@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portreeve_test_artifacts as programs;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::HttpHost;
+use crate::skipped::skipped;
 use crate::support::Project;
 
 /// Where `.ci/run` installs packages of npm and PyPI.
@@ -18,10 +19,10 @@ fn installed(variable: &str, name: &str, file: &str) -> Option<PathBuf> {
     if dir.join(file).exists() {
         return Some(dir);
     }
-    println!(
-        "SKIPPED, LOUDLY: {file} is not installed in {}; `.ci/run` does that, and {variable} names another place",
+    skipped(&format!(
+        "{file} is not installed in {} (`.ci/run` does that, and {variable} names another place)",
         dir.display()
-    );
+    ));
     None
 }
 
@@ -198,4 +199,37 @@ fn the_readme_shows_what_clients_are_given() {
         server["args"][2] = "/path/to/my-project".into();
         assert_eq!(printed, *shown, "{client}");
     }
+    let print = |client: &str, address: &str| {
+        project.run(&[
+            "serve",
+            "--print-client-config",
+            "--client",
+            client,
+            "--listen",
+            address,
+        ])
+    };
+    let url = json!("http://127.0.0.1:8080/mcp");
+    let cursor = json!({"mcpServers": {"portreeve": {"url": url}}});
+    let zed = json!({"context_servers": {"portreeve": {"url": url}}});
+    for (client, shown) in [
+        ("claude", &shown[2]),
+        ("vscode", &shown[3]),
+        ("cursor", &cursor),
+        ("zed", &zed),
+    ] {
+        for address in ["127.0.0.1:8080", "0.0.0.0:8080"] {
+            let printed = print(client, address).stdout;
+            let printed: Value = serde_json::from_slice(&printed).unwrap();
+            assert_eq!(printed, *shown, "{client}");
+        }
+    }
+    for address in ["127.0.0.1:0", "unix:/run/mcp.sock", "inherited"] {
+        let refused = print("claude", address);
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("an address with a port"), "{said}");
+    }
+    project.write("[serve]\ntls = { certificate = \"a.pem\", key = \"a.key\" }\n");
+    let printed = String::from_utf8(print("claude", "127.0.0.1:8080").stdout).unwrap();
+    assert!(printed.contains("https://127.0.0.1:8080/mcp"), "{printed}");
 }

@@ -137,3 +137,58 @@ fn a_server_waits_for_a_command_and_takes_over_one_that_was_killed() {
     assert!(server.tools().contains(&"spin__spin".to_owned()));
     assert!(server.close());
 }
+
+fn both(output: &Output) -> String {
+    let (out, err) = (&output.stdout, &output.stderr);
+    String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(err)
+}
+
+#[test]
+fn what_expose_names_and_is_not_there_is_told() {
+    let project = Project::with(&format!(
+        "{}expose.only = [\"nope\"]\nexpose.tool.nope2 = {{ title = \"No\" }}\n",
+        plugin("echo", programs::ECHO)
+    ));
+    let _host = project.serve();
+    for command in ["list", "status", "doctor"] {
+        let said = both(&project.run(&[command]));
+        for told in ["`expose.only` names `nope`", "`expose.tool` names `nope2`"] {
+            assert!(said.contains(told), "{command}: {said}");
+        }
+        assert!(said.contains("its tools are `"), "{command}: {said}");
+    }
+    assert!(project.host_log().contains("`expose.only` names `nope`"));
+}
+
+#[test]
+fn errors_say_what_to_do_next() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let tls = "[serve]\ntls = { certificate = \"a.pem\", key = \"a.key\" }\n";
+    for (arguments, expected) in [
+        (&["serve", "--listen", &*taken][..], "choose another port"),
+        (
+            &["serve", "--listen", "unix:/nope/x.sock"],
+            "unix:/nope/x.sock can't be listened on: entity not found; make the directory",
+        ),
+        (
+            &["call", "echo"],
+            "`echo` is a plugin; name one of its tools: `echo__",
+        ),
+    ] {
+        let said = both(&project.run(arguments));
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+    project.write(tls);
+    let said = both(&project.run(&["serve", "--listen", "127.0.0.1:0"]));
+    assert!(
+        said.contains("name a file that this user can read"),
+        "{said}"
+    );
+    let project = Project::with("");
+    std::fs::write(project.path().join(".portreeve"), "").unwrap();
+    let said = both(&project.run(&["list"]));
+    assert!(said.contains("is not a directory"), "{said}");
+    assert!(said.contains("remove it"), "{said}");
+}

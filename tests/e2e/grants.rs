@@ -226,3 +226,25 @@ fn a_new_version_that_asks_for_more_is_agreed_to_at_a_terminal() {
         String::from_utf8_lossy(&called.stderr)
     );
 }
+
+#[test]
+fn what_is_not_granted_yet_is_the_next_step() {
+    let project = project("[requests.ui]\nprogress = \"show it\"\n");
+    let said = |arguments: &[&str]| String::from_utf8(project.run(arguments).stdout).unwrap();
+    let reporter = project.path().join("reporter");
+    let reporter = reporter.to_str().unwrap();
+    let added = said(&["add", reporter]);
+    assert!(
+        added.contains("next: `portreeve grant reporter`"),
+        "{added}"
+    );
+    let looked = said(&["doctor"]);
+    let expected = "reporter: 1 of 1 request is not granted; `portreeve grant reporter`";
+    assert!(looked.contains(expected), "{looked}");
+    let added = said(&["add", reporter, "--alias", "second", "--yes"]);
+    assert!(added.contains("next: `portreeve list`"), "{added}");
+    assert!(!said(&["doctor"]).contains("second: "));
+    // Each finding stands there once.
+    let added = said(&["add", programs::ECHO, "--alias", "bare"]);
+    assert_eq!(added.matches("licence-unknown").count(), 1, "{added}");
+}

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use portreeve_test_artifacts as programs;
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, Project, eventually, plugin};
+use crate::support::{self, PATIENCE, Project, eventually, plugin};
 
 /// A host that listens.
 pub(crate) struct HttpHost {
@@ -48,18 +48,11 @@ impl HttpHost {
     }
 
     pub(crate) fn signal(&self, name: &str) {
-        let pid = self.pid().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-s", name, &pid])
-                .status()
-                .unwrap()
-                .success()
-        );
+        support::signal(self.pid(), name);
     }
 
     /// Waits for its end; whether it ended well.
-    fn ended(&mut self) -> bool {
+    pub(crate) fn ended(&mut self) -> bool {
         let mut status = None;
         eventually("it ends", || {
             status = self.child.try_wait().unwrap();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use crate::skipped::skipped;
 use crate::sources::{Harbour, MORE, done};
 use crate::support::Project;
 use crate::web::said;
@@ -140,7 +141,7 @@ impl Harbour {
 fn traced(command: &Command, dir: &Path, calls: &str, number: u32) -> Option<Output> {
     let known = Command::new("strace").arg("--version").output();
     if !known.is_ok_and(|known| known.status.success()) {
-        eprintln!("SKIPPED: strace is not installed, so this case proves nothing here");
+        skipped("strace is not installed");
         return None;
     }
     let mut traced = Command::new("strace");

@@ -45,6 +45,8 @@ mod resident;
 mod resume;
 mod scan;
 mod secrets;
+#[path = "../support/skipped.rs"]
+mod skipped;
 mod sources;
 mod state;
 mod storage;

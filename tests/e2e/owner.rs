@@ -5,7 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use portreeve_test_artifacts as programs;
 use serde_json::json;
 
-use crate::support::{Project, eventually, plugin, until_it_spins};
+use crate::http::HttpHost;
+use crate::support::{Client, Project, eventually, plugin, until_it_spins};
 
 /// Of a plugin that runs one call at a time, for as long as it likes.
 const ENDLESS: &str =
@@ -85,19 +86,94 @@ fn the_owners_client_leaving_cuts_off_nobody() {
     assert!(first_closed.join().unwrap());
 }
 
+/// Once the owner has ended: a list is asked for again, where a call would fail that was on its
+/// way to that one.
+fn until_another_owns(client: &mut Client) {
+    assert!(!client.tools().is_empty());
+}
+
+/// As clients close a server: its input ends, and some seconds later it is asked to end.
+#[test]
+fn a_client_that_closes_its_server_leaves_the_others_theirs() {
+    let project = Project::with(&format!(
+        "{}{}{ENDLESS}",
+        plugin("echo", programs::ECHO),
+        plugin("spin", programs::SPIN)
+    ));
+    let first = project.serve();
+    let mut others = [project.serve(), project.serve()];
+    for other in &mut others {
+        other.text("echo__echo", json!({"before": 1}));
+    }
+    let [second, _] = &mut others;
+    let spinning = second.ask("tools/call", json!({"name": "spin__spin", "arguments": {}}));
+    until_it_spins(first.pid());
+    let mut first = first.leave();
+    assert!(
+        others[1]
+            .text("echo__echo", json!({"c": 3}))
+            .contains("\"c\"")
+    );
+    first.signal("TERM");
+    // A call that was being worked on is not answered by silence.
+    let failed = others[0].answer(spinning);
+    assert!(failed.get("error").is_some(), "{failed}");
+    assert!(first.ended());
+    for other in &mut others {
+        until_another_owns(other);
+        other.text("echo__echo", json!({"after": 1}));
+        other.notification("notifications/tools/list_changed");
+    }
+    // The owner goes on for the other one.
+    for mut left in others.map(Client::leave) {
+        assert!(left.ended());
+    }
+    let verified = project.run(&["audit", "verify"]);
+    assert!(verified.status.success(), "{verified:?}");
+}
+
 #[test]
 fn an_owner_that_was_killed_is_taken_over() {
     let project = Project::of(&[("echo", programs::ECHO)]);
     let mut first = project.serve();
-    let mut proxy = project.serve();
-    proxy.text("echo__echo", json!({}));
+    let mut proxies = [project.serve(), project.serve()];
+    for proxy in &mut proxies {
+        proxy.text("echo__echo", json!({}));
+    }
     first.kill();
-    // The proxy can't go on without losing what its client knows; it ends, and says why.
-    proxy.ended();
-    let said = proxy.stderr().join("\n");
-    assert!(!said.is_empty(), "it ended in silence");
+    for round in 0..3 {
+        for proxy in &mut proxies {
+            until_another_owns(proxy);
+            let said = proxy.text("echo__echo", json!({"round": round}));
+            assert!(said.contains("round"));
+        }
+    }
     let mut next = project.serve();
     assert!(next.text("echo__echo", json!({"b": 2})).contains("\"b\""));
+    assert!(project.host_log().contains("takes its place"));
+    // And again, until nobody is left.
+    let [mut one, mut other] = proxies;
+    one.kill();
+    until_another_owns(&mut other);
+    assert!(other.text("echo__echo", json!({"d": 4})).contains("\"d\""));
+    other.kill();
+    until_another_owns(&mut next);
+    assert!(next.text("echo__echo", json!({"e": 5})).contains("\"e\""));
+}
+
+/// A service manager starts it again, so nobody else takes its place.
+#[test]
+fn an_owner_that_listens_can_be_started_again() {
+    let project = Project::of(&[("echo", programs::ECHO)]);
+    let mut host = HttpHost::start(&project);
+    let mut client = project.serve();
+    client.text("echo__echo", json!({}));
+    host.signal("TERM");
+    assert!(host.ended());
+    let _host = HttpHost::start(&project);
+    until_another_owns(&mut client);
+    assert!(client.text("echo__echo", json!({"f": 6})).contains("\"f\""));
+    assert!(client.close());
 }
 
 /// Clients restart servers: the next one begins before the one before has ended.

@@ -48,6 +48,19 @@ fn a_manifest_with_mistakes_changes_nothing() {
 }
 
 #[test]
+fn a_component_that_appears_later_is_noticed() {
+    let project = Project::with(&plugin("late", "made/later/tool.wasm"));
+    let mut client = project.serve();
+    assert_eq!(client.tools(), Vec::<String>::new());
+    let dir = project.path().join("made/later");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::copy(programs::ECHO, dir.join("tool.wasm")).unwrap();
+    eventually("its tools are there", || {
+        client.tools().contains(&"late__echo".to_owned())
+    });
+}
+
+#[test]
 fn a_tool_whose_words_changed_is_withheld_until_that_is_agreed_to() {
     let project = Project::with("");
     let component = project.path().join("tool.wasm");

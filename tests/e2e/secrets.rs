@@ -8,6 +8,7 @@ use std::process::{Output, Stdio};
 use portreeve_test_artifacts as programs;
 use serde_json::json;
 
+use crate::skipped::skipped;
 use crate::support::{Project, eventually, plugin};
 use crate::web::records_of;
 
@@ -349,7 +350,7 @@ fn a_key_in_the_keyring_opens_the_vault() {
         found.is_ok_and(|status| status.success())
     };
     if !has("dbus-run-session") || !has("gnome-keyring-daemon") {
-        eprintln!("SKIPPED, LOUDLY: a key in the keyring needs dbus and gnome-keyring");
+        skipped("dbus and gnome-keyring, which a key in the keyring needs, are not installed");
         return;
     }
     let project = Project::with(&format!(

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::docker_registry::{AUTH, Registry};
 use crate::scan::{private_key, whispering, with_section};
+use crate::skipped::skipped;
 use crate::support::Project;
 use crate::web::said;
 
@@ -792,7 +793,7 @@ fn shell(project: &Project, dir: &std::path::Path, line: &str) -> Output {
 fn what_wkg_publishes_runs_here() {
     let known = Command::new("wkg").arg("--version").output();
     if !known.is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: there is no wkg on PATH, so this case proves nothing");
+        skipped("there is no wkg on PATH");
         return;
     }
     let Some(registry) = Registry::start(false) else {

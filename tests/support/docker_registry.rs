@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use crate::skipped::skipped;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 /// The user `user` with the password `secret`, as `htpasswd -B` writes it.
@@ -36,9 +37,7 @@ fn program() -> Option<&'static Path> {
         unpacked.exists().then_some(unpacked)
     });
     if found.is_none() {
-        eprintln!(
-            "SKIPPED: there is no docker-registry here and it can't be had by apt-get, so this case proves nothing"
-        );
+        skipped("there is no docker-registry, and it can't be had by apt-get");
     }
     found.as_deref()
 }

@@ -1,8 +1,8 @@
 //! The log of this process: for people on standard error, and for the owner of a project as
 //! JSON lines in its `host.log`.
 
-use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 use portreeve_core::Project;
@@ -29,12 +29,41 @@ pub(crate) fn to_stderr(verbose: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Logs to standard error and to the project's file.
-pub(crate) fn to_project(verbose: u8, project: &Project) -> anyhow::Result<()> {
+/// The project's file, once this process owns the project.
+static PROJECT_FILE: OnceLock<Mutex<Box<dyn Write + Send>>> = OnceLock::new();
+
+/// Writes to [`PROJECT_FILE`], or nothing.
+struct ProjectFile;
+
+impl Write for ProjectFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match PROJECT_FILE.get() {
+            Some(file) => file
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .write(bytes),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs to standard error, and from now on to the project's file as well.
+pub(crate) fn own_project(project: &Project) -> anyhow::Result<()> {
     let dir = project.logs_dir();
     let file = open_rotating(&dir, HOST_LOG)
         .with_context(|| format!("the log in {} can't be written", dir.display()))?;
-    let file = fmt::layer().json().with_writer(Mutex::new(file));
+    // A process owns a project once.
+    let _ = PROJECT_FILE.set(Mutex::new(Box::new(file)));
+    Ok(())
+}
+
+/// Logs to standard error, and to the project's file as soon as this process owns the project.
+pub(crate) fn to_project(verbose: u8) -> anyhow::Result<()> {
+    let file = fmt::layer().json().with_writer(|| ProjectFile);
     Registry::default()
         .with(stderr().with_filter(filter(verbose, "warn,rmcp=error")?))
         .with(file.with_filter(filter(verbose.max(1), "info")?))

@@ -132,7 +132,7 @@ impl Own {
         let path = lock.sockets().control.clone();
         let socket = ControlSocket::bind(&path)
             .with_context(|| format!("the socket {} can't be made", path.display()))?;
-        let host = open_host(project, lock).await?;
+        let host = open_host(project, lock, std::future::pending()).await?;
         let leave = CancellationToken::new();
         let others =
             tokio::spawn(socket.serve(host.clone(), leave.clone(), CancellationToken::new()));
@@ -144,18 +144,22 @@ impl Own {
     }
 }
 
-/// Opens a project that this process owns.
-pub(crate) async fn open_host(project: Project, lock: OwnerLock) -> anyhow::Result<Arc<Host>> {
+/// Opens a project that this process owns, unless `ended` comes first.
+pub(crate) async fn open_host(
+    project: Project,
+    lock: OwnerLock,
+    ended: impl Future<Output = ()>,
+) -> anyhow::Result<Arc<Host>> {
     // A file that may not grow any more shall fail its write, not end the process: its
     // default is to kill. Once there is a handler, it stays.
     let too_large = SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw());
     let _ = signal(too_large).context("the system's signals can't be noticed")?;
-    Ok(Host::open(HostConfig {
+    let config = HostConfig {
         project,
-        lock,
+        lock: lock.into(),
         runtime: places::runtime()?,
         user_state: places::state_dir()?,
         artifacts: places::artifacts()?,
-    })
-    .await?)
+    };
+    Ok(Host::open_unless(config, ended).await?)
 }

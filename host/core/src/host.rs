@@ -61,8 +61,8 @@ const CONTENT_CHANGES_MAX: usize = 1_024;
 pub struct HostConfig {
     /// The project.
     pub project: Project,
-    /// That it is this process's.
-    pub lock: OwnerLock,
+    /// That it is this process's, until nothing of the host is left.
+    pub lock: Arc<OwnerLock>,
     /// Where the runtime keeps its things; the number of instances is set from the project's
     /// limits.
     pub runtime: RuntimeConfig,
@@ -109,6 +109,9 @@ pub enum HostError {
     /// A key can't be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The host was asked to end before it was open.
+    #[error("the host was asked to end before its plugins were read")]
+    Ended,
     /// The system refuses something that a host needs.
     #[error("{what}: {error}")]
     System {
@@ -163,7 +166,7 @@ pub struct Host {
     /// How clients reach this host over the network.
     serve: ArcSwap<ServeSettings>,
     /// Given up last, when all else has ended.
-    lock: OwnerLock,
+    lock: Arc<OwnerLock>,
 }
 
 impl Host {
@@ -173,7 +176,18 @@ impl Host {
     ///
     /// # Errors
     /// When the manifest has mistakes, or the machine refuses what a host needs.
-    pub async fn open(mut config: HostConfig) -> Result<Arc<Host>, HostError> {
+    pub async fn open(config: HostConfig) -> Result<Arc<Host>, HostError> {
+        Host::open_unless(config, std::future::pending()).await
+    }
+
+    /// As [`Host::open`], unless `ended` comes first.
+    ///
+    /// # Errors
+    /// The same, and [`HostError::Ended`].
+    pub async fn open_unless(
+        mut config: HostConfig,
+        ended: impl Future<Output = ()>,
+    ) -> Result<Arc<Host>, HostError> {
         config.project.settle_owned()?;
         let stamp = FileStamp::of(&config.project.manifest_path());
         let manifest = read_manifest(&config.project)?;
@@ -184,11 +198,42 @@ impl Host {
             .concurrent_calls
             .saturating_add(manifest.host.residents)
             .saturating_add(u32::try_from(listings).unwrap_or(1));
+        let heads = &manifest.settings.audit_outlet;
+        let heads = Mailing::open("head of the audit log", "audit", heads);
+        let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
+        // Else another process could own the project while the end is still being recorded.
+        let lock = config.lock.clone();
+        let open = Host::open_in(
+            config,
+            (manifest, stamp),
+            database.clone(),
+            audit.clone(),
+            heads,
+        );
+        let opened = tokio::select! {
+            opened = open => opened,
+            () = ended => Err(HostError::Ended),
+        };
+        if opened.is_err() {
+            // What it began with is on record, so its end is to be as well.
+            audit.close().await;
+            database.close().await;
+        }
+        drop(lock);
+        opened
+    }
+
+    /// Opens all the rest, with the state and the audit log there.
+    async fn open_in(
+        config: HostConfig,
+        (manifest, stamp): (ProjectManifest, Option<FileStamp>),
+        database: Arc<SqliteStore>,
+        audit: Arc<AuditLog>,
+        heads: Arc<Mailing>,
+    ) -> Result<Arc<Host>, HostError> {
         let system = |what| move |error| HostError::System { what, error };
         let settings = &manifest.settings;
         let alerts = Mailing::open("alert", "alerts", &settings.alerts.outlet);
-        let heads = Mailing::open("head of the audit log", "audit", &settings.audit_outlet);
-        let (database, audit) = open_state(&config, &manifest, heads.clone()).await?;
         let store: Arc<dyn StateStore> = database.clone();
         let tasks: Arc<dyn TaskStore> = database.clone();
         let limits = bus_limits::limits(&manifest.settings.messages);

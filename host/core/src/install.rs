@@ -329,6 +329,7 @@ impl Installer<'_> {
                     next: Arc::new(next),
                     grants: cell.unwrap_or_default(),
                     withheld: Vec::new(),
+                    warnings: Vec::new(),
                     manifest: Arc::new(package.manifest.clone()),
                     signer,
                     scan,
@@ -401,8 +402,18 @@ impl Installer<'_> {
         if let Some(facts) = &plugin.facts {
             self.agreed(alias, facts).map_err(Stopped::Papers)?;
         }
-        let expose = plugin.facts.as_ref().map(|facts| &facts.expose);
         let mut offered: Vec<Offered> = offered;
+        if let Some(facts) = &mut plugin.facts {
+            let names: Vec<&str> = offered
+                .iter()
+                .map(|tool| tool.tool().name.as_str())
+                .collect();
+            facts.warnings = facts.expose.mistyped(&names);
+            for warning in &facts.warnings {
+                tracing::warn!(plugin = %alias, "{warning}");
+            }
+        }
+        let expose = plugin.facts.as_ref().map(|facts| &facts.expose);
         offered.retain(|offered| expose.is_none_or(|expose| expose.offers(&offered.tool().name)));
         let (offered, changed): (Vec<Offered>, Vec<Offered>) = offered
             .into_iter()

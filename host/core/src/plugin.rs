@@ -71,10 +71,18 @@ pub(crate) struct Facts {
     /// Tools that are not offered since they changed after they were agreed to, by the
     /// plugin's own names.
     pub(crate) withheld: Vec<String>,
+    /// What its entry says and nothing comes of.
+    pub(crate) warnings: Vec<String>,
     pub(crate) stamp: Option<FileStamp>,
 }
 
 impl Plugin {
+    /// What its entry says and nothing comes of.
+    pub(crate) fn warnings(&self) -> &[String] {
+        let facts = self.facts.as_ref();
+        facts.map_or(&[], |facts| &facts.warnings)
+    }
+
     /// The author's id; none for a plugin whose package could not be read.
     pub fn id(&self) -> Option<&str> {
         self.facts.as_ref().map(|facts| facts.manifest.id.as_str())

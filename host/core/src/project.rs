@@ -218,7 +218,7 @@ impl Project {
     pub fn own(&self, role: Role) -> Result<Ownership, ProjectError> {
         let dir = self.state_dir();
         portreeve_runtime::make_private_dir(&dir)?;
-        let path = dir.join("owner.lock");
+        let path = self.owner_lock_path();
         let own = || {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -264,6 +264,29 @@ impl Project {
             path: path.clone(),
             error,
         })
+    }
+
+    /// What the last owner has said of itself, whether it still runs or not.
+    ///
+    /// # Errors
+    /// When the lock file can't be read.
+    pub fn last_owner(&self) -> Result<Option<Sockets>, ProjectError> {
+        let path = self.owner_lock_path();
+        let read = || {
+            let mut written = Vec::new();
+            let mut options = OpenOptions::new();
+            let file = options.read(true).custom_flags(NOFOLLOW).open(&path)?;
+            file.take(OWNER_BYTES_MAX).read_to_end(&mut written)?;
+            Ok(Sockets::from_bytes(&written))
+        };
+        read().map_err(|error| ProjectError::File {
+            path: path.clone(),
+            error,
+        })
+    }
+
+    fn owner_lock_path(&self) -> PathBuf {
+        self.state_dir().join("owner.lock")
     }
 
     /// In the state's directory; beside other temporary files where that path is too long
@@ -339,8 +362,11 @@ pub enum Ownership {
 /// What a process owns its project for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Serving clients, until they leave.
+    /// Serving a client that started it, and others, until they leave.
     Serve,
+    /// Serving whoever connects, until it is asked to end. Whoever watches over it starts it
+    /// again.
+    Listen,
     /// One command; it ends by itself.
     Command,
 }
@@ -361,6 +387,7 @@ impl Sockets {
     fn to_bytes(&self) -> Vec<u8> {
         let role: &[u8] = match self.role {
             Role::Serve => b"serve",
+            Role::Listen => b"listen",
             Role::Command => b"command",
         };
         let fields = [
@@ -384,6 +411,7 @@ impl Sockets {
         });
         let role = match fields.next()? {
             b"serve" => Role::Serve,
+            b"listen" => Role::Listen,
             b"command" => Role::Command,
             _ => return None,
         };

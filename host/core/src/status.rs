@@ -49,6 +49,8 @@ pub struct HostStatus {
     pub alerts: Vec<Alert>,
     /// The tools that are withheld until their operator agrees to them.
     pub withheld: Vec<WithheldTool>,
+    /// What stands in the manifest and nothing comes of, with the plugin of each.
+    pub warnings: Vec<String>,
     /// The weaknesses that are known of what plugins were made from.
     pub advisories: Vec<AdvisoryAlert>,
     /// What plugins have used of the network today.
@@ -119,6 +121,13 @@ impl Host {
                 audit_failing: self.audit.healthy().err().map(|error| error.to_string()),
                 alerts: self.usage.standing(),
                 withheld: registry.withheld_tools().collect(),
+                warnings: registry
+                    .plugins()
+                    .flat_map(|plugin| {
+                        let of = |warning| format!("{}: {warning}", plugin.alias);
+                        plugin.warnings().iter().map(of)
+                    })
+                    .collect(),
                 advisories: self.standing_advisories().await?,
                 network: self.network.today(),
                 origins: self.network.origins(),

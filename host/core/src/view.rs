@@ -49,6 +49,8 @@ pub struct PluginView {
     pub tools: Vec<ToolView>,
     /// What it would offer, were that agreed to.
     pub withheld: Vec<WithheldTool>,
+    /// What its entry in the manifest says and nothing comes of.
+    pub warnings: Vec<String>,
     /// What it asks for, the heaviest first.
     pub requests: Vec<RequestView>,
     /// What is granted to it, as in the operator's file.
@@ -203,6 +205,7 @@ impl PluginView {
                 .withheld_tools()
                 .filter(|tool| tool.plugin == plugin.alias)
                 .collect(),
+            warnings: plugin.warnings().to_vec(),
             requests,
             grants: in_force.written.clone(),
             changed,

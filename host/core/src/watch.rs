@@ -52,6 +52,8 @@ async fn watch(host: Arc<Host>, mut files: Files, mut changes: mpsc::Receiver<()
             if changes.recv().await.is_none() {
                 return;
             }
+            // One that was missing may be there now.
+            files.watch();
             continue;
         }
         let settled = async {
@@ -82,17 +84,17 @@ impl Files {
     /// Watches the files that the project has now.
     async fn follow(&mut self, host: &Host) {
         self.stamps = host.files().await.into_iter().collect();
-        let files = self.stamps.keys();
-        let dirs: BTreeSet<PathBuf> = files
-            .filter_map(|file| {
-                if file.is_dir() {
-                    Some(file.as_path())
-                } else {
-                    file.parent()
-                }
-            })
-            .map(Path::to_owned)
-            .collect();
+        self.watch();
+    }
+
+    /// Watches their directories; of what is missing, the nearest one that is there, since it
+    /// is in that one that something appears.
+    fn watch(&mut self) {
+        let there = |file: &PathBuf| {
+            let mut above = file.ancestors();
+            above.find(|dir| dir.is_dir()).map(Path::to_owned)
+        };
+        let dirs: BTreeSet<PathBuf> = self.stamps.keys().filter_map(there).collect();
         for dir in self.dirs.difference(&dirs) {
             // It may be gone already.
             let _ = self.watcher.unwatch(dir);
@@ -102,14 +104,12 @@ impl Files {
             if self.dirs.contains(&dir) {
                 continue;
             }
-            // A plugin's directory that does not exist yet can't be watched: it is tried
-            // again with the next change. The manifest's exists.
             match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.dirs.insert(dir);
                 }
                 Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed");
+                    tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed; SIGHUP has them taken up");
                 }
             }
         }

@@ -25,6 +25,7 @@ mod panels;
 mod people;
 mod prepared;
 mod progress;
+pub mod relay;
 mod sampling;
 mod server;
 mod statuses;
@@ -71,9 +72,14 @@ pub enum Error {
         /// What happened.
         why: String,
     },
-    /// The owner closed the connection while it was in use.
+    /// The owner has no place for another client.
     #[error(
-        "the process that owns this project closed the connection: it ended, or serves as many clients as it can; start `portreeve serve` again"
+        "the process that owns this project serves as many clients as it can; close one of them, then start `portreeve serve` again"
+    )]
+    Full,
+    /// The owner ended, and its place stayed empty.
+    #[error(
+        "the process that owned this project ended, and no other took its place; start `portreeve serve` again"
     )]
     OwnerGone,
 }

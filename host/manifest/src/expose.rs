@@ -61,6 +61,46 @@ impl Expose {
         !matches(&self.except) && self.only.as_deref().is_none_or(matches)
     }
 
+    /// What here is about none of the plugin's tools, most likely for a slip of the pen: where it
+    /// stands, and what there is instead.
+    pub fn mistyped(&self, tools: &[&str]) -> Vec<String> {
+        /// Names that are shown of each side.
+        const SHOWN_MAX: usize = 20;
+        let quoted = |names: &[&str]| {
+            let mut shown: Vec<String> = names
+                .iter()
+                .take(SHOWN_MAX)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            if names.len() > SHOWN_MAX {
+                shown.push("...".to_owned());
+            }
+            shown.join(", ")
+        };
+        let there = match tools {
+            [] => "it has no tools".to_owned(),
+            tools => format!("its tools are {}", quoted(tools)),
+        };
+        let lists = [
+            ("only", self.only.iter().flatten().collect::<Vec<_>>()),
+            ("except", self.except.iter().collect()),
+            ("tool", self.tool.keys().collect()),
+        ];
+        let mut told = Vec::new();
+        for (key, patterns) in lists {
+            let fits_none = |pattern: &&str| !tools.iter().any(|tool| fits(pattern, tool));
+            let patterns = patterns.into_iter().map(String::as_str);
+            let none: Vec<&str> = patterns.filter(fits_none).collect();
+            if !none.is_empty() {
+                told.push(format!(
+                    "`expose.{key}` names {}, which no tool of the plugin is called: {there}",
+                    quoted(&none)
+                ));
+            }
+        }
+        told
+    }
+
     /// The name that the operator gives to a tool.
     pub fn tool_name(&self, own: &str) -> Option<&str> {
         self.tool.get(own)?.name.as_deref()

@@ -194,11 +194,12 @@ pub fn make_private_dir(dir: &Path) -> Result<(), Error> {
         what: format!("the directory {} can't be used", dir.display()),
         error,
     };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(setup)?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    match made {
+        // What is there instead is said below.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        made => made.map_err(setup)?,
+    }
     let meta = std::fs::symlink_metadata(dir).map_err(setup)?;
     let problem = if !meta.is_dir() {
         "is not a directory (a link to one is not followed)"

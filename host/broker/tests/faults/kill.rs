@@ -9,6 +9,7 @@ use portreeve_state::{SqliteStore, StateStore as _, StoreConfig};
 
 use crate::child::{Work, limits, subscription};
 use crate::disk::Disk;
+use crate::skipped::skipped;
 
 /// How many rounds there are; `PORTREEVE_KILL_ROUNDS` sets another number, such as a thousand.
 const ROUNDS: u64 = 50;
@@ -45,7 +46,7 @@ fn round(dir: &Path, disk: &mut Disk, known: &mut Known, number: u64, sync: bool
     let output = match work.traced(&trace).output() {
         Ok(output) => output,
         Err(_) => {
-            eprintln!("SKIPPED: strace is not installed, so this case proves nothing here");
+            skipped("strace is not installed");
             return None;
         }
     };

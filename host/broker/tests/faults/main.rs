@@ -16,6 +16,8 @@ mod disk;
 mod full;
 mod kill;
 mod many;
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
 
 /// No case: what a case has another process do. Alone, it has nothing to do.
 #[test]

@@ -8,6 +8,7 @@ use clap::Args;
 use portreeve_core::control::ControlRequest;
 use portreeve_core::{Arrival, Brought, MANIFEST, Pin, Project};
 use portreeve_manifest::edit::{Edit, NewPlugin};
+use portreeve_manifest::grant::{Granted, Standing};
 use portreeve_manifest::id::Alias;
 use portreeve_manifest::plugin::PluginManifest;
 use portreeve_manifest::project::{PluginSource, ProjectManifest};
@@ -17,7 +18,6 @@ use semver::VersionReq;
 use serde_json::{Map, json};
 
 use super::advisories::{self, Known};
-use super::licences;
 use super::papers::read_package;
 use super::scan::{self, Judge};
 use super::secrets;
@@ -101,7 +101,8 @@ impl Add {
         let looked = judge.report(&file, &package, &alias)?;
         // Then its owner refuses it, on record, and nobody needs to be asked.
         let refused = looked.refusal.is_some();
-        if review::is_interactive() && !refused {
+        let seen = review::is_interactive() && !refused;
+        if seen {
             output::note(format!("{} {}", plugin.id, plugin.version));
             output::note(scan::notes(&looked).trim_end());
             output::note(advisories::notes(&weaknesses).trim_end());
@@ -133,11 +134,15 @@ impl Add {
         };
         context.ask(project, "adding it", request)?;
         // Now its owner has asked it for tools that nobody had recorded.
-        let looked = match package.tools {
-            Tools::Unrecorded => judge.report(&file, &package, &alias)?,
-            _ => looked,
+        let (looked, seen) = match package.tools {
+            Tools::Unrecorded => (judge.report(&file, &package, &alias)?, false),
+            _ => (looked, seen),
         };
         let requests = plugin.requests.items();
+        let granted = Granted::read(&new.grants);
+        let asks = requests
+            .iter()
+            .any(|item| item.grantable && granted.standing(item) == Standing::NotGranted);
         let result = json!({
             "alias": alias,
             "id": plugin.id,
@@ -159,17 +164,23 @@ impl Add {
                 plugin.id, plugin.version
             );
             shown.push_str(&review::describe_all(plugin, Some(&new.grants)));
-            shown.push_str(&licences::notes(&report));
-            shown.push_str(&scan::notes(&looked));
-            shown.push_str(&advisories::notes(&weaknesses));
-            if missing.is_empty() {
-                shown.push_str(&format!(
-                    "next: `portreeve list`, or `portreeve call {alias} TOOL`"
-                ));
-            } else {
+            // What its licences leave open, the scan names as well.
+            if !seen {
+                shown.push_str(&scan::notes(&looked));
+                shown.push_str(&advisories::notes(&weaknesses));
+            }
+            if !missing.is_empty() {
                 shown.push_str(&format!(
                     "next: set what it needs under [plugins.{alias}] in {MANIFEST}:\n  {}",
                     missing.join("\n  ")
+                ));
+            } else if asks {
+                shown.push_str(&format!(
+                    "next: `portreeve grant {alias}` for what it may do of that, then `portreeve list`"
+                ));
+            } else {
+                shown.push_str(&format!(
+                    "next: `portreeve list`, or `portreeve call {alias} TOOL`"
                 ));
             }
             shown

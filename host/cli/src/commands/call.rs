@@ -226,6 +226,29 @@ fn find<'a>(
     {
         bail!("the plugin `{}` can't be used: {why}", plugin.alias);
     }
+    if words.alias.is_none()
+        && let Some(plugin) = view.plugin(words.tool)
+    {
+        /// Names of tools that are shown.
+        const SHOWN_MAX: usize = 20;
+        let alias = &plugin.alias;
+        let tools: Vec<_> = plugin
+            .tools
+            .iter()
+            .map(|tool| format!("`{}`", tool.name))
+            .collect();
+        let (shown, more) = match tools.split_at_checked(SHOWN_MAX) {
+            Some((shown, [_, ..])) => (shown, ", and more"),
+            _ => (&*tools, ""),
+        };
+        match shown {
+            [] => bail!("`{alias}` is a plugin, and offers no tool; `portreeve list` shows why"),
+            shown => bail!(
+                "`{alias}` is a plugin; name one of its tools: {}{more}",
+                shown.join(", ")
+            ),
+        }
+    }
     let mut like: Vec<(f64, &str)> = view
         .tools()
         .map(|(_, tool)| {

@@ -6,6 +6,7 @@ use std::process::Command;
 use clap::Args;
 use portreeve_core::control::{ControlAnswer, ControlRequest};
 use portreeve_core::{Ownership, Project, Role};
+use portreeve_manifest::grant::Standing;
 use portreeve_manifest::limits::Limits;
 use portreeve_runtime::{Runtime, RuntimeConfig};
 use portreeve_supply::Digest;
@@ -291,6 +292,28 @@ fn project(context: &Context) -> anyhow::Result<Vec<Finding>> {
                     "mend it, or take [plugins.{}] out of portreeve.toml",
                     plugin.alias
                 ),
+            ));
+        }
+        let not_granted = plugin
+            .requests
+            .iter()
+            .filter(|request| request.grantable && request.standing == Standing::NotGranted);
+        match not_granted.count() {
+            0 => {}
+            some => findings.push(Finding::fine(
+                "plugin",
+                format!(
+                    "{0}: {some} of {1} is not granted; `portreeve grant {0}` shows and asks",
+                    plugin.alias,
+                    count(plugin.requests.len(), "request"),
+                ),
+            )),
+        }
+        for warning in &plugin.warnings {
+            findings.push(Finding::warning(
+                "plugin",
+                format!("{}: {warning}", plugin.alias),
+                format!("mend [plugins.{}.expose] in portreeve.toml", plugin.alias),
             ));
         }
     }

@@ -144,6 +144,9 @@ fn show(view: &ProjectView) -> String {
         for tool in &plugin.withheld {
             let _ = writeln!(shown, "  {}", text::line(&withheld(tool)));
         }
+        for warning in &plugin.warnings {
+            let _ = writeln!(shown, "  WARNING: {}", text::line(warning));
+        }
     }
     shown
 }

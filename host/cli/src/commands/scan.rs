@@ -238,7 +238,7 @@ pub(crate) fn notes(report: &Report) -> String {
     let score = &report.score;
     let _ = writeln!(
         shown,
-        "  scan: score {} of 100, {} of 100 points examined{}",
+        "  scan: score {} of 100, by the {} points of 100 that could be looked at{}",
         score.score,
         score.coverage,
         match less {

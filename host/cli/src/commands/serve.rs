@@ -1,18 +1,23 @@
 //! `portreeve serve`: the project as an MCP server on standard input and output, or over HTTP.
 
 use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use portreeve_core::control::ControlSocket;
-use portreeve_core::{Caller, Host, OwnerLock, Ownership, Project};
+use portreeve_core::{Caller, Host, HostError, OwnerLock, Ownership, Project, Role as ProjectRole};
 use portreeve_gateway::Error;
 use portreeve_gateway::http::{HttpServer, Listen, Reach};
-use portreeve_gateway::owner::{OwnerSocket, Proxy};
+use portreeve_gateway::owner::{OwnerSocket, connect};
+use portreeve_gateway::relay::{Left, Relay};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +35,14 @@ const OWNER_TIME_MAX: Duration = Duration::from_secs(15);
 /// Pause between two looks at who owns the project.
 const OWNER_PAUSE: Duration = Duration::from_millis(20);
 
+/// An owner that a client had for less than this has done nothing for it; how often that may be
+/// before it is given up.
+const SHORT_TIME: Duration = Duration::from_secs(1);
+const SHORT_MAX: u32 = 100;
+
+/// Bytes that may lie between a client and the host in one process.
+const RELAYED_BYTES: usize = 64 << 10;
+
 /// Serve the project's tools to MCP clients: one on standard input and output, or any number
 /// over HTTP.
 ///
@@ -43,17 +56,19 @@ const OWNER_PAUSE: Duration = Duration::from_millis(20);
 Examples:
   portreeve serve --print-client-config                    what to paste into a client
   portreeve serve --print-client-config --client vscode
+  portreeve serve --print-client-config --listen 127.0.0.1:8080
   portreeve serve --project ~/tools
   portreeve serve --listen 127.0.0.1:8080                  clients connect to http://127.0.0.1:8080/mcp
   portreeve serve --listen unix:/run/portreeve/mcp.sock")]
 pub(crate) struct Serve {
-    /// Print what to paste into an MCP client's configuration, and serve nothing.
+    /// Print what to paste into an MCP client's configuration, and serve nothing. With --listen,
+    /// for clients that connect there.
     #[arg(long)]
     print_client_config: bool,
     /// Serve over HTTP here, instead of on standard input and output: an address with a port,
     /// "unix:/PATH", or "inherited" for the sockets of a service manager. May be given more
     /// than once.
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "print_client_config")]
+    #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Listen>,
     /// Let --listen take addresses that other machines can reach. Nobody is asked who they are:
     /// whoever connects can call every tool.
@@ -81,26 +96,32 @@ impl Serve {
     pub(crate) fn run(&self, context: &Context) -> anyhow::Result<()> {
         let project = context.project()?;
         if self.print_client_config {
-            return output::print_json(&client_config(self.client, &places::program()?, &project)?);
+            let config = match self.listen.first() {
+                None => client_config(self.client, &places::program()?, &project)?,
+                Some(address) => {
+                    let tls = context.manifest(&project)?.settings.serve.tls.is_some();
+                    client_config_over_http(self.client, &endpoint(address, tls)?)
+                }
+            };
+            return output::print_json(&config);
         }
         context.block_on(async {
-            match own(&project).await? {
-                Role::Owner(lock) => {
-                    logging::to_project(context.verbose, &project)?;
-                    let reach = if self.allow_remote { Reach::Remote } else { Reach::Local };
-                    let clients = match self.listen.as_slice() {
-                        [] => Clients::Stdio,
-                        addresses => Clients::Http { addresses, reach },
+            logging::to_project(context.verbose)?;
+            match self.listen.as_slice() {
+                [] => serve_stdio(project).await,
+                addresses => {
+                    let Role::Owner(lock) = own(&project, ProjectRole::Listen).await? else {
+                        anyhow::bail!(
+                            "another `portreeve serve` owns {}: only one that owns the project can listen; end that one first",
+                            project.dir().display()
+                        );
                     };
-                    serve(project, lock, clients).await
-                }
-                Role::Proxy(_) if !self.listen.is_empty() => Err(anyhow::anyhow!(
-                    "another `portreeve serve` owns {}: only one that owns the project can listen; end that one first",
-                    project.dir().display()
-                )),
-                Role::Proxy(proxy) => {
-                    context.log()?;
-                    pass_on(proxy).await
+                    let settings = context.manifest(&project)?.settings.serve;
+                    let reach = if self.allow_remote { Reach::Remote } else { Reach::Local };
+                    // Before the host is opened: who connects meanwhile waits, and what is
+                    // refused has changed nothing.
+                    let server = HttpServer::bind(addresses, reach, &settings, project.dir())?;
+                    serve(project, lock, Clients::Http(server), Signals::new()?).await
                 }
             }
         })
@@ -140,32 +161,67 @@ fn client_config(client: Client, program: &Path, project: &Project) -> anyhow::R
     })
 }
 
+/// What a client needs to connect to one that listens.
+fn client_config_over_http(client: Client, url: &str) -> Value {
+    match client {
+        Client::Claude => {
+            json!({ "mcpServers": { "portreeve": { "type": "http", "url": url } } })
+        }
+        Client::Cursor => json!({ "mcpServers": { "portreeve": { "url": url } } }),
+        Client::Vscode => json!({ "servers": { "portreeve": { "type": "http", "url": url } } }),
+        Client::Zed => json!({ "context_servers": { "portreeve": { "url": url } } }),
+    }
+}
+
+/// Where clients on this machine reach an address that is listened on.
+fn endpoint(address: &Listen, tls: bool) -> anyhow::Result<String> {
+    let Listen::Tcp(address) = address else {
+        anyhow::bail!(
+            "{address} is no address that a client's configuration can name: give the one that clients connect to, an address with a port"
+        );
+    };
+    if address.port() == 0 {
+        anyhow::bail!(
+            "the port 0 is another one at each start: give the one that clients connect to, an address with a port"
+        );
+    }
+    let mut address = *address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    let scheme = if tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{address}/mcp"))
+}
+
 /// What this process is to the project.
 enum Role {
     /// Its owner.
     Owner(OwnerLock),
-    /// Connected to its owner.
-    Proxy(Proxy),
+    /// Connected to its owner, which is that for this.
+    Proxy(UnixStream, ProjectRole),
 }
 
 /// Owns the project, or connects to who does. An owner may end at any moment: the project is
 /// then free again. One that is there for one command is waited for.
-async fn own(project: &Project) -> anyhow::Result<Role> {
+async fn own(project: &Project, role: ProjectRole) -> anyhow::Result<Role> {
     let mut deadline = Instant::now() + OWNER_TIME_MAX;
     loop {
-        let failed = match project.own(portreeve_core::Role::Serve)? {
+        let failed = match project.own(role)? {
             Ownership::Mine(lock) => return Ok(Role::Owner(lock)),
             // An owner that has its lock and has not yet written where it listens.
             Ownership::Other(None) => anyhow::anyhow!(
                 "another process owns {}, but does not say where it listens: end that `portreeve serve`, then start this one again",
                 project.dir().display()
             ),
-            Ownership::Other(Some(owner)) if owner.role == portreeve_core::Role::Command => {
+            Ownership::Other(Some(owner)) if owner.role == ProjectRole::Command => {
                 deadline = Instant::now() + OWNER_TIME_MAX;
                 anyhow::anyhow!("a command of portreeve still uses this project")
             }
-            Ownership::Other(Some(owner)) => match Proxy::connect(&owner.mcp).await {
-                Ok(proxy) => return Ok(Role::Proxy(proxy)),
+            Ownership::Other(Some(owner)) => match connect(&owner.mcp).await {
+                Ok(stream) => return Ok(Role::Proxy(stream, owner.role)),
                 Err(error @ Error::NoAnswer { .. }) => error.into(),
                 Err(error) => return Err(error.into()),
             },
@@ -177,38 +233,114 @@ async fn own(project: &Project) -> anyhow::Result<Role> {
     }
 }
 
+/// Connects to the next owner of a project whose last one listened. Whoever watches over that
+/// one starts it again, which can't be done when another process has taken its place.
+async fn await_owner(project: &Project) -> anyhow::Result<Role> {
+    let deadline = Instant::now() + OWNER_TIME_MAX;
+    while Instant::now() < deadline {
+        if let Some(owner) = project.last_owner()?
+            && owner.role != ProjectRole::Command
+            && let Ok(stream) = connect(&owner.mcp).await
+        {
+            return Ok(Role::Proxy(stream, owner.role));
+        }
+        sleep(OWNER_PAUSE).await;
+    }
+    Err(Error::OwnerGone.into())
+}
+
+/// Serves the client on standard input and output, until it leaves: as the owner of the
+/// project, or by way of its owner. When that one ends, this process takes its place, or
+/// another one does, and the client keeps its server.
+async fn serve_stdio(project: Project) -> anyhow::Result<()> {
+    let (mut stream, mut role) = match own(&project, ProjectRole::Serve).await? {
+        Role::Owner(lock) => return serve(project, lock, Clients::Stdio, Signals::new()?).await,
+        Role::Proxy(stream, role) => (stream, role),
+    };
+    let mut signals = Signals::new()?;
+    let (reader, writer) = portreeve_gateway::stdio();
+    let mut relay = Relay::new(reader, writer);
+    let mut short = 0_u32;
+    loop {
+        let since = Instant::now();
+        let left = tokio::select! {
+            left = relay.pass(stream) => left?,
+            () = signals.end() => return Ok(()),
+        };
+        if left == Left::Client {
+            return Ok(());
+        }
+        short = if since.elapsed() < SHORT_TIME {
+            short.saturating_add(1)
+        } else {
+            0
+        };
+        if short > SHORT_MAX {
+            return Err(Error::OwnerGone.into());
+        }
+        let next = async {
+            match role {
+                ProjectRole::Listen => await_owner(&project).await,
+                _ => own(&project, ProjectRole::Serve).await,
+            }
+        };
+        let next = tokio::select! {
+            next = next => next?,
+            () = signals.end() => return Ok(()),
+        };
+        (stream, role) = match next {
+            Role::Owner(lock) => {
+                return serve(project, lock, Clients::Relayed(Box::new(relay)), signals).await;
+            }
+            Role::Proxy(stream, role) => (stream, role),
+        };
+    }
+}
+
 /// Whom the owner serves besides those that come over its socket.
-enum Clients<'a> {
+enum Clients {
     /// The one on standard input and output; without it, the process ends.
     Stdio,
+    /// The same, who was another owner's client before.
+    Relayed(Box<Relay>),
     /// All that connect here, until the process is asked to end.
-    Http {
-        addresses: &'a [Listen],
-        reach: Reach,
-    },
+    Http(HttpServer),
 }
 
 /// Serves the clients, and all that come over the socket.
-async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyhow::Result<()> {
+async fn serve(
+    project: Project,
+    lock: OwnerLock,
+    clients: Clients,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    logging::own_project(&project)?;
     if matches!(clients, Clients::Stdio) && std::io::stdin().is_terminal() {
         output::note(
             "serving MCP on standard input and output; a client is expected there, not a person: see `portreeve serve --print-client-config`",
         );
     }
-    let mut signals = Signals::new()?;
     // Before the plugins are read: others wait for their answers rather than for the socket.
     let socket = OwnerSocket::bind(&lock.sockets().mcp)?;
     let path = lock.sockets().control.clone();
     let control = ControlSocket::bind(&path)
         .with_context(|| format!("the socket {} can't be made", path.display()))?;
-    let host = tokio::select! {
-        host = session::open_host(project, lock) => host?,
-        () = signals.end() => return Ok(()),
+    let host = match session::open_host(project, lock, signals.end()).await {
+        Err(error) if matches!(error.downcast_ref(), Some(HostError::Ended)) => return Ok(()),
+        opened => opened?,
     };
-    let http = match clients {
-        Clients::Stdio => None,
-        Clients::Http { addresses, reach } => Some(listen(&host, addresses, reach)?),
-    };
+    if let Clients::Http(server) = &clients {
+        if server.is_remote() {
+            output::note(
+                "warning: other machines can reach this, and nobody is asked who they are: whoever connects can call every tool",
+            );
+            tracing::warn!("serving whoever connects from other machines, as --allow-remote says");
+        }
+        for endpoint in server.endpoints() {
+            output::note(format!("serving MCP at {endpoint}"));
+            tracing::info!(endpoint, "listening");
+        }
+    }
     host.deliver_messages();
     let _watch = match host.watch().await {
         Ok(watch) => Some(watch),
@@ -225,21 +357,29 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
         let commands = control.serve(host.clone(), leave.clone(), shutdown.clone());
         async move { tokio::join!(clients, commands) }
     });
-    let certificates = http.as_ref().map(HttpServer::certificates);
-    let drain = http.is_some().then(|| host.serve_settings().limits.drain);
-    let own: Pin<Box<dyn Future<Output = Result<(), Error>>>> = match http {
-        None => {
+    let mut certificates = None;
+    let mut drain = Duration::ZERO;
+    let own: Pin<Box<dyn Future<Output = Result<(), Error>>>> = match clients {
+        Clients::Stdio => {
             let (reader, writer) = portreeve_gateway::stdio();
-            let caller = Caller::local("stdio");
-            let (host, shutdown) = (host.clone(), shutdown.clone());
-            Box::pin(portreeve_gateway::serve_connection(
-                host, caller, reader, writer, shutdown,
-            ))
+            Box::pin(serve_client(host.clone(), reader, writer, shutdown.clone()))
         }
-        Some(http) => {
+        Clients::Relayed(mut relay) => {
+            tracing::info!("the process that owned this project ended; this one takes its place");
+            let (near, far) = tokio::io::duplex(RELAYED_BYTES);
+            let (reader, writer) = tokio::io::split(far);
+            let served = serve_client(host.clone(), reader, writer, shutdown.clone());
+            Box::pin(async move {
+                let (_, served) = tokio::join!(relay.pass(near), served);
+                served
+            })
+        }
+        Clients::Http(server) => {
+            certificates = Some(server.certificates());
+            drain = host.serve_settings().limits.drain;
             let (host, shutdown) = (host.clone(), shutdown.clone());
             Box::pin(async move {
-                http.serve(host, shutdown).await;
+                server.serve(host, shutdown).await;
                 Ok(())
             })
         }
@@ -273,7 +413,7 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
     };
     tracing::info!("ending");
     shutdown.cancel();
-    let time_max = END_TIME_MAX + drain.unwrap_or_default();
+    let time_max = END_TIME_MAX + drain;
     let ended = tokio::time::timeout(time_max, async {
         let served = match served {
             Some(served) => served,
@@ -296,31 +436,15 @@ async fn serve(project: Project, lock: OwnerLock, clients: Clients<'_>) -> anyho
     }
 }
 
-/// Listens, and says where.
-fn listen(host: &Host, addresses: &[Listen], reach: Reach) -> anyhow::Result<HttpServer> {
-    let settings = host.serve_settings();
-    let server = HttpServer::bind(addresses, reach, &settings, host.project().dir())?;
-    if server.is_remote() {
-        output::note(
-            "warning: other machines can reach this, and nobody is asked who they are: whoever connects can call every tool",
-        );
-        tracing::warn!("serving whoever connects from other machines, as --allow-remote says");
-    }
-    for endpoint in server.endpoints() {
-        output::note(format!("serving MCP at {endpoint}"));
-        tracing::info!(endpoint, "listening");
-    }
-    Ok(server)
-}
-
-/// Passes the client on to the process that owns the project.
-async fn pass_on(proxy: Proxy) -> anyhow::Result<()> {
-    let mut signals = Signals::new()?;
-    let (reader, writer) = portreeve_gateway::stdio();
-    tokio::select! {
-        ended = proxy.pass(reader, writer) => Ok(ended?),
-        () = signals.end() => Ok(()),
-    }
+/// Serves the client that started this process.
+async fn serve_client(
+    host: Arc<Host>,
+    reader: impl AsyncRead + Send + Unpin + 'static,
+    writer: impl AsyncWrite + Send + Unpin + 'static,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let caller = Caller::local("stdio");
+    portreeve_gateway::serve_connection(host, caller, reader, writer, shutdown).await
 }
 
 /// The signals that a process heeds.

@@ -96,6 +96,9 @@ fn show(status: &ProjectStatus) -> String {
             for tool in &host.withheld {
                 let _ = writeln!(shown, "{}", text::line(&withheld(tool)));
             }
+            for warning in &host.warnings {
+                let _ = writeln!(shown, "WARNING: {}", text::line(warning));
+            }
             for alert in &host.advisories {
                 let _ = writeln!(shown, "ADVISORY: {}", text::line(&alert.message));
             }

@@ -19,7 +19,7 @@ use super::checks::HeadBounds;
 use super::listen::{Ends, Listener, Stream};
 use super::route::{self, Front};
 use super::stall::Stall;
-use super::tls::Certificates;
+use super::tls::Tls;
 
 /// Pause after the system refused a connection, for want of descriptors for example; also
 /// the longest time that telling a client of its refusal takes.
@@ -69,7 +69,7 @@ impl Peer {
 /// What every connection of a listener needs.
 pub(super) struct Accept {
     pub(super) front: Arc<Front>,
-    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) tls: Arc<Tls>,
     /// Of all listeners.
     pub(super) places: Arc<Semaphore>,
 }
@@ -104,7 +104,7 @@ impl Accept {
                 continue;
             };
             let front = self.front.clone();
-            let acceptor = self.certificates.as_ref().map(|shown| shown.acceptor());
+            let acceptor = self.tls.acceptor();
             let router = router.clone();
             connections.spawn(async move {
                 match acceptor {

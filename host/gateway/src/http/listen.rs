@@ -168,11 +168,14 @@ fn bind_unix(path: &Path) -> io::Result<Listener> {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),
     };
+    // Of something that nobody has named, an error would say nothing.
+    let unnamed = |error: io::Error| io::Error::from(error.kind());
     // No longer than the path itself would be: sockets' paths are short.
     let private = tempfile::Builder::new()
         .prefix(".")
         .rand_bytes(6)
-        .tempdir_in(dir)?;
+        .tempdir_in(dir)
+        .map_err(unnamed)?;
     let made = private.path().join("s");
     let listener = UnixListener::bind(&made)?;
     std::fs::set_permissions(&made, PermissionsExt::from_mode(0o600))?;

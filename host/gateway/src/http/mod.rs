@@ -47,11 +47,11 @@ use tokio_util::sync::CancellationToken;
 pub use self::listen::Listen;
 use self::listen::Listener;
 use self::route::Front;
-use self::tls::Certificates;
+use self::tls::Tls;
 pub use self::tls::TlsError;
 
-/// How often certificates are looked at for changes.
-const CERTIFICATES_PAUSE: Duration = Duration::from_secs(2);
+/// How often `tls` under `[serve]` and its certificates are looked at for changes.
+const TLS_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often sessions are looked at for those that were idle too long.
 const SESSIONS_PAUSE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ pub enum HttpError {
     )]
     Address(String),
     /// The system refuses the address.
-    #[error("{address} can't be listened on: {error}")]
+    #[error("{address} can't be listened on: {error}{}", next_step(error))]
     Bind {
         /// The address.
         address: String,
@@ -91,6 +91,26 @@ pub enum HttpError {
     Tls(#[from] TlsError),
 }
 
+/// What to do about an address that can't be had.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        // That of a Unix socket says so itself.
+        io::ErrorKind::AddrInUse if error.raw_os_error().is_some() => {
+            "; choose another port, or end what listens there (`ss -ltnp` shows it)"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: choose one of its own"
+        }
+        io::ErrorKind::NotFound => {
+            "; make the directory that it is to be in, or choose another path"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "; choose a port from 1024 on, or a path that you may write to"
+        }
+        _ => "",
+    }
+}
+
 /// Whether addresses that other machines can reach may be listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
@@ -103,7 +123,7 @@ pub enum Reach {
 /// The host over HTTP, listening and not yet served.
 pub struct HttpServer {
     listeners: Vec<Listener>,
-    certificates: Option<Arc<Certificates>>,
+    tls: Arc<Tls>,
 }
 
 impl HttpServer {
@@ -120,23 +140,20 @@ impl HttpServer {
         settings: &ServeSettings,
         dir: &Path,
     ) -> Result<HttpServer, HttpError> {
-        let certificates = match &settings.tls {
-            None => None,
-            Some(tls) => Some(Certificates::open(tls, dir)?),
-        };
+        let tls = Tls::open(settings.tls.as_ref(), dir)?;
         let mut listeners = Vec::new();
         for address in addresses {
             listeners.extend(address.open(reach)?);
         }
         Ok(HttpServer {
             listeners,
-            certificates,
+            tls: Arc::new(tls),
         })
     }
 
     /// Where it listens, as addresses of the protocol's endpoint.
     pub fn endpoints(&self) -> Vec<String> {
-        let tls = self.certificates.is_some();
+        let tls = self.tls.is_used();
         self.listeners
             .iter()
             .map(|listener| listener.endpoint(tls))
@@ -150,7 +167,7 @@ impl HttpServer {
 
     /// Has the certificates read again, however new their files are.
     pub fn certificates(&self) -> CertificateReload {
-        CertificateReload(self.certificates.clone())
+        CertificateReload(self.tls.clone())
     }
 
     /// Serves everybody who connects, until `shutdown` is cancelled. Then nobody is let in any
@@ -167,12 +184,12 @@ impl HttpServer {
         for listener in self.listeners {
             let accept = connection::Accept {
                 front: front.clone(),
-                certificates: self.certificates.clone(),
+                tls: self.tls.clone(),
                 places: places.clone(),
             };
             accepting.spawn(accept.run(listener));
         }
-        let keeping = keep(front.clone(), self.certificates.clone());
+        let keeping = keep(front.clone(), self.tls.clone());
         tokio::select! {
             () = keeping => {}
             () = shutdown.cancelled() => {}
@@ -212,29 +229,23 @@ pub async fn serve_stream(
 
 /// Reads certificates again when it is asked to.
 #[derive(Clone)]
-pub struct CertificateReload(Option<Arc<Certificates>>);
+pub struct CertificateReload(Arc<Tls>);
 
 impl CertificateReload {
     /// Reads the certificates again. Those that were shown before stay when the files can't be
     /// used; that is logged.
     pub fn reload(&self) {
-        if let Some(certificates) = &self.0 {
-            certificates.reload();
-        }
+        self.0.reload();
     }
 }
 
 /// Looks after what changes with time, for ever.
-async fn keep(front: Arc<Front>, certificates: Option<Arc<Certificates>>) {
-    let mut look_at_certificates = interval(CERTIFICATES_PAUSE);
+async fn keep(front: Arc<Front>, tls: Arc<Tls>) {
+    let mut look_at_tls = interval(TLS_PAUSE);
     let mut look_at_sessions = interval(SESSIONS_PAUSE);
     loop {
         tokio::select! {
-            _ = look_at_certificates.tick() => {
-                if let Some(certificates) = &certificates {
-                    certificates.reload_if_changed();
-                }
-            }
+            _ = look_at_tls.tick() => tls.follow(front.settings().tls.as_ref()),
             _ = look_at_sessions.tick() => front.end_idle_sessions(),
         }
     }

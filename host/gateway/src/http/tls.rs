@@ -1,14 +1,15 @@
-//! The certificates that clients are shown; they are read again when their files change.
+//! TLS as the settings want it, and the certificates that clients are shown; they are read
+//! again when their files change.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use portreeve_manifest::settings::ServeTls;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -44,8 +45,84 @@ pub enum TlsError {
 /// What tells a file from what it was.
 type Stamp = Option<(SystemTime, u64)>;
 
+/// What clients that connect from now on are met with: certificates, or none.
+pub(super) struct Tls {
+    /// Files are relative to it.
+    dir: PathBuf,
+    used: ArcSwapOption<Certificates>,
+    /// Why the settings could not be taken up when that was last tried.
+    failed: Mutex<Option<String>>,
+}
+
+impl Tls {
+    pub(super) fn open(wanted: Option<&ServeTls>, dir: &Path) -> Result<Tls, TlsError> {
+        let used = wanted.map(|tls| Certificates::open(tls, dir)).transpose()?;
+        Ok(Tls {
+            dir: dir.to_owned(),
+            used: ArcSwapOption::new(used),
+            failed: Mutex::default(),
+        })
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.used.load().is_some()
+    }
+
+    /// What takes the next connection's handshake.
+    pub(super) fn acceptor(&self) -> Option<TlsAcceptor> {
+        let used = self.used.load();
+        used.as_ref().map(|shown| shown.config.clone().into())
+    }
+
+    /// Takes up what the settings say now, and files that have changed. What can't be used is
+    /// logged once, and all stays as it was.
+    pub(super) fn follow(&self, wanted: Option<&ServeTls>) {
+        let used = self.used.load_full();
+        if let Some(used) = &used {
+            used.reload_if_changed();
+        }
+        let taken = match wanted {
+            now if now == used.as_ref().map(|used| &used.files) => None,
+            None => {
+                self.used.store(None);
+                tracing::warn!(
+                    "`tls` is gone from [serve]: whoever connects now is served without TLS"
+                );
+                None
+            }
+            Some(tls) => match Certificates::open(tls, &self.dir) {
+                Ok(certificates) => {
+                    tracing::info!(file = %certificates.certificate.display(), "whoever connects now is served over TLS, with this certificate");
+                    self.used.store(Some(certificates));
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
+        };
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = taken.as_ref().filter(|_| *failed != taken) {
+            let as_before = if used.is_some() {
+                "over TLS with the former certificate"
+            } else {
+                "without TLS"
+            };
+            tracing::error!("clients are served {as_before}, as before: {why}");
+        }
+        *failed = taken;
+    }
+
+    /// Reads the certificates again, however new their files are.
+    pub(super) fn reload(&self) {
+        if let Some(used) = &*self.used.load() {
+            used.reload();
+        }
+    }
+}
+
 /// A chain and its key, as they are now.
-pub(super) struct Certificates {
+struct Certificates {
+    /// As the settings name them.
+    files: ServeTls,
     certificate: PathBuf,
     key: PathBuf,
     /// The two files as they were before they were last read.
@@ -66,7 +143,7 @@ impl ResolvesServerCert for Shown {
 
 impl Certificates {
     /// Reads the files that `tls` names, relative to `dir`.
-    pub(super) fn open(tls: &ServeTls, dir: &Path) -> Result<Arc<Certificates>, TlsError> {
+    fn open(tls: &ServeTls, dir: &Path) -> Result<Arc<Certificates>, TlsError> {
         let certificate = dir.join(tls.certificate.as_str());
         let key = dir.join(tls.key.as_str());
         let stamps = [stamp(&certificate), stamp(&key)];
@@ -79,6 +156,7 @@ impl Certificates {
             .with_cert_resolver(shown.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(Certificates {
+            files: tls.clone(),
             certificate,
             key,
             stamps: Mutex::new(stamps),
@@ -87,13 +165,8 @@ impl Certificates {
         }))
     }
 
-    /// What takes handshakes.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
-        self.config.clone().into()
-    }
-
     /// Reads the files again when they are not as they were.
-    pub(super) fn reload_if_changed(&self) {
+    fn reload_if_changed(&self) {
         let now = [stamp(&self.certificate), stamp(&self.key)];
         let changed = now != *self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         // In between, a file that is being replaced may be missing.
@@ -103,7 +176,7 @@ impl Certificates {
     }
 
     /// Reads the files again. What is wrong with them is logged; the old ones then stay.
-    pub(super) fn reload(&self) {
+    fn reload(&self) {
         let now = [stamp(&self.certificate), stamp(&self.key)];
         match read(&self.certificate, &self.key) {
             Ok(key) => {
@@ -126,15 +199,23 @@ fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
         file: file.to_owned(),
         why,
     };
+    let unread = |file: &Path, error: pem::Error| {
+        let why = match error {
+            pem::Error::Io(error) => format!(
+                "{error}; name a file that this user can read, as its path is from the project's directory"
+            ),
+            error => format!("{error}; it must be PEM"),
+        };
+        wrong(file, why)
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| wrong(certificate, error.to_string()))?;
+        .map_err(|error| unread(certificate, error))?;
     if chain.is_empty() {
         let why = "there is no certificate in it; it must be PEM".to_owned();
         return Err(wrong(certificate, why));
     }
-    let private =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| wrong(key, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, error))?;
     let private =
         ring::sign::any_supported_type(&private).map_err(|error| wrong(key, error.to_string()))?;
     let pair = CertifiedKey::new(chain, private);

@@ -800,6 +800,35 @@ async fn certificates_are_shown_and_read_again_when_they_change() {
 }
 
 #[tokio::test]
+async fn tls_comes_and_goes_with_the_settings() {
+    let project = TestProject::open().await;
+    let certificate = write_certificate(&project);
+    let served = Served::on(project);
+    let greeting = post(&[], GREETING);
+    let plainly = async || {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(greeting.as_bytes()).await.unwrap();
+        rest(&mut stream).await.contains("HTTP/1.1 200")
+    };
+    assert!(plainly().await);
+    let tls = |certificate| format!("tls = {{ certificate = '{certificate}', key = 'key.pem' }}");
+    // One that is not there changes nothing.
+    served.project.settle_serve(&tls("nope.pem")).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(plainly().await);
+    for (settings, over) in [(tls("cert.pem"), true), (String::new(), false)] {
+        served.project.settle_serve(&settings).await;
+        let since = tokio::time::Instant::now();
+        while (over_tls(served.address, &certificate, &greeting).await == Some(200)) != over {
+            assert!(since.elapsed() < PATIENCE);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(plainly().await, !over);
+    }
+    served.end().await;
+}
+
+#[tokio::test]
 async fn certificates_that_can_not_be_used_are_named() {
     let project = TestProject::open().await;
     project

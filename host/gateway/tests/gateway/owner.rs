@@ -4,7 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use portreeve_gateway::Error;
-use portreeve_gateway::owner::{OwnerSocket, Proxy};
+use portreeve_gateway::owner::{OwnerSocket, connect};
+use portreeve_gateway::relay::{Left, Relay};
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -36,11 +37,13 @@ fn own(project: &TestProject) -> Owner {
 }
 
 /// A client behind a proxy of its own.
-fn proxied(path: PathBuf) -> (Client, JoinHandle<Result<(), Error>>) {
+fn proxied(path: PathBuf) -> (Client, JoinHandle<Result<Left, Error>>) {
     let (client, server) = tokio::io::duplex(64 << 10);
     let (reader, writer) = tokio::io::split(server);
-    let passing =
-        tokio::spawn(async move { Proxy::connect(&path).await?.pass(reader, writer).await });
+    let passing = tokio::spawn(async move {
+        let stream = connect(&path).await?;
+        Relay::new(reader, writer).pass(stream).await
+    });
     (Client::new(client), passing)
 }
 
@@ -88,12 +91,13 @@ async fn clients_of_proxies_see_the_owners_host() {
         assert_eq!(listed["result"]["tools"].as_array().unwrap().len(), 2);
     }
     assert_eq!(client.leave().await, "");
-    timeout(PATIENCE, passing).await.unwrap().unwrap().unwrap();
+    let left = timeout(PATIENCE, passing).await.unwrap().unwrap();
+    assert_eq!(left.unwrap(), Left::Client);
     early.ask(2, "ping", json!({})).await;
 }
 
 #[tokio::test]
-async fn an_owner_that_ends_ends_its_proxies_with_a_reason() {
+async fn an_owner_that_ends_is_told_from_a_client_that_leaves() {
     let project = TestProject::open().await;
     let owner = own(&project);
     let (mut client, passing) = proxied(owner.path.clone());
@@ -101,7 +105,7 @@ async fn an_owner_that_ends_ends_its_proxies_with_a_reason() {
     owner.shutdown.cancel();
     timeout(PATIENCE, owner.served).await.unwrap().unwrap();
     let ended = timeout(PATIENCE, passing).await.unwrap().unwrap();
-    assert!(matches!(ended, Err(Error::OwnerGone)), "{ended:?}");
+    assert_eq!(ended.unwrap(), Left::Owner);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +142,7 @@ async fn whoever_connects_while_the_owner_leaves_is_served() {
 #[tokio::test]
 async fn an_owner_that_does_not_answer_is_named() {
     let project = TestProject::open().await;
-    let connecting = Proxy::connect(&project.host.sockets().mcp);
+    let connecting = connect(&project.host.sockets().mcp);
     let error = timeout(PATIENCE, connecting).await.unwrap().unwrap_err();
     // Whoever connects can try again then.
     assert!(matches!(error, Error::NoAnswer { .. }), "{error:?}");
@@ -168,6 +172,11 @@ async fn clients_at_once_are_bounded() {
             .contains("64 clients"),
         "{answer}"
     );
+    let (mut proxy, passing) = proxied(owner.path.clone());
+    let answer = proxy.receive().await;
+    assert_eq!(answer["error"]["code"], -32010, "{answer}");
+    let refused = timeout(PATIENCE, passing).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(Error::Full)), "{refused:?}");
     // One that leaves makes room.
     clients.pop().unwrap().leave().await;
     let mut client = loop {

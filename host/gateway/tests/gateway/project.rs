@@ -42,7 +42,7 @@ impl TestProject {
         };
         let host = Host::open(HostConfig {
             project,
-            lock,
+            lock: lock.into(),
             runtime,
             user_state: dir.path().join("state"),
             artifacts: ArtifactStore::open(&dir.path().join("store"), 1 << 20).unwrap(),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use portreeve_state::{Holder, SqliteStore, StateError, StateStore, StoreConfig};
 
+use crate::skipped::skipped;
 use crate::support::{audit, group, value};
 
 const WORK: &str = "PORTREEVE_FAULTS_WORK";
@@ -95,7 +96,7 @@ impl Work {
     pub(crate) fn traced(&self, arguments: &[&str]) -> Option<Command> {
         let known = Command::new("strace").arg("--version").output();
         if !known.is_ok_and(|output| output.status.success()) {
-            eprintln!("SKIPPED: strace is not installed, so this case proves nothing here");
+            skipped("strace is not installed");
             return None;
         }
         let mut command = Command::new("strace");

@@ -18,6 +18,8 @@ mod child;
 mod files;
 mod full;
 mod kill;
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
 mod support;
 mod sync;
 mod writers;

@@ -20,4 +20,7 @@ mod publish;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;
+#[cfg(test)]
 mod support;

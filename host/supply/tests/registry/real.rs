@@ -9,6 +9,7 @@ use portreeve_supply::signature::{SignatureFile, SignatureKind};
 use portreeve_supply::{Digest, Fetched, Fetcher};
 
 use crate::docker_registry::{AUTH, Registry};
+use crate::skipped::skipped;
 use crate::support::*;
 
 impl Registry {
@@ -183,7 +184,7 @@ async fn wkg_fetches_what_we_publish_and_we_what_it_does() {
         .output()
         .is_ok_and(|output| output.status.success())
     {
-        eprintln!("SKIPPED: there is no wkg on PATH, so this case proves nothing");
+        skipped("there is no wkg on PATH");
         return;
     }
     let Some(registry) = Registry::start(false) else {

@@ -29,3 +29,6 @@ mod scan;
 mod signature;
 #[cfg(test)]
 mod sigstore;
+#[cfg(test)]
+#[path = "../../../../tests/support/skipped.rs"]
+mod skipped;

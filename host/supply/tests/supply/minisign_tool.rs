@@ -13,6 +13,7 @@ use portreeve_supply::signature::{NewKeyPair, PublicKey, SecretKey, SignatureFil
 use semver::Version;
 
 use crate::signature::{Project, examine};
+use crate::skipped::skipped;
 
 const ARTIFACT: &[u8] = b"\0asm the component";
 const BINDING: &str = "name=acme-charts version=1.4.0";
@@ -27,9 +28,7 @@ impl Tool {
     fn find() -> Option<Tool> {
         let program = std::env::var_os("PORTREEVE_TEST_MINISIGN").unwrap_or("minisign".into());
         if Command::new(&program).arg("-v").output().is_err() {
-            eprintln!(
-                "SKIPPED: minisign is not installed (Debian: `apt install minisign`), so this case proves nothing here"
-            );
+            skipped("minisign is not installed (Debian: `apt install minisign`)");
             return None;
         }
         let project = Project::new();
