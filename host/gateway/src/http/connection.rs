@@ -14,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::checks::HeadBounds;
 use super::listen::{Ends, Listener, Stream};
@@ -109,22 +110,31 @@ impl Accept {
             connections.spawn(async move {
                 match acceptor {
                     None => serve(stream, Peer::new(ends), front, router).await,
+                    // Boxed: each connection without TLS has room for it otherwise.
                     Some(acceptor) => {
-                        let patience = front.settings().limits.idle;
-                        match timeout(patience, acceptor.accept(stream)).await {
-                            // Boxed: each connection without TLS has room for it otherwise.
-                            Ok(Ok(stream)) => {
-                                Box::pin(serve(stream, Peer::new(ends), front, router)).await
-                            }
-                            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                            Err(_) => tracing::debug!("a handshake took too long"),
-                        }
+                        Box::pin(serve_tls(stream, ends, acceptor, front, router)).await;
                     }
                 }
                 drop(place);
             });
         }
         connections
+    }
+}
+
+/// Serves one connection once both sides have agreed on its keys.
+async fn serve_tls(
+    stream: impl Stream,
+    ends: Ends,
+    acceptor: TlsAcceptor,
+    front: Arc<Front>,
+    router: Router,
+) {
+    let patience = front.settings().limits.idle;
+    match timeout(patience, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => serve(stream, Peer::new(ends), front, router).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long"),
     }
 }
 

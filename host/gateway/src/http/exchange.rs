@@ -208,7 +208,8 @@ pub(super) fn listen(
                     told = telling.session.wishes.statuses.next() => vec![told],
                 };
                 for heard in heard {
-                    telling.tell(JsonRpcMessage::notification(heard)).await;
+                    // Boxed: it is large, and whoever listens mostly waits.
+                    Box::pin(telling.tell(JsonRpcMessage::notification(heard))).await;
                 }
             }
         };
