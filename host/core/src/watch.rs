@@ -19,6 +19,13 @@ const QUIET: Duration = Duration::from_millis(150);
 /// Longest time that is waited for that.
 const SETTLED_TIME_MAX: Duration = Duration::from_secs(2);
 
+/// How often is looked without having been told of a change: queues of events overflow, and some
+/// file systems tell nothing.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Directories that appear one within the other while they are looked for.
+const APPEARING_MAX: usize = 64;
+
 /// Watches until it is dropped.
 pub struct Watch {
     _task: AbortOnDropHandle<()>,
@@ -49,7 +56,7 @@ async fn watch(host: Arc<Host>, mut files: Files, mut changes: mpsc::Receiver<()
         // Looked at before waiting: a change that came before the watch began is one too.
         // Directories tell of all their files; only ours matter.
         if !files.changed() {
-            if changes.recv().await.is_none() {
+            if let Ok(None) = tokio::time::timeout(LOOK, changes.recv()).await {
                 return;
             }
             // One that was missing may be there now.
@@ -87,31 +94,43 @@ impl Files {
         self.watch();
     }
 
-    /// Watches their directories; of what is missing, the nearest one that is there, since it
-    /// is in that one that something appears.
+    /// Watches their directories.
     fn watch(&mut self) {
+        for _ in 0..APPEARING_MAX {
+            let dirs = self.wanted();
+            self.watch_only(&dirs);
+            // What appeared before its directory was watched was not told of.
+            if self.wanted() == dirs {
+                return;
+            }
+        }
+    }
+
+    /// The directories to watch; of what is missing, the nearest one that is there, since it is
+    /// in that one that something appears.
+    fn wanted(&self) -> BTreeSet<PathBuf> {
         let there = |file: &PathBuf| {
             let mut above = file.ancestors();
             above.find(|dir| dir.is_dir()).map(Path::to_owned)
         };
-        let dirs: BTreeSet<PathBuf> = self.stamps.keys().filter_map(there).collect();
-        for dir in self.dirs.difference(&dirs) {
+        self.stamps.keys().filter_map(there).collect()
+    }
+
+    fn watch_only(&mut self, dirs: &BTreeSet<PathBuf>) {
+        for dir in self.dirs.difference(dirs) {
             // It may be gone already.
             let _ = self.watcher.unwatch(dir);
         }
         self.dirs.retain(|dir| dirs.contains(dir));
         for dir in dirs {
-            if self.dirs.contains(&dir) {
+            if self.dirs.contains(dir) {
                 continue;
             }
-            match self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    self.dirs.insert(dir);
-                }
-                Err(error) => {
-                    tracing::warn!(dir = %dir.display(), %error, "changes in a directory will not be noticed; SIGHUP has them taken up");
-                }
+            if let Err(error) = self.watcher.watch(dir, RecursiveMode::NonRecursive) {
+                tracing::warn!(dir = %dir.display(), %error, "changes in a directory are noticed after some seconds only");
             }
+            // Tried once: it is looked at in any case.
+            self.dirs.insert(dir.clone());
         }
     }
 
