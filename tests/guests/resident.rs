@@ -157,9 +157,11 @@ fn fuel_is_the_turns_own() {
 /// So are time, host calls and output; a turn that is stopped is the instance's last.
 #[test]
 fn what_stops_a_turn_breaks_the_instance() {
-    // Long enough to fill a memory on a machine that has other things to do.
+    // Long enough to fill a memory on a machine that has other things to do; and fuel that lasts
+    // longer on any.
     let limits = Limits {
         timeout: Duration::from_secs(2),
+        fuel: 1_000_000_000_000,
         ..Limits::default()
     };
     for (what, setting) in [
